@@ -1,0 +1,83 @@
+//! `World`: all that is known, as one value. No history, no "last good".
+
+use kernel::PodNs;
+use model::v3::{FelixConfigurationSpec, IpPoolSpec};
+use model::{Cidr, IfAddr, IfName, Mac, Mtu};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A snapshot of the cluster as one node knows it.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Our own name.
+    pub node: String,
+    /// Every node that has said its address, ourselves included.
+    pub peers: BTreeMap<String, Peer>,
+    /// By name.
+    pub pools: BTreeMap<String, IpPoolSpec>,
+    /// Block to the node whose affinity it has.
+    pub blocks: BTreeMap<Cidr, String>,
+    /// Addresses inside a block of one node that belong to another.
+    pub borrowed: BTreeMap<IpAddr, String>,
+    /// `default`, overlaid by `node.<name>`.
+    pub felix: FelixConfigurationSpec,
+    /// The interface that holds our node's address, once the kernel has been read.
+    pub uplink: Option<Uplink>,
+    /// Pods of this node.
+    pub endpoints: BTreeMap<AttachmentId, Endpoint>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The address by which others reach it, with its subnet.
+    pub addr: IfAddr,
+    /// The address of its `vxlan.calico`.
+    pub vxlan_tunnel: Option<IpAddr>,
+    /// The MAC of its `vxlan.calico`.
+    pub vtep_mac: Mac,
+}
+
+/// The interface towards the other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    pub device: IfName,
+    pub mtu: Mtu,
+}
+
+/// What identifies an attachment: never a pod's name, so that a late DEL touches nothing of a new sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttachmentId {
+    pub network: String,
+    pub container_id: String,
+    /// The interface inside the pod.
+    pub interface: IfName,
+}
+
+/// One pod's interface. This is the content of the attachment's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub id: AttachmentId,
+    /// Path of the pod's network namespace.
+    pub netns: String,
+    /// Device and inode of the namespace: a path can be reused.
+    pub netns_inode: (u64, u64),
+    /// The host's end of the pair.
+    pub host_interface: IfName,
+    pub addresses: Vec<IpAddr>,
+    pub mtu: Mtu,
+    pub mac: Option<Mac>,
+    /// `namespace/name` of the pod, if the orchestrator is Kubernetes.
+    pub pod: Option<(String, String)>,
+    /// The kernel's boot id at the time of ADD: after a reboot the attachment is gone.
+    pub boot_id: String,
+}
+
+/// A pod of this node as the kernel should have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub attachment: Attachment,
+    /// The pod's namespace, while we have it open. Without it only the host's side is derived.
+    pub netns: Option<PodNs>,
+}

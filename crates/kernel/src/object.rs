@@ -1,0 +1,91 @@
+//! One key and one value type over all kinds, so that diff, plan, progress and ownership are written once.
+
+use crate::{
+    AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, LinkValue, NeighKey, NeighValue, RouteKey, RouteValue,
+    SysctlKey, SysctlValue, nft,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A network namespace. The shell knows which file descriptor stands behind a pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Netns {
+    /// The node's own.
+    Host,
+    /// A pod's.
+    Pod(PodNs),
+}
+
+/// Numbers the pods' namespaces of one run of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodNs(pub u32);
+
+/// Identifies a kernel object. The order of the variants is the order of creation (`plan`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    Link(LinkKey),
+    Sysctl(SysctlKey),
+    Addr(AddrKey),
+    Nft(nft::TableKey),
+    Fdb(FdbKey),
+    Neigh(NeighKey),
+    Route(RouteKey),
+}
+
+/// What a kernel object is or should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Link(Box<LinkValue>),
+    Sysctl(SysctlValue),
+    Addr(AddrValue),
+    Nft(Box<nft::Table>),
+    Fdb(FdbValue),
+    Neigh(NeighValue),
+    Route(RouteValue),
+}
+
+/// A set of kernel objects, wanted or found.
+pub type Objects = BTreeMap<Key, Value>;
+
+impl Key {
+    /// The namespace that the object lives in.
+    pub fn netns(&self) -> Netns {
+        match self {
+            Key::Link(k) => k.netns,
+            Key::Sysctl(k) => k.netns,
+            Key::Addr(k) => k.netns,
+            Key::Nft(_) => Netns::Host,
+            Key::Fdb(k) => k.netns,
+            Key::Neigh(k) => k.netns,
+            Key::Route(k) => k.netns,
+        }
+    }
+}
+
+impl Value {
+    /// Whether `actual` is as `self` demands. What `self` leaves open may be anything.
+    ///
+    /// # Panics
+    /// If the two are of different kinds: keys of different kinds never compare equal.
+    pub fn satisfied_by(&self, actual: &Value) -> bool {
+        match (self, actual) {
+            (Value::Link(a), Value::Link(b)) => a.satisfied_by(b),
+            (Value::Sysctl(a), Value::Sysctl(b)) => a == b,
+            (Value::Addr(a), Value::Addr(b)) => a == b,
+            (Value::Nft(a), Value::Nft(b)) => a.satisfied_by(b),
+            (Value::Fdb(a), Value::Fdb(b)) => a == b,
+            (Value::Neigh(a), Value::Neigh(b)) => a == b,
+            (Value::Route(a), Value::Route(b)) => a.satisfied_by(b),
+            _ => unreachable!("one key, two kinds: {self:?} and {actual:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Netns::Host => Ok(()),
+            Netns::Pod(PodNs(n)) => write!(f, "netns {n}: "),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The parts of Kubernetes' own objects that we use, and Calico's resources made from them.
+
+mod namespace;
+mod node;
+mod pod;
+
+pub use namespace::Namespace;
+pub use node::{Condition, Node, NodeAddressStatus, NodeSpec, NodeStatus, annotation};
+pub use pod::{Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation};

@@ -1,0 +1,77 @@
+//! Node: Calico's view of a Kubernetes Node. Never stored: made from the Node and its annotations (`crate::k8s::node`).
+
+use crate::meta::Resource;
+use crate::{Asn, IfAddr, Mac};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Calico's Node. `status` stands beside `spec` in its documents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    #[serde(flatten)]
+    pub resource: Resource<NodeSpec>,
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+
+/// Fields of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<NodeBgpSpec>,
+    #[serde(rename = "ipv4VXLANTunnelAddr", skip_serializing_if = "Option::is_none")]
+    pub ipv4_vxlan_tunnel_addr: Option<IpAddr>,
+    #[serde(rename = "vxlanTunnelMACAddr", skip_serializing_if = "Option::is_none")]
+    pub vxlan_tunnel_mac_addr: Option<Mac>,
+    #[serde(rename = "ipv6VXLANTunnelAddr", skip_serializing_if = "Option::is_none")]
+    pub ipv6_vxlan_tunnel_addr: Option<IpAddr>,
+    #[serde(rename = "vxlanTunnelMACAddrV6", skip_serializing_if = "Option::is_none")]
+    pub vxlan_tunnel_mac_addr_v6: Option<Mac>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orch_refs: Vec<OrchRef>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// How a node speaks BGP, and the address by which the others reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeBgpSpec {
+    #[serde(rename = "asNumber", skip_serializing_if = "Option::is_none")]
+    pub as_number: Option<Asn>,
+    #[serde(rename = "ipv4Address", skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<IfAddr>,
+    #[serde(rename = "ipv6Address", skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<IfAddr>,
+    #[serde(rename = "ipv4IPIPTunnelAddr", skip_serializing_if = "Option::is_none")]
+    pub ipv4_ipip_tunnel_addr: Option<IpAddr>,
+    #[serde(rename = "routeReflectorClusterID", skip_serializing_if = "Option::is_none")]
+    pub route_reflector_cluster_id: Option<String>,
+}
+
+/// The orchestrator's name of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrchRef {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    pub orchestrator: String,
+}
+
+/// An address of a node and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    pub address: String,
+    /// `CalicoNodeIP`, `InternalIP` or `ExternalIP`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub address_type: Option<String>,
+}
+
+/// Status of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub pod_cidrs: Vec<String>,
+}

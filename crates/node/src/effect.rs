@@ -1,0 +1,100 @@
+//! Everything that goes into a `Node` and comes out of it.
+
+use crate::cni;
+use derive::{Attachment, AttachmentId};
+use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
+use model::store;
+use std::fmt;
+
+/// Names an effect, so that its outcome finds its way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(pub u64);
+
+/// Names a CNI request while its client waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CniId(pub u64);
+
+/// What the world did.
+#[derive(Debug)]
+pub enum Input {
+    /// First of all: the attachments' files, the kernel's boot id, and the wall clock's time as RFC 3339 (for claim times).
+    Started { attachments: Vec<Attachment>, boot_id: String },
+    /// A watch spoke.
+    Api(store::Event),
+    /// The API answered.
+    Answered { id: EffectId, reply: store::Reply },
+    /// A namespace was read whole. `None`: it is gone.
+    Dumped { id: EffectId, netns: Netns, objects: Option<Objects> },
+    /// The kernel told of changes in the node's own namespace.
+    Noticed(Vec<Notice>),
+    /// Notifications were lost: only a dump can tell what is.
+    Overrun,
+    /// The writer is done with a plan: one outcome for each key that had steps.
+    Wrote { id: EffectId, outcomes: Vec<Outcome> },
+    /// An attachment's file is durable, or is not.
+    Filed { id: EffectId, result: Result<(), String> },
+    /// The namespace asked for by `OpenNetns` is open, or why not.
+    Opened { netns: PodNs, result: Result<(), String> },
+    /// A client of the socket asks. `netns` is what it handed over.
+    Cni { id: CniId, request: cni::Request, netns: Option<PodNs> },
+    /// The client went away before its answer.
+    CniGone(CniId),
+    /// The time of `poll_timeout` has come.
+    Timeout,
+}
+
+/// A change that the kernel told of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    Put(Key, Value),
+    Gone(Key),
+}
+
+/// What the world should do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask the API; answered by `Input::Answered`.
+    Api { id: EffectId, request: store::Request },
+    /// Carry a plan out, in order; answered by `Input::Wrote`. At most one is in flight.
+    Kernel { id: EffectId, steps: Vec<Step> },
+    /// Read a namespace whole; answered by `Input::Dumped`.
+    Dump { id: EffectId, netns: Netns },
+    /// Change an attachment's file, durably; answered by `Input::Filed`.
+    File { id: EffectId, op: FileOp },
+    /// Open a pod's namespace if its inode is still the one of the attachment; answered by `Input::Opened`.
+    OpenNetns { netns: PodNs, path: String, inode: (u64, u64) },
+    /// Forget a namespace.
+    CloseNetns(PodNs),
+    /// Answer a client.
+    Cni { id: CniId, reply: cni::Reply },
+    /// Tell people.
+    Report(Report),
+}
+
+/// A change of an attachment's file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileOp {
+    Write(Attachment),
+    Remove(AttachmentId),
+}
+
+/// What people should know; written once, by the shell, to the log. `Warn` stands in the node's status too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub level: Level,
+    pub text: String,
+}
+
+/// How loud a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,64 @@
+//! What travels on the agent's socket: one JSON value a line, a call from the client, an answer from the agent. A CNI call
+//! carries the pod's namespace as a file descriptor (`SCM_RIGHTS`) with its first byte.
+
+use crate::cni;
+use serde::{Deserialize, Serialize};
+
+/// A client's question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Call {
+    Cni(Box<cni::Request>),
+    /// The agent's own account of itself.
+    Status,
+}
+
+/// The agent's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    Cni(cni::Reply),
+    Status(Box<NodeStatus>),
+    /// The call could not be understood.
+    Refused(String),
+}
+
+/// What the agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    pub node: String,
+    /// The data path was programmed at least once.
+    pub ready: bool,
+    /// Kinds whose watch has not listed yet.
+    pub waiting_for: Vec<String>,
+    pub uplink: Option<String>,
+    /// One line for each remote block: CIDR, node, how (`vxlan via …`, `direct via …`, `unreachable: why`).
+    pub paths: Vec<PathStatus>,
+    pub endpoints: usize,
+    /// Objects of the kernel that are wanted and not there, or in the way, in words.
+    pub problems: Vec<String>,
+    /// What was repaired lately, newest last, with counts.
+    pub repairs: Vec<Repair>,
+    pub mtu: u32,
+    /// Whether a BGP speaker runs.
+    pub bgp: bool,
+}
+
+/// How a block is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    pub block: String,
+    pub node: String,
+    pub path: String,
+}
+
+/// Something that was put back after somebody else removed or changed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repair {
+    pub object: String,
+    pub count: u64,
+    /// Microseconds from the notice to the kernel's acknowledgement, of the latest.
+    pub took_micros: u64,
+}
