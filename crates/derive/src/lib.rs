@@ -1,8 +1,56 @@
 //! What the kernel should be, from what is known of the cluster: `World -> Objects`, and nothing else.
 //!
-//! `path` alone answers "how does this node reach that block?"; routes, forwarding entries, neighbours, the accept set,
-//! `status` and `explain` all read that answer.
+//! ```text
+//!            ┌─ host       vxlan.calico, its address, settings of the node
+//!  World ────┼─ routes     block routes, forwarding entries and neighbours  ◄── path: how is a block reached?
+//!            ├─ endpoint   each pod's pair, addresses, routes, settings
+//!            └─ rules      the nftables table: NAT, what tunnels accept, what pods may not send
+//! ```
+//!
+//! `path` alone answers "how does this node reach that block?"; everything else reads that answer. A section is derived
+//! wholesale: equal worlds give equal sections, whatever came before.
 
+mod endpoint;
+mod host;
+pub mod mtu;
+pub mod path;
+mod routes;
+mod rules;
 pub mod world;
 
+pub use endpoint::endpoint_keys;
+pub use host::VXLAN_DEVICE;
+pub use path::{Path, Why, path};
+pub use routes::paths;
 pub use world::{Attachment, AttachmentId, Endpoint, Peer, Uplink, World};
+
+use kernel::Objects;
+
+/// A part of what is wanted that is derived at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    Host,
+    Routes,
+    Endpoints,
+    Rules,
+}
+
+impl Section {
+    /// All of them.
+    pub const ALL: [Section; 4] = [Section::Host, Section::Routes, Section::Endpoints, Section::Rules];
+}
+
+/// What the kernel should hold of one section. The sections' keys are disjoint.
+pub fn section(world: &World, section: Section) -> Objects {
+    match section {
+        Section::Host => host::derive(world),
+        Section::Routes => routes::derive(world),
+        Section::Endpoints => endpoint::derive(world),
+        Section::Rules => rules::derive(world),
+    }
+}
+
+/// All that the kernel should hold.
+pub fn derive(world: &World) -> Objects {
+    Section::ALL.into_iter().flat_map(|s| section(world, s)).collect()
+}

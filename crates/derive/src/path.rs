@@ -1,0 +1,174 @@
+//! "How does this node reach that block?", answered here and nowhere else.
+
+use crate::World;
+use model::v3::{EncapMode, IpPoolSpec};
+use model::{Cidr, Mac};
+use std::fmt;
+use std::net::IpAddr;
+
+/// How this node reaches a block or a borrowed address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// It is ours.
+    Local,
+    /// Over the uplink, unencapsulated.
+    Direct { next_hop: IpAddr },
+    /// Through `vxlan.calico`.
+    Vxlan(Vtep),
+    /// Not at all.
+    Unreachable(Why),
+}
+
+/// The far end of a VXLAN tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vtep {
+    /// Outer destination: the node's address.
+    pub host: IpAddr,
+    /// Address of its `vxlan.calico`: the gateway of the block's route.
+    pub tunnel: IpAddr,
+    pub mac: Mac,
+}
+
+/// Why there is no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No pool contains it, so nothing says how it should travel.
+    NoPool,
+    /// The node that holds it has not said its address.
+    UnknownNode { node: String },
+    /// We do not know our own address or uplink.
+    NoUplink,
+    /// The far node has no address on its `vxlan.calico`.
+    NoVtep { node: String },
+    /// We have no address for our own `vxlan.calico`.
+    NoTunnelAddress,
+    /// The pool wants no encapsulation, and the node is behind a router that has no route to the block.
+    AcrossRouter { node: String, addr: IpAddr },
+    /// The pool wants IPIP.
+    Ipip { pool: String },
+}
+
+impl World {
+    /// The pool that contains `dst`, with its name.
+    pub fn pool_of(&self, dst: Cidr) -> Option<(&str, &IpPoolSpec)> {
+        self.pools.iter().find(|(_, pool)| pool.cidr.covers(dst)).map(|(name, pool)| (name.as_str(), pool))
+    }
+}
+
+/// The path from this node to `dst`, which `owner` holds.
+pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
+    use Path::Unreachable;
+    if owner == world.node {
+        return Path::Local;
+    }
+    let Some((name, pool)) = world.pool_of(dst) else { return Unreachable(Why::NoPool) };
+    let (Some(own), Some(_)) = (world.peers.get(&world.node), &world.uplink) else {
+        return Unreachable(Why::NoUplink);
+    };
+    let Some(peer) = world.peers.get(owner) else {
+        return Unreachable(Why::UnknownNode { node: owner.to_owned() });
+    };
+    let same_subnet = own.addr.subnet().contains(peer.addr.addr());
+    let encapsulated = |mode| mode == EncapMode::Always || mode == EncapMode::CrossSubnet && !same_subnet;
+    if encapsulated(pool.ipip_mode) {
+        return Unreachable(Why::Ipip { pool: name.to_owned() });
+    }
+    if !encapsulated(pool.vxlan_mode) {
+        let next_hop = peer.addr.addr();
+        return if same_subnet {
+            Path::Direct { next_hop }
+        } else {
+            Unreachable(Why::AcrossRouter { node: owner.to_owned(), addr: next_hop })
+        };
+    }
+    match (own.vxlan_tunnel, peer.vxlan_tunnel) {
+        (None, _) => Unreachable(Why::NoTunnelAddress),
+        (_, None) => Unreachable(Why::NoVtep { node: owner.to_owned() }),
+        (Some(_), Some(tunnel)) => Path::Vxlan(Vtep { host: peer.addr.addr(), tunnel, mac: peer.vtep_mac }),
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Local => f.write_str("local"),
+            Path::Direct { next_hop } => write!(f, "direct via {next_hop}"),
+            Path::Vxlan(vtep) => write!(f, "vxlan via {}", vtep.host),
+            Path::Unreachable(why) => write!(f, "unreachable: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::NoPool => f.write_str("no IPPool contains it"),
+            Why::UnknownNode { node } => write!(f, "node {node} has not published its address"),
+            Why::NoUplink => f.write_str("no interface of this node holds its address"),
+            Why::NoVtep { node } => write!(f, "node {node} has no VXLAN tunnel address yet"),
+            Why::NoTunnelAddress => f.write_str("this node has no VXLAN tunnel address yet"),
+            Why::AcrossRouter { node, addr } => {
+                write!(
+                    f,
+                    "node {node} ({addr}) is in another subnet and the pool wants no encapsulation: set vxlanMode to CrossSubnet"
+                )
+            }
+            Why::Ipip { pool } => {
+                write!(
+                    f,
+                    "pool {pool} wants IPIP, which this version does not carry: set ipipMode to Never and vxlanMode to Always"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::fixture::{article, pool_mode};
+    use EncapMode::{Always, CrossSubnet, Never};
+
+    fn shown(world: &World, dst: &str, owner: &str) -> String {
+        path(world, dst.parse().expect("a CIDR"), owner).to_string()
+    }
+
+    #[test]
+    fn each_mode_gives_its_path() {
+        for (vxlan, near, far) in [
+            (Always, "vxlan via 192.168.50.162", "vxlan via 192.168.60.164"),
+            (CrossSubnet, "direct via 192.168.50.162", "vxlan via 192.168.60.164"),
+            (
+                Never,
+                "direct via 192.168.50.162",
+                "unreachable: node master4 (192.168.60.164) is in another subnet and the pool wants no encapsulation: \
+                 set vxlanMode to CrossSubnet",
+            ),
+        ] {
+            let world = pool_mode(article("master1"), vxlan);
+            assert_eq!(shown(&world, "6.2.137.64/26", "master1"), "local");
+            assert_eq!(shown(&world, "6.2.180.0/26", "master2"), near);
+            assert_eq!(shown(&world, "6.2.182.0/26", "master4"), far);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let mut world = article("master1");
+        assert_eq!(shown(&world, "7.7.7.0/26", "master2"), "unreachable: no IPPool contains it");
+        assert_eq!(
+            shown(&world, "6.2.1.0/26", "nobody"),
+            "unreachable: node nobody has not published its address"
+        );
+        world.peers.get_mut("master2").expect("master2").vxlan_tunnel = None;
+        assert_eq!(
+            shown(&world, "6.2.180.0/26", "master2"),
+            "unreachable: node master2 has no VXLAN tunnel address yet"
+        );
+        world.uplink = None;
+        assert_eq!(
+            shown(&world, "6.2.180.0/26", "master2"),
+            "unreachable: no interface of this node holds its address"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Routes to blocks and borrowed addresses, and the forwarding entries and neighbours of the tunnel ends that they use.
+
+use crate::path::Vtep;
+use crate::{Path, VXLAN_DEVICE, World, mtu, path};
+use kernel::route::{PROTO_CALICO, TABLE_MAIN};
+use kernel::{
+    FdbKey, FdbValue, Key, NeighKey, NeighValue, Netns, Objects, RouteKey, RouteKind, RouteScope, RouteValue,
+    Value,
+};
+use model::{Cidr, IfName};
+
+/// Every block and borrowed address with its owner and path, in the order of the addresses.
+pub fn paths(world: &World) -> impl Iterator<Item = (Cidr, &str, Path)> {
+    let blocks = world.blocks.iter().map(|(cidr, owner)| (*cidr, owner.as_str()));
+    let borrowed = world.borrowed.iter().map(|(addr, owner)| (Cidr::host(*addr), owner.as_str()));
+    blocks.chain(borrowed).map(move |(dst, owner)| (dst, owner, path(world, dst, owner)))
+}
+
+pub(crate) fn derive(world: &World) -> Objects {
+    let mut objects = Objects::new();
+    for (dst, _, path) in paths(world) {
+        if let Some(route) = route(world, dst, &path) {
+            objects.insert(main(dst), Value::Route(route));
+        }
+        if let Path::Vxlan(vtep) = path {
+            objects.extend(tunnel_end(&vtep));
+        }
+    }
+    objects
+}
+
+/// The key of a route of the node's main table.
+pub(crate) fn main(dst: Cidr) -> Key {
+    Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 })
+}
+
+fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue> {
+    let plain = RouteValue {
+        kind: RouteKind::Unicast,
+        gateway: None,
+        device: None,
+        scope: RouteScope::Universe,
+        onlink: true,
+        protocol: PROTO_CALICO,
+        source: None,
+        mtu: None,
+    };
+    match path {
+        // A borrowed address of ours is routed to its pod (`endpoint`).
+        Path::Local if dst.is_host() => None,
+        // What no pod has must not leave by the default route and come back.
+        Path::Local => Some(RouteValue { kind: RouteKind::Blackhole, onlink: false, ..plain }),
+        Path::Direct { next_hop } => {
+            let device = world.uplink.as_ref().map(|uplink| uplink.device.clone());
+            Some(RouteValue { gateway: Some(*next_hop), device, ..plain })
+        }
+        Path::Vxlan(vtep) => Some(RouteValue {
+            gateway: Some(vtep.tunnel),
+            device: Some(IfName::fixed(VXLAN_DEVICE)),
+            mtu: Some(mtu::vxlan(world)),
+            ..plain
+        }),
+        Path::Unreachable(_) => None,
+    }
+}
+
+/// Without learning, the device needs to be told both: which MAC the gateway has, and behind which host that MAC is.
+fn tunnel_end(vtep: &Vtep) -> [(Key, Value); 2] {
+    let device = IfName::fixed(VXLAN_DEVICE);
+    [
+        (
+            Key::Fdb(FdbKey { netns: Netns::Host, device: device.clone(), mac: vtep.mac }),
+            Value::Fdb(FdbValue { dst: vtep.host, permanent: true }),
+        ),
+        (
+            Key::Neigh(NeighKey { netns: Netns::Host, device, addr: vtep.tunnel }),
+            Value::Neigh(NeighValue { mac: vtep.mac, permanent: true }),
+        ),
+    ]
+}
