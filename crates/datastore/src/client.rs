@@ -1,0 +1,123 @@
+//! The connection to one API server: configuration, TLS, credentials, deadlines. One request, one attempt: whether to try
+//! again is decided by who asked.
+
+use crate::Error;
+use http::{Method, Request};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::Config;
+use kube::client::ConfigExt;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::path::Path;
+use std::time::Duration;
+use tower::{BoxError, ServiceBuilder};
+
+/// How long a request may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client of one API server. Cloning is cheap; clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    http: kube::Client,
+    url: String,
+}
+
+impl Client {
+    /// A client of the current context of a kubeconfig file. Must be called inside a tokio runtime.
+    pub async fn from_kubeconfig(path: &Path) -> Result<Client, Error> {
+        let failed = |cause: String| Error::Kubeconfig { path: path.to_owned(), cause };
+        let file = Kubeconfig::read_from(path).map_err(|e| failed(e.to_string()))?;
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        Client::connect(config).map_err(|e| failed(e.to_string()))
+    }
+
+    /// A client as the environment says: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
+    pub async fn infer() -> Result<Client, Error> {
+        let config = Config::infer().await.map_err(|e| Error::Infer(e.to_string()))?;
+        Client::connect(config).map_err(|e| Error::Infer(e.to_string()))
+    }
+
+    /// A client of what a kubeconfig's text says, of a context other than the current one if it is named.
+    pub async fn from_config(config: Config) -> Result<Client, Error> {
+        Client::connect(config).map_err(|e| Error::Infer(e.to_string()))
+    }
+
+    /// Keep-alives end a connection whose far side has gone without a word after 15 + 3 × 5 s: a watch hears nothing for
+    /// minutes in good times too.
+    fn connect(config: Config) -> Result<Client, kube::Error> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(DEADLINE));
+        tcp.set_keepalive(Some(Duration::from_secs(15)));
+        tcp.set_keepalive_interval(Some(Duration::from_secs(5)));
+        tcp.set_keepalive_retries(Some(3));
+        let https = config.rustls_https_connector_with_connector(tcp)?;
+        let service = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .map_err(BoxError::from)
+            .service(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(https));
+        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        Ok(Client { http: kube::Client::new(service, config.default_namespace), url })
+    }
+
+    /// The server's base URL, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The namespace of the kubeconfig's context, or `default`.
+    pub fn default_namespace(&self) -> &str {
+        self.http.default_namespace()
+    }
+
+    /// Sends one request and returns the body of a good answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<String, Error> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::CONTENT_TYPE, content_type)
+            .body(body)
+            .expect("paths are escaped and content types are constants");
+        match tokio::time::timeout(deadline, self.http.request_text(request)).await {
+            Ok(answer) => answer.map_err(|e| Error::of_kube(&self.url, e)),
+            Err(_) => Err(Error::Timeout { url: self.url.clone(), after: deadline }),
+        }
+    }
+
+    /// Reads one path.
+    pub(crate) async fn read(&self, path: &str) -> Result<String, Error> {
+        self.send(Method::GET, path, JSON, Vec::new(), DEADLINE).await
+    }
+
+    /// Opens a stream of lines; the deadline counts until the answer begins.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<impl futures::io::AsyncBufRead + Send + Unpin + use<>, Error> {
+        let request = Request::get(path)
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::ACCEPT_ENCODING, "identity")
+            .body(Vec::new())
+            .expect("paths are escaped");
+        match tokio::time::timeout(DEADLINE, self.http.request_stream(request)).await {
+            Ok(Ok(stream)) => Ok(Box::pin(stream)),
+            Ok(Err(e)) => Err(Error::of_kube(&self.url, e)),
+            Err(_) => Err(Error::Timeout { url: self.url.clone(), after: DEADLINE }),
+        }
+    }
+}
+
+pub(crate) const JSON: &str = "application/json";

@@ -1,0 +1,93 @@
+//! Objects between the wire and `model`: typed by kind, without what nobody reads.
+
+use crate::Resource;
+use model::store::{Kind, Object};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Reads an object of `kind`.
+pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error> {
+    fn read<T: DeserializeOwned + Into<Object>>(json: &str) -> Result<Object, serde_json::Error> {
+        serde_json::from_str::<T>(json).map(Into::into)
+    }
+    use model::{k8s, v3};
+    let mut object = match kind {
+        Kind::BlockAffinity => read::<v3::BlockAffinity>(json),
+        Kind::ClusterInformation => read::<v3::ClusterInformation>(json),
+        Kind::FelixConfiguration => read::<v3::FelixConfiguration>(json),
+        Kind::IpPool => read::<v3::IpPool>(json),
+        Kind::IpReservation => read::<v3::IpReservation>(json),
+        Kind::IpamBlock => read::<v3::IpamBlock>(json),
+        Kind::IpamConfiguration => read::<v3::IpamConfiguration>(json),
+        Kind::IpamHandle => read::<v3::IpamHandle>(json),
+        Kind::Namespace => read::<k8s::Namespace>(json),
+        Kind::Node => read::<k8s::Node>(json),
+        Kind::Pod => read::<k8s::Pod>(json),
+    }?;
+    slim(&mut object);
+    Ok(object)
+}
+
+/// Drops field ownership, which no client sends back, and of Kubernetes' own kinds, which are never written whole, every
+/// part of the metadata that has no meaning here.
+fn slim(object: &mut Object) {
+    let whole = !matches!(object.kind(), Kind::Namespace | Kind::Node | Kind::Pod);
+    let metadata = object.metadata_mut();
+    metadata.rest.remove("managedFields");
+    if !whole {
+        metadata.rest.clear();
+        metadata.annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// The document of an object, with `apiVersion` and `kind`.
+pub(crate) fn document(object: &Object) -> Value {
+    let resource = Resource::of(object.kind());
+    let value = match object {
+        Object::BlockAffinity(o) => serde_json::to_value(o),
+        Object::ClusterInformation(o) => serde_json::to_value(o),
+        Object::FelixConfiguration(o) => serde_json::to_value(o),
+        Object::IpPool(o) => serde_json::to_value(o),
+        Object::IpReservation(o) => serde_json::to_value(o),
+        Object::IpamBlock(o) => serde_json::to_value(o),
+        Object::IpamConfiguration(o) => serde_json::to_value(o),
+        Object::IpamHandle(o) => serde_json::to_value(o),
+        Object::Namespace(o) => serde_json::to_value(o),
+        Object::Node(o) => serde_json::to_value(o),
+        Object::Pod(o) => serde_json::to_value(o),
+    };
+    let mut value = value.expect("resources have text keys only");
+    value["apiVersion"] = resource.api_version().into();
+    value["kind"] = resource.kind.into();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_metadata_keeps_only_what_is_read() {
+        let pod = object(
+            Kind::Pod,
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"d","uid":"u","managedFields":[{}],
+                "ownerReferences":[{}],"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","k":"v"}}}"#,
+        )
+        .expect("a pod");
+        assert!(pod.metadata().rest.is_empty());
+        assert_eq!(pod.metadata().annotations.len(), 1);
+    }
+
+    #[test]
+    fn a_block_keeps_its_finalizers_through_a_read_and_a_write() {
+        let text = r#"{"metadata":{"name":"b","finalizers":["x"],"managedFields":[]},"spec":
+            {"cidr":"10.0.0.0/26","allocations":[],"unallocated":[],"attributes":[]}}"#;
+        let document = document(&object(Kind::IpamBlock, text).expect("a block"));
+        assert_eq!(document["metadata"]["finalizers"][0], "x");
+        assert_eq!(document["metadata"].get("managedFields"), None);
+        assert_eq!(
+            (document["apiVersion"].as_str(), document["kind"].as_str()),
+            (Some("projectcalico.org/v3"), Some("IPAMBlock"))
+        );
+    }
+}
