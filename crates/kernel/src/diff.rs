@@ -50,21 +50,30 @@ pub fn diff(
         };
         let want = if side.is_le() { wanted.next() } else { None };
         let have = if side.is_ge() { found.next() } else { None };
-        let change = match (want, have) {
-            (Some((key, to)), None) => Change::Add(key.clone(), to.clone()),
-            (None, Some((key, value))) if ours(key, value) => Change::Remove(key.clone(), value.clone()),
-            (Some((key, to)), Some((_, from))) if !to.satisfied_by(from) => {
-                if ours(key, from) {
-                    Change::Replace { key: key.clone(), from: from.clone(), to: to.clone() }
-                } else {
-                    Change::Conflict { key: key.clone(), found: from.clone() }
-                }
-            }
-            _ => continue,
-        };
-        if !pending.contains(change.key()) {
+        let key = want.or(have).expect("one side is there").0;
+        let Some(change) = change(key, want.map(|w| w.1), have.map(|h| h.1), &ours) else { continue };
+        if !pending.contains(key) {
             changes.push(change);
         }
     }
     changes
+}
+
+/// The difference of one key: the rule that `diff` walks over all of them.
+pub fn change(
+    key: &Key,
+    want: Option<&Value>,
+    have: Option<&Value>,
+    ours: impl Fn(&Key, &Value) -> bool,
+) -> Option<Change> {
+    match (want, have) {
+        (Some(to), None) => Some(Change::Add(key.clone(), to.clone())),
+        (None, Some(found)) if ours(key, found) => Some(Change::Remove(key.clone(), found.clone())),
+        (Some(to), Some(from)) if !to.satisfied_by(from) => Some(if ours(key, from) {
+            Change::Replace { key: key.clone(), from: from.clone(), to: to.clone() }
+        } else {
+            Change::Conflict { key: key.clone(), found: from.clone() }
+        }),
+        _ => None,
+    }
 }
