@@ -3,12 +3,14 @@
 //! Pure: no clock, socket, file or task. Everything else in the workspace speaks in these types.
 
 pub mod cidr;
+pub mod field_error;
 pub mod ifname;
 pub mod k8s;
 pub mod mac;
 pub mod meta;
 pub mod names;
 pub mod number;
+pub mod schema;
 pub mod selector;
 pub mod store;
 pub mod time;

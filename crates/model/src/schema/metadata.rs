@@ -1,0 +1,93 @@
+//! The rules for `metadata` that hold for every kind: names, label keys and values, annotation keys.
+
+use super::FieldError;
+use serde_json::Value;
+
+const NAME: &str = "name must consist of lower case alphanumeric characters, '-' or '.' (regex: [a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)";
+const KEY: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+/// What is wrong with the metadata of `object`.
+pub(super) fn errors(object: &Value) -> Vec<FieldError> {
+    let metadata = &object["metadata"];
+    let mut errors = Vec::new();
+    let name = metadata["name"].as_str().unwrap_or_default();
+    if name.len() > 253 {
+        let reason = format!("name is too long by {} bytes", name.len() - 253);
+        errors.push(FieldError::new("Metadata.Name", name, reason));
+    } else if !is_dns_name(name) {
+        errors.push(FieldError::new("Metadata.Name", name, NAME));
+    }
+    let map = |field: &str| metadata[field].as_object().into_iter().flatten();
+    for (key, value) in map("labels") {
+        if let Some(reason) = key_error(key) {
+            errors.push(FieldError::new("Metadata.Labels (label)", key, reason));
+        }
+        let value = value.as_str().unwrap_or_default();
+        if let Some(reason) = label_value_error(value) {
+            errors.push(FieldError::new("Metadata.Labels (value)", value, reason));
+        }
+    }
+    for (key, _) in map("annotations") {
+        if let Some(reason) = key_error(&key.to_ascii_lowercase()) {
+            errors.push(FieldError::new("Metadata.Annotations (key)", key, reason));
+        }
+    }
+    errors
+}
+
+/// Whether `name` is a DNS subdomain (RFC 1123): what every name is in Kubernetes.
+fn is_dns_name(name: &str) -> bool {
+    let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(plain)
+            && bytes.last().is_some_and(plain)
+            && bytes.iter().all(|b| plain(b) || *b == b'-')
+    };
+    name.split('.').all(is_label)
+}
+
+/// What is wrong with a key of a label or annotation: `name` or `dns.prefix/name`.
+fn key_error(key: &str) -> Option<String> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if name.contains('/') {
+        return Some(format!(
+            "a qualified name {}",
+            KEY.replace("name part must", "must").replace(
+                "')",
+                "') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )
+        ));
+    }
+    match prefix {
+        Some("") => return Some("prefix part must be non-empty".to_owned()),
+        Some(prefix) if !is_dns_name(prefix) => return Some(format!("prefix part {NAME}")),
+        _ => {}
+    }
+    if name.is_empty() {
+        return Some("name part must be non-empty".to_owned());
+    }
+    if name.len() > 63 {
+        return Some("name part must be no more than 63 bytes".to_owned());
+    }
+    (!is_label_text(name)).then(|| KEY.to_owned())
+}
+
+fn label_value_error(value: &str) -> Option<String> {
+    if value.len() > 63 {
+        return Some("must be no more than 63 bytes".to_owned());
+    }
+    (!value.is_empty() && !is_label_text(value)).then(|| VALUE.to_owned())
+}
+
+/// Letters, digits, `-`, `_` and `.`, the first and the last of them a letter or digit.
+fn is_label_text(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}

@@ -1,0 +1,76 @@
+//! Fields that a kind does not have.
+
+use super::{Field, Type, find};
+use serde_json::Value;
+
+const TOP: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+const METADATA: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// The paths of the fields of `object` that its kind does not have (`spec.nosuchfield`, `spec.ingress[0].typo`), in the
+/// order of the object. Empty for a kind that is not in the table.
+pub fn unknown_fields(kind: &str, object: &Value) -> Vec<String> {
+    let Some(kind) = find(kind) else { return Vec::new() };
+    let mut unknown = Vec::new();
+    let names = |value: &Value, known: &[&str], prefix: &str, unknown: &mut Vec<String>| {
+        let keys = value.as_object().into_iter().flatten().map(|(key, _)| key);
+        unknown.extend(keys.filter(|k| !known.contains(&k.as_str())).map(|k| format!("{prefix}{k}")));
+    };
+    names(object, TOP, "", &mut unknown);
+    names(&object["metadata"], METADATA, "metadata.", &mut unknown);
+    walk(&object["spec"], kind.spec, "spec", &mut unknown);
+    unknown
+}
+
+fn walk(value: &Value, fields: &[Field], path: &str, unknown: &mut Vec<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}.{key}");
+        match fields.iter().find(|(name, _)| name == key) {
+            Some((_, Type::Object(fields))) => walk(value, fields, &path, unknown),
+            Some((_, Type::List(Type::Object(fields)))) => {
+                for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+                    walk(item, fields, &format!("{path}[{i}]"), unknown);
+                }
+            }
+            Some(_) => {}
+            None => unknown.push(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_unknown_field_is_found_at_any_depth() {
+        let policy = json!({
+            "kind": "NetworkPolicy", "metadatta": {}, "metadata": {"name": "a", "lables": {}},
+            "spec": {"order": 1, "ingress": [{"action": "Allow"}, {"source": {"netz": []}}], "typo": {}},
+        });
+        let unknown = unknown_fields("NetworkPolicy", &policy);
+        assert_eq!(unknown, ["metadatta", "metadata.lables", "spec.ingress[1].source.netz", "spec.typo"]);
+    }
+
+    #[test]
+    fn keys_of_the_users_own_are_never_unknown() {
+        let handle = json!({"spec": {"handleID": "h", "block": {"10.0.0.0/26": 1}}});
+        assert!(unknown_fields("IPAMHandle", &handle).is_empty());
+    }
+}
