@@ -1,0 +1,88 @@
+//! Who a client is: bearer tokens, kept in the data directory as one file of mode 0600 each.
+//!
+//! A token is 244 random bits. Looking one up compares SHA-256 digests, so timing tells nothing.
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+
+/// Who makes a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// May do everything.
+    Admin,
+    /// The agent and kubelet of one node, by the node's name.
+    Node(String),
+}
+
+/// The tokens that open the door.
+pub struct Tokens {
+    dir: PathBuf,
+    known: RwLock<BTreeMap<[u8; 32], User>>,
+}
+
+impl Tokens {
+    /// Reads the tokens of `dir`.
+    pub fn open(dir: PathBuf) -> Result<Tokens> {
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let mut known = BTreeMap::new();
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+            let path = entry?.path();
+            let user = match path.file_name().and_then(|name| name.to_str()) {
+                Some("admin") => User::Admin,
+                Some(name) => match name.strip_prefix("node-") {
+                    Some(node) => User::Node(node.to_owned()),
+                    None => continue,
+                },
+                None => continue,
+            };
+            let token =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            known.insert(digest(token.trim()), user);
+        }
+        Ok(Tokens { dir, known: RwLock::new(known) })
+    }
+
+    /// The token of `user`, made if there is none yet.
+    pub fn issue(&self, user: User) -> Result<String> {
+        let file = match &user {
+            User::Admin => "admin".to_owned(),
+            User::Node(node) => format!("node-{node}"),
+        };
+        let path = self.dir.join(file);
+        if let Ok(token) = std::fs::read_to_string(&path)
+            && !token.trim().is_empty()
+        {
+            return Ok(token.trim().to_owned());
+        }
+        let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        write_private(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
+        self.known.write().expect("no holder panics").insert(digest(&token), user);
+        Ok(token)
+    }
+
+    /// Whose token this is.
+    pub fn user(&self, token: &str) -> Option<User> {
+        self.known.read().expect("no holder panics").get(&digest(token)).cloned()
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Writes a file of mode 0600 whole or not at all.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}

@@ -1,0 +1,82 @@
+//! The server's own certificate authority, and its certificate, made anew at each start.
+//!
+//! The authority lives in the data directory (`ca.crt`, `ca.key`) and outlives restarts, so that kubeconfigs stay
+//! good. Both certificates are valid from 1975 to 4096: a clock that jumps locks nobody out.
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A certificate authority of one's own.
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    key: KeyPair,
+}
+
+impl Authority {
+    /// Reads the authority of `dir`, or makes one.
+    pub fn open(dir: &Path) -> Result<Authority> {
+        let (crt, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        if crt.exists() && key.exists() {
+            let certificate =
+                std::fs::read_to_string(&crt).with_context(|| format!("cannot read {}", crt.display()))?;
+            let pem =
+                std::fs::read_to_string(&key).with_context(|| format!("cannot read {}", key.display()))?;
+            let key = KeyPair::from_pem(&pem).with_context(|| {
+                format!(
+                    "{} is damaged: remove it and {}, and hand out new kubeconfigs",
+                    key.display(),
+                    crt.display()
+                )
+            })?;
+            return Ok(Authority { certificate, key });
+        }
+        let pair = KeyPair::generate()?;
+        let certificate = authority().self_signed(&pair)?.pem();
+        crate::auth::write_private(&key, &pair.serialize_pem())?;
+        crate::auth::write_private(&crt, &certificate)?;
+        Ok(Authority { certificate, key: pair })
+    }
+
+    /// A server configuration whose certificate names `addresses` and the usual names of an API server.
+    pub fn server(&self, addresses: &[IpAddr]) -> Result<Arc<ServerConfig>> {
+        let mut names: Vec<String> =
+            ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+                .map(String::from)
+                .into();
+        names.extend(addresses.iter().map(IpAddr::to_string));
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, "tortie-apiserver");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &Issuer::new(authority(), &self.key))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The authority's certificate but for its key: the same at each start, so that new certificates chain to it.
+fn authority() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "tortie-ca");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
