@@ -47,6 +47,7 @@ impl Cidr {
     }
 
     /// The prefix length.
+    #[expect(clippy::len_without_is_empty, reason = "a prefix length, not a count of members")]
     pub fn len(self) -> u8 {
         self.0.prefix_len()
     }
@@ -104,6 +105,7 @@ impl IfAddr {
     }
 
     /// The prefix length of the subnet.
+    #[expect(clippy::len_without_is_empty, reason = "a prefix length, not a count of members")]
     pub fn len(self) -> u8 {
         self.0.prefix_len()
     }

@@ -52,6 +52,10 @@ pub enum Object {
 }
 
 /// What a watch says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every event is a `Put`; a box would cost an allocation each"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The whole kind, anew: what is not in it does not exist. The first one makes the kind in sync.
