@@ -15,6 +15,17 @@ use tower::{BoxError, ServiceBuilder};
 /// How long a request may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Where the way to the API is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A kubeconfig file.
+    File(&'a Path),
+    /// The text of a kubeconfig file.
+    Text(&'a str),
+    /// `KUBECONFIG`, `~/.kube/config`, or the service account of the pod, whichever comes first.
+    Environment,
+}
+
 /// A client of one API server. Cloning is cheap; clones share connections.
 #[derive(Clone)]
 pub struct Client {
@@ -25,23 +36,38 @@ pub struct Client {
 impl Client {
     /// A client of the current context of a kubeconfig file. Must be called inside a tokio runtime.
     pub async fn from_kubeconfig(path: &Path) -> Result<Client, Error> {
-        let failed = |cause: String| Error::Kubeconfig { path: path.to_owned(), cause };
-        let file = Kubeconfig::read_from(path).map_err(|e| failed(e.to_string()))?;
-        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        Client::connect(config).map_err(|e| failed(e.to_string()))
+        Client::open(Source::File(path), None).await
     }
 
     /// A client as the environment says: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
     pub async fn infer() -> Result<Client, Error> {
-        let config = Config::infer().await.map_err(|e| Error::Infer(e.to_string()))?;
-        Client::connect(config).map_err(|e| Error::Infer(e.to_string()))
+        Client::open(Source::Environment, None).await
     }
 
-    /// A client of what a kubeconfig's text says, of a context other than the current one if it is named.
-    pub async fn from_config(config: Config) -> Result<Client, Error> {
-        Client::connect(config).map_err(|e| Error::Infer(e.to_string()))
+    /// A client of what `source` says, of another context than its current one if that is named.
+    pub async fn open(source: Source<'_>, context: Option<&str>) -> Result<Client, Error> {
+        let failed = |cause: String| match source {
+            Source::File(path) => Error::Kubeconfig { path: path.to_owned(), cause },
+            Source::Text(_) | Source::Environment => Error::Infer(cause),
+        };
+        let file = match source {
+            Source::File(path) => Kubeconfig::read_from(path),
+            Source::Text(text) => Kubeconfig::from_yaml(text),
+            Source::Environment => match Kubeconfig::read() {
+                Err(_) if std::env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) => {
+                    let config = Config::incluster().map_err(|e| failed(e.to_string()))?;
+                    return Client::connect(config).map_err(|e| failed(e.to_string()));
+                }
+                file => file,
+            },
+        };
+        let options =
+            KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let config = match file {
+            Ok(file) => Config::from_custom_kubeconfig(file, &options).await,
+            Err(e) => Err(e),
+        };
+        Client::connect(config.map_err(|e| failed(e.to_string()))?).map_err(|e| failed(e.to_string()))
     }
 
     /// Keep-alives end a connection whose far side has gone without a word after 15 + 3 × 5 s: a watch hears nothing for

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No way to the API is configured.
-    #[error("no Kubernetes API is configured: set KUBECONFIG or write ~/.kube/config ({0})")]
+    #[error("no Kubernetes API is configured: {0}; set KUBECONFIG or write ~/.kube/config")]
     Infer(String),
     /// The kubeconfig is not usable.
     #[error("cannot use kubeconfig {}: {cause}", path.display())]
@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn each_answer_of_the_server_has_its_meaning() {
-        let cases: [(u16, &str, fn(&store::Error) -> bool); 8] = [
+        type Is = fn(&store::Error) -> bool;
+        let cases: [(u16, &str, Is); 8] = [
             (404, "NotFound", |e| *e == store::Error::NotFound),
             (409, "AlreadyExists", |e| *e == store::Error::AlreadyExists),
             (409, "Conflict", |e| *e == store::Error::Conflict),

@@ -18,7 +18,7 @@ pub mod path;
 mod request;
 mod watch;
 
-pub use client::Client;
+pub use client::{Client, Source};
 pub use error::Error;
 pub use json::{Patch, Preconditions};
 pub use path::Resource;

@@ -80,7 +80,7 @@ struct Watch {
 
 /// What one line of a watch said.
 enum Said {
-    Event(Event),
+    Event(Box<Event>),
     /// A bookmark, or an object that cannot be read.
     Nothing,
 }
@@ -168,7 +168,7 @@ impl Watch {
         let (version, said) = self.said(version, &line)?;
         self.state = State::Read { version, lines, until };
         Ok(match said {
-            Said::Event(event) => Some(event),
+            Said::Event(event) => Some(*event),
             Said::Nothing => None,
         })
     }
@@ -191,8 +191,8 @@ impl Watch {
         }
         let said = match self.object(change.object) {
             None => Said::Nothing,
-            Some(object) if change.kind == "DELETED" => Said::Event(Event::Gone(object.key())),
-            Some(object) => Said::Event(Event::Put(object)),
+            Some(object) if change.kind == "DELETED" => Said::Event(Box::new(Event::Gone(object.key()))),
+            Some(object) => Said::Event(Box::new(Event::Put(object))),
         };
         Ok((version, said))
     }
