@@ -20,5 +20,7 @@ pub use ip_reservation::{IpReservation, IpReservationSpec};
 pub use ipam_block::{AllocationAttribute, IpamBlock, IpamBlockSpec};
 pub use ipam_configuration::{IpamConfiguration, IpamConfigurationSpec};
 pub use ipam_handle::{IpamHandle, IpamHandleSpec};
-pub use node::{Node, NodeAddress, NodeBgpSpec, NodeSpec, NodeStatus, OrchRef};
+pub use node::{
+    Node, NodeAddress, NodeBgpSpec, NodeInterface, NodeSpec, NodeStatus, NodeWireguardSpec, OrchRef,
+};
 pub use workload_endpoint::{EndpointPort, IpNat, WorkloadEndpoint, WorkloadEndpointSpec};

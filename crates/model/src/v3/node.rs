@@ -30,8 +30,12 @@ pub struct NodeSpec {
     pub vxlan_tunnel_mac_addr_v6: Option<Mac>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orch_refs: Vec<OrchRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<NodeWireguardSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<NodeAddress>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<NodeInterface>,
 }
 
 /// How a node speaks BGP, and the address by which the others reach it.
@@ -48,6 +52,24 @@ pub struct NodeBgpSpec {
     pub ipv4_ipip_tunnel_addr: Option<IpAddr>,
     #[serde(rename = "routeReflectorClusterID", skip_serializing_if = "Option::is_none")]
     pub route_reflector_cluster_id: Option<String>,
+}
+
+/// Addresses of a node's WireGuard devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeWireguardSpec {
+    #[serde(rename = "interfaceIPv4Address", skip_serializing_if = "Option::is_none")]
+    pub interface_ipv4_address: Option<IpAddr>,
+    #[serde(rename = "interfaceIPv6Address", skip_serializing_if = "Option::is_none")]
+    pub interface_ipv6_address: Option<IpAddr>,
+}
+
+/// A network interface of a node and its addresses, without prefix lengths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeInterface {
+    pub name: String,
+    pub addresses: Vec<String>,
 }
 
 /// The orchestrator's name of a node.
@@ -72,6 +94,10 @@ pub struct NodeAddress {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wireguard_public_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wireguard_public_key_v6: String,
     #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
     pub pod_cidrs: Vec<String>,
 }

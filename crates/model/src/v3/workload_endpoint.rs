@@ -26,6 +26,7 @@ pub struct WorkloadEndpointSpec {
     pub endpoint: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service_account_name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_networks: Vec<Cidr>,
     #[serde(rename = "ipNATs", skip_serializing_if = "Vec::is_empty")]
     pub ip_nats: Vec<IpNat>,
@@ -58,10 +59,11 @@ pub struct IpNat {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPort {
     pub name: String,
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     pub port: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_port: Option<u16>,
-    #[serde(rename = "hostIP", skip_serializing_if = "String::is_empty")]
+    /// 0: none.
+    pub host_port: u16,
+    #[serde(rename = "hostIP")]
     pub host_ip: String,
 }
