@@ -6,4 +6,4 @@ mod pod;
 
 pub use namespace::Namespace;
 pub use node::{Condition, Node, NodeAddressStatus, NodeSpec, NodeStatus, annotation};
-pub use pod::{Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation};
+pub use pod::{AnnotationError, Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation};
