@@ -1,0 +1,1 @@
+//! Calico's selector language (grammar in `docs/`): parse, canonical text, evaluation.
