@@ -138,6 +138,24 @@ impl Client {
         self.json(Method::DELETE, &resource.item(namespace, name), JSON, preconditions.body()).await
     }
 
+    /// Removes an object without a grace period: kubelet's last word on a pod.
+    pub async fn delete_now(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<Value, Error> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": uid},
+        });
+        self.json(Method::DELETE, &resource.item(namespace, name), JSON, options.to_string().into_bytes())
+            .await
+    }
+
     /// The groups that the server serves.
     pub async fn groups(&self) -> Result<Vec<String>, Error> {
         let groups = self.json(Method::GET, "/apis", JSON, Vec::new()).await?;

@@ -1,0 +1,58 @@
+//! The lab's own access to its API server, from inside the fabric's namespace.
+
+use crate::layout::Layout;
+use crate::netns;
+use crate::topology::Topology;
+use anyhow::{Context, bail};
+use datastore::Client;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Where the API server of a lab listens: on the first subnet's router.
+pub fn address(topology: &Topology) -> SocketAddr {
+    SocketAddr::new(topology.subnets()[0].gateway.addr(), 6443)
+}
+
+/// Runs what `f` makes of a client, as the administrator.
+pub fn run<T, F>(layout: &Layout, f: impl FnOnce(Client) -> F + Send) -> anyhow::Result<T>
+where
+    T: Send,
+    F: Future<Output = anyhow::Result<T>>,
+{
+    netns::inside(&layout.fabric(), || {
+        runtime()?.block_on(async { f(connect(&layout.kubeconfig()).await?).await })
+    })
+}
+
+/// A runtime of the calling thread alone: its sockets are in the thread's namespace.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+pub async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
+    Ok(Client::from_kubeconfig(kubeconfig).await?)
+}
+
+/// Waits until the API server answers; the last of its kubeconfigs is written when it listens.
+pub fn wait(layout: &Layout, last_kubeconfig: &Path, alive: impl Fn() -> bool) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !last_kubeconfig.exists() {
+        if !alive() {
+            bail!("the API server ended: {}", last_lines(&layout.log("apiserver")));
+        }
+        if start.elapsed() > Duration::from_secs(20) {
+            bail!("the API server does not come up: {}", last_lines(&layout.log("apiserver")));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run(layout, async |client| client.groups().await.context("the API server does not answer").map(drop))
+}
+
+/// The end of a log, for error messages.
+pub fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(5)..].join("\n  ");
+    format!("the end of {} is\n  {last}", log.display())
+}

@@ -1,0 +1,106 @@
+//! The lab's wires: a bridge for each subnet in the fabric's namespace, which routes between them, and in each node one
+//! interface with a default route. Said in iproute2's words, so that anybody can read what a lab is made of.
+
+use crate::layout::Layout;
+use crate::netns;
+use crate::topology::Topology;
+use anyhow::{Context, ensure};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Makes the namespaces and joins them.
+pub fn build(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
+    netns::create(&layout.fabric())?;
+    netns::inside(&layout.fabric(), || Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
+    for node in &topology.nodes {
+        netns::create(&layout.node_netns(&node.name))?;
+    }
+    ip(&layout.fabric(), &fabric(layout, topology))?;
+    for node in &topology.nodes {
+        ip(&layout.node_netns(&node.name), &uplink(topology, &node.name))?;
+    }
+    Ok(())
+}
+
+/// The fabric's side as an `ip -batch` script.
+fn fabric(layout: &Layout, topology: &Topology) -> String {
+    let mut script = String::from("link set lo up\n");
+    let subnets = topology.subnets();
+    for (n, subnet) in subnets.iter().enumerate() {
+        let _ = write!(
+            script,
+            "link add lan{n} type bridge\naddress add {} dev lan{n}\nlink set lan{n} up\n",
+            subnet.gateway
+        );
+    }
+    for (n, node) in topology.nodes.iter().enumerate() {
+        let lan = subnets
+            .iter()
+            .position(|subnet| subnet.cidr == node.address.subnet())
+            .expect("made of the nodes");
+        let (mtu, uplink) = (topology.mtu, &topology.uplink);
+        let netns = layout.node_netns(&node.name);
+        let _ = write!(
+            script,
+            "link add port{n} mtu {mtu} type veth peer name {uplink} mtu {mtu} netns {}\n\
+             link set port{n} master lan{lan} up\n",
+            netns.display()
+        );
+    }
+    script
+}
+
+/// A node's side.
+fn uplink(topology: &Topology, name: &str) -> String {
+    let uplink = &topology.uplink;
+    let node = topology.node(name).expect("one of its own");
+    let subnets = topology.subnets();
+    let gateway =
+        subnets.iter().find(|s| s.cidr == node.address.subnet()).expect("made of the nodes").gateway;
+    format!(
+        "link set lo up\naddress add {} dev {uplink}\nlink set {uplink} up\nroute add default via {} dev {uplink}\n",
+        node.address,
+        gateway.addr()
+    )
+}
+
+/// Runs an `ip -batch` script inside a namespace.
+pub fn ip(netns: &Path, script: &str) -> anyhow::Result<()> {
+    let mut child = Command::new("nsenter")
+        .arg(format!("--net={}", netns.display()))
+        .args(["ip", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run `ip` (iproute2)")?;
+    child.stdin.take().expect("piped").write_all(script.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`ip -batch` refuses in {}: {}", netns.display(), error.trim());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Mode;
+
+    #[test]
+    fn a_node_behind_the_router_has_a_bridge_of_its_own() {
+        let layout = Layout::new(Path::new("/run/labs"), &"a".parse().unwrap());
+        let script = fabric(&layout, &Topology::article(Mode::Vxlan, 1, true));
+        assert_eq!(
+            script,
+            "link set lo up\n\
+             link add lan0 type bridge\naddress add 192.168.50.1/24 dev lan0\nlink set lan0 up\n\
+             link add lan1 type bridge\naddress add 192.168.60.1/24 dev lan1\nlink set lan1 up\n\
+             link add port0 mtu 1500 type veth peer name ens192 mtu 1500 netns /run/labs/a/netns/master1\n\
+             link set port0 master lan0 up\n\
+             link add port1 mtu 1500 type veth peer name ens192 mtu 1500 netns /run/labs/a/netns/master2\n\
+             link set port1 master lan1 up\n"
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! What the datastore holds when a lab starts: what `kubeadm` and some weeks of life would have left in it. Nodes, the pool,
+//! and for nodes that come with a block, the block, its affinity and the tunnel address in it.
+
+use crate::topology::{Mode, Node, Topology};
+use anyhow::{Context, bail};
+use datastore::{Client, Resource};
+use jiff::Timestamp;
+use model::k8s::annotation;
+use model::store::{Object, Request};
+use model::v3::{
+    AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, BlockAffinitySpec,
+    ClusterInformation, ClusterInformationSpec, EncapMode, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec,
+    IpamHandle, IpamHandleSpec,
+};
+use model::{Cidr, Metadata, names};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Writes everything.
+pub async fn write(client: &Client, topology: &Topology) -> anyhow::Result<()> {
+    for object in objects(topology, &now()) {
+        let key = object.key();
+        if let Err(e) = client.request(Request::Create(object)).await {
+            bail!("cannot create {:?} `{}`: {e}", key.kind, key.name);
+        }
+    }
+    let nodes = Resource::of_kind("Node").expect("a kind of ours");
+    for node in &topology.nodes {
+        let document = kubernetes_node(topology, node);
+        client
+            .create_json(nodes, None, &document)
+            .await
+            .with_context(|| format!("cannot create node {}", node.name))?;
+        let patch = json!({"status": document["status"]});
+        client
+            .patch_json(nodes, None, &node.name, Some("status"), datastore::Patch::Merge, &patch)
+            .await
+            .with_context(|| format!("cannot set the status of node {}", node.name))?;
+    }
+    Ok(())
+}
+
+/// RFC 3339, in seconds.
+pub fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn objects(topology: &Topology, now: &str) -> Vec<Object> {
+    let mut objects: Vec<Object> = vec![cluster().into(), pool(topology).into()];
+    for node in &topology.nodes {
+        let Some(cidr) = node.block else { continue };
+        let tunnel = tunnel_address(topology, node);
+        objects.extend(tunnel.map(|_| handle(&node.name, cidr).into()));
+        objects.push(block(&node.name, cidr, tunnel, now).into());
+        objects.push(affinity(&node.name, cidr).into());
+    }
+    objects
+}
+
+/// A node has a tunnel address only while the pool may need a tunnel.
+fn tunnel_address(topology: &Topology, node: &Node) -> Option<IpAddr> {
+    node.tunnel_address.filter(|_| topology.mode != Mode::Direct)
+}
+
+fn cluster() -> ClusterInformation {
+    ClusterInformation {
+        metadata: Metadata::named("default"),
+        spec: ClusterInformationSpec {
+            cluster_type: "k8s,kdd".into(),
+            datastore_ready: Some(true),
+            ..ClusterInformationSpec::default()
+        },
+    }
+}
+
+fn pool(topology: &Topology) -> IpPool {
+    let pool = &topology.pool;
+    IpPool {
+        metadata: Metadata::named(&pool.name),
+        spec: IpPoolSpec {
+            cidr: pool.cidr,
+            vxlan_mode: topology.mode.vxlan(),
+            ipip_mode: EncapMode::Never,
+            nat_outgoing: pool.nat_outgoing,
+            disabled: false,
+            disable_bgp_export: false,
+            block_size: pool.block_size,
+            node_selector: "all()".into(),
+            namespace_selector: String::new(),
+            allowed_uses: vec![AllowedUse::Workload, AllowedUse::Tunnel],
+            assignment_mode: AssignmentMode::Automatic,
+            rest: serde_json::Map::new(),
+        },
+    }
+}
+
+fn handle(node: &str, block: Cidr) -> IpamHandle {
+    let id = names::vxlan_tunnel_handle(node);
+    IpamHandle {
+        metadata: Metadata::named(names::handle(&id)),
+        spec: IpamHandleSpec {
+            handle_id: id,
+            block: BTreeMap::from([(block.to_string(), 1)]),
+            deleted: false,
+        },
+    }
+}
+
+fn block(node: &str, cidr: Cidr, tunnel: Option<IpAddr>, now: &str) -> IpamBlock {
+    let size = 1_u32 << (if cidr.is_ipv4() { 32 } else { 128 } - cidr.len());
+    let taken = tunnel.map(|addr| ordinal(cidr, addr));
+    let attribute = AllocationAttribute {
+        handle_id: Some(names::vxlan_tunnel_handle(node)),
+        secondary: BTreeMap::from([
+            ("node".into(), node.to_owned()),
+            ("type".into(), "vxlanTunnelAddress".to_owned()),
+        ]),
+        ..AllocationAttribute::default()
+    };
+    IpamBlock {
+        metadata: Metadata::named(names::block(cidr)),
+        spec: IpamBlockSpec {
+            cidr,
+            affinity: Some(format!("host:{node}")),
+            affinity_claim_time: Some(now.to_owned()),
+            strict_affinity: false,
+            allocations: (0..size).map(|n| (Some(n) == taken).then_some(0)).collect(),
+            unallocated: (0..size).filter(|n| Some(*n) != taken).collect(),
+            attributes: taken.map(|_| attribute).into_iter().collect(),
+            sequence_number: 1,
+            sequence_number_for_allocation: taken.map(|n| (n.to_string(), 0)).into_iter().collect(),
+            deleted: false,
+        },
+    }
+}
+
+/// The place of an address in its block.
+fn ordinal(block: Cidr, addr: IpAddr) -> u32 {
+    match (block.addr(), addr) {
+        (IpAddr::V4(first), IpAddr::V4(addr)) => u32::from(addr) - u32::from(first),
+        (IpAddr::V6(first), IpAddr::V6(addr)) => {
+            u32::try_from(u128::from(addr) - u128::from(first)).expect("a block has at most 4096 addresses")
+        }
+        _ => unreachable!("the topology is checked: {addr} is in {block}"),
+    }
+}
+
+fn affinity(node: &str, cidr: Cidr) -> BlockAffinity {
+    let mut metadata = Metadata::named(names::affinity(node, cidr));
+    metadata.labels = BTreeMap::from([
+        ("projectcalico.org/affinity-type".into(), "host".into()),
+        ("projectcalico.org/hostname-hash".into(), names::hostname_hash(node)),
+        ("projectcalico.org/ip-version".into(), if cidr.is_ipv4() { "4" } else { "6" }.into()),
+    ]);
+    BlockAffinity {
+        metadata,
+        spec: BlockAffinitySpec {
+            state: AffinityState::Confirmed,
+            node: node.into(),
+            affinity_type: Some("host".into()),
+            cidr,
+            deleted: false,
+        },
+    }
+}
+
+/// A Node as `kubectl get node -o wide` wants it; not ready until its kubelet has seen the network.
+fn kubernetes_node(topology: &Topology, node: &Node) -> Value {
+    let mut annotations = BTreeMap::new();
+    if let Some(tunnel) = tunnel_address(topology, node) {
+        annotations.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR, tunnel.to_string());
+    }
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let os = read("/etc/os-release")
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .map_or("Linux".to_owned(), |name| name.trim_matches('"').to_owned());
+    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": node.name,
+            "labels": {
+                "kubernetes.io/hostname": node.name,
+                "kubernetes.io/os": "linux",
+                "node-role.kubernetes.io/master": "",
+            },
+            "annotations": annotations,
+        },
+        "spec": {},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": node.address.addr()},
+                {"type": "Hostname", "address": node.name},
+            ],
+            "conditions": [not_ready("the lab starts")],
+            "nodeInfo": {
+                "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+                "bootID": read("/proc/sys/kernel/random/boot_id"),
+                "containerRuntimeVersion": format!("tortie-lab://{}", env!("CARGO_PKG_VERSION")),
+                "kernelVersion": read("/proc/sys/kernel/osrelease"),
+                "kubeProxyVersion": version,
+                "kubeletVersion": version,
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": os,
+                "systemUUID": "",
+            },
+        },
+    })
+}
+
+/// The condition by which kubelet says that a node has its network.
+pub fn ready() -> Value {
+    condition("True", "KubeletReady", "kubelet is posting ready status")
+}
+
+/// The condition by which kubelet says that a node has no network.
+pub fn not_ready(why: &str) -> Value {
+    condition("False", "KubeletNotReady", &format!("container runtime network not ready: {why}"))
+}
+
+fn condition(status: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "type": "Ready",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastHeartbeatTime": now(),
+        "lastTransitionTime": now(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seeded_block_holds_its_nodes_tunnel_address_and_nothing_else() {
+        let topology = Topology::article(Mode::Vxlan, 3, false);
+        let objects = objects(&topology, "2026-01-01T00:00:00Z");
+        let block = objects
+            .iter()
+            .find_map(|object| match object {
+                Object::IpamBlock(block) if block.metadata.name == "6-2-136-0-26" => Some(&block.spec),
+                _ => None,
+            })
+            .unwrap();
+        assert_eq!(block.allocations.len(), 64);
+        assert_eq!(block.allocations[3], Some(0));
+        assert_eq!(block.unallocated.len(), 63);
+        assert_eq!(block.attributes[0].handle_id.as_deref(), Some("vxlan-tunnel-addr-master3"));
+    }
+
+    #[test]
+    fn direct_mode_has_no_tunnel_addresses() {
+        let topology = Topology::article(Mode::Direct, 3, false);
+        let objects = objects(&topology, "2026-01-01T00:00:00Z");
+        assert!(!objects.iter().any(|object| matches!(object, Object::IpamHandle(_))));
+    }
+}

@@ -1,0 +1,77 @@
+//! `lab status`: the nodes by what their agents say, and the pods by what the API says.
+
+use crate::layout::Layout;
+use crate::process::Process;
+use crate::table::{render, row};
+use crate::topology::Topology;
+use crate::{api, down, pods};
+use anyhow::ensure;
+use node::socket::{Answer, Call, NodeStatus};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// Prints both tables.
+pub fn print(layout: &Layout) -> anyhow::Result<()> {
+    ensure!(layout.exists(), "there is no lab `{}`{}", layout.name, down::others(&layout.labs));
+    let topology = Topology::read(&layout.topology())?;
+    print!("{}\n{}", nodes(layout, &topology), pods(layout)?);
+    Ok(())
+}
+
+/// One line a node.
+pub fn nodes(layout: &Layout, topology: &Topology) -> String {
+    let mut rows = vec![row(["NODE", "ADDRESS", "AGENT", "KUBELET", "PODS", "PROBLEMS"])];
+    let runs = |name: String| Process::recorded(layout, &name).is_some_and(Process::runs);
+    for node in &topology.nodes {
+        let agent = ask(&layout.node(&node.name).socket());
+        let state = match &agent {
+            Ok(status) if status.ready => "ready".to_owned(),
+            Ok(status) => format!("waits for {}", status.waiting_for.join(", ")),
+            Err(_) if !runs(format!("node-{}", node.name)) => "stopped".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let agent = agent.unwrap_or_default();
+        let problems = if agent.problems.is_empty() { "none".to_owned() } else { agent.problems.join("; ") };
+        rows.push(vec![
+            node.name.clone(),
+            node.address.to_string(),
+            state,
+            if runs(format!("kubelet-{}", node.name)) { "runs" } else { "stopped" }.to_owned(),
+            agent.endpoints.to_string(),
+            problems,
+        ]);
+    }
+    render(&rows)
+}
+
+/// One line a pod.
+pub fn pods(layout: &Layout) -> anyhow::Result<String> {
+    let list = api::run(layout, async |client| Ok(client.list_json(pods::resource(), None).await?))?;
+    let mut rows = vec![row(["POD", "NODE", "ADDRESS", "PHASE"])];
+    for pod in list["items"].as_array().into_iter().flatten() {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("-").to_owned();
+        rows.push(vec![
+            text("/metadata/name"),
+            text("/spec/nodeName"),
+            text("/status/podIP"),
+            text("/status/phase"),
+        ]);
+    }
+    Ok(render(&rows))
+}
+
+/// Asks an agent for its account of itself.
+pub fn ask(socket: &Path) -> anyhow::Result<NodeStatus> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(format!("{}\n", serde_json::to_string(&Call::Status)?).as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    match serde_json::from_str(&line)? {
+        Answer::Status(status) => Ok(*status),
+        Answer::Refused(why) => anyhow::bail!("refuses: {why}"),
+        Answer::Cni(_) => anyhow::bail!("answers another question"),
+    }
+}

@@ -1,0 +1,208 @@
+//! `lab up`: wires, API server, what the datastore holds, agents, kubelets, pods; then what to try.
+
+use crate::layout::Layout;
+use crate::process::Process;
+use crate::topology::Topology;
+use crate::{UpArgs, api, network, pods, seed, status};
+use anyhow::{Context, bail};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+/// Starts a lab.
+pub fn up(layout: &Layout, args: &UpArgs) -> anyhow::Result<()> {
+    if layout.exists() {
+        bail!(
+            "lab `{}` is there already: `tortie lab status` shows it, `tortie lab down` ends it, `--name` makes another one",
+            layout.name
+        );
+    }
+    let topology = match &args.file {
+        Some(path) => Topology::read(path)?,
+        None => Topology::article(args.mode.unwrap_or_default(), args.nodes, args.router),
+    };
+    start(layout, &topology).with_context(|| {
+        format!(
+            "lab `{0}` did not come up; it is left for a look: `tortie lab down --name {0}` removes it",
+            layout.name
+        )
+    })?;
+    print!("\n{}\n{}\n{}", status::nodes(layout, &topology), status::pods(layout)?, tour(layout, &topology));
+    Ok(())
+}
+
+fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
+    let mut progress = Progress::new();
+    layout
+        .create(&topology.node_names())
+        .with_context(|| format!("cannot make {}", layout.root.display()))?;
+    fs::write(layout.topology(), serde_saphyr::to_string(topology)?)?;
+    links(layout)?;
+    network::build(layout, topology)?;
+    let subnets: Vec<String> = topology.subnets().iter().map(|subnet| subnet.cidr.to_string()).collect();
+    progress.step(&format!("network: {} nodes on {}", topology.nodes.len(), subnets.join(" and ")));
+
+    let apiserver = start_apiserver(layout, topology)?;
+    let last = layout.node(&topology.nodes.last().expect("there is one").name).kubeconfig();
+    api::wait(layout, &last, || apiserver.runs())?;
+    progress.step(&format!("API server: https://{}", api::address(topology)));
+
+    api::run(layout, async |client| seed::write(&client, topology).await)?;
+    progress.step(&format!("datastore: nodes, pool {} {}", topology.pool.name, topology.pool.cidr));
+
+    for node in topology.node_names() {
+        start_agent(layout, topology, &node)?;
+    }
+    wait_until_ready(layout, topology)?;
+    progress.step("agents: ready");
+
+    for node in topology.node_names() {
+        start_kubelet(layout, &node)?;
+    }
+    let count = api::run(layout, async |client| {
+        let pods: Vec<_> = topology
+            .nodes
+            .iter()
+            .flat_map(|node| node.pods.iter().map(move |pod| (&node.name, pod)))
+            .collect();
+        for (node, pod) in &pods {
+            pods::create(&client, &pod.name, node, pod.address).await?;
+        }
+        for (_, pod) in &pods {
+            pods::wait_until_running(&client, &pod.name).await?;
+        }
+        Ok(pods.len())
+    })?;
+    progress.step(&format!("pods: {count} running"));
+    Ok(())
+}
+
+/// Says what is done, and how long it took.
+struct Progress {
+    last: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress { last: Instant::now() }
+    }
+
+    fn step(&mut self, text: &str) {
+        println!("{text} ({} ms)", self.last.elapsed().as_millis());
+        self.last = Instant::now();
+    }
+}
+
+/// The names under which this program is called inside a lab.
+fn links(layout: &Layout) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    for name in ["tortie", "calicoctl", "kubectl-calico", "calico", "calico-ipam"] {
+        symlink(&program, layout.bin().join(name))?;
+    }
+    Ok(())
+}
+
+pub fn start_apiserver(layout: &Layout, topology: &Topology) -> anyhow::Result<Process> {
+    let mut args = vec![
+        "apiserver".to_owned(),
+        format!("--listen={}", api::address(topology)),
+        format!("--data={}", layout.apiserver().display()),
+        format!("--kubeconfig={}", layout.kubeconfig().display()),
+    ];
+    for node in topology.node_names() {
+        args.push(format!("--node-kubeconfig={node}={}", layout.node(&node).kubeconfig().display()));
+    }
+    Process::start(layout, "apiserver", &layout.fabric(), &args)
+}
+
+pub fn start_agent(layout: &Layout, topology: &Topology, node: &str) -> anyhow::Result<Process> {
+    let files = layout.node(node);
+    let conflist = json!({
+        "name": "k8s-pod-network",
+        "cniVersion": "1.0.0",
+        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+        "plugins": [{
+            "type": "calico",
+            "datastore_type": "kubernetes",
+            "nodename": node,
+            "ipam": {"type": "calico-ipam"},
+            "policy": {"type": "k8s"},
+            "kubernetes": {"kubeconfig": files.kubeconfig()},
+            "agent_socket": files.socket(),
+            "state_dir": files.state(),
+        }],
+    });
+    fs::write(files.conflist(), format!("{conflist:#}\n"))?;
+    let args = [
+        "node".to_owned(),
+        format!("--node-name={node}"),
+        format!("--ip={}", topology.node(node)?.address),
+        format!("--kubeconfig={}", files.kubeconfig().display()),
+        format!("--socket={}", files.socket().display()),
+        format!("--state-dir={}", files.state().display()),
+    ];
+    Process::start(layout, &format!("node-{node}"), &layout.node_netns(node), &args)
+}
+
+pub fn start_kubelet(layout: &Layout, node: &str) -> anyhow::Result<Process> {
+    let args = [
+        "lab".to_owned(),
+        format!("--name={}", layout.name),
+        format!("--dir={}", layout.labs.display()),
+        "kubelet".to_owned(),
+        format!("--node={node}"),
+    ];
+    Process::start(layout, &format!("kubelet-{node}"), &layout.node_netns(node), &args)
+}
+
+fn wait_until_ready(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
+    let start = Instant::now();
+    for node in topology.node_names() {
+        let name = format!("node-{node}");
+        loop {
+            let answer = status::ask(&layout.node(&node).socket());
+            if answer.as_ref().is_ok_and(|status| status.ready) {
+                break;
+            }
+            let runs = Process::recorded(layout, &name).is_some_and(Process::runs);
+            if !runs || start.elapsed() > Duration::from_secs(20) {
+                let state = match answer {
+                    Ok(status) => format!("waits for {}", status.waiting_for.join(", ")),
+                    Err(e) if runs => e.to_string(),
+                    Err(_) => "ended".to_owned(),
+                };
+                bail!("the agent of {node} {state}; {}", api::last_lines(&layout.log(&name)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+/// What to type next.
+fn tour(layout: &Layout, topology: &Topology) -> String {
+    let name =
+        if layout.name.to_string() == "default" { String::new() } else { format!(" --name {}", layout.name) };
+    let program = std::env::current_exe().map_or("tortie".into(), |path| path.display().to_string());
+    let exec = |place: &str, command: &str| format!("  {program} lab exec{name} {place} -- {command}\n");
+    let first = &topology.nodes[0];
+    let mut text = String::from("Try:\n");
+    text += &exec(&first.name, "kubectl get node -o wide");
+    text += &exec(&first.name, "kubectl get po -o wide");
+    text += &exec(&first.name, "calicoctl get ippool -o wide");
+    text += &exec(&first.name, "calicoctl node status");
+    text += &exec(&first.name, "route -n");
+    text += &exec(&first.name, "ifconfig vxlan.calico");
+    let other = topology.nodes.iter().skip(1).find(|node| !node.pods.is_empty());
+    if let (Some(target), Some(other)) = (first.pods.iter().find_map(|pod| pod.address), other) {
+        text += &exec(&format!("{}/{}", other.name, other.pods[0].name), &format!("ping -c 3 {target}"));
+        text += &exec(&first.name, &format!("tcpdump -ni {} udp port 4789", topology.uplink));
+    }
+    let patch = format!(
+        "calicoctl patch ippool {} -p '{{\"spec\":{{\"vxlanMode\":\"Never\"}}}}'",
+        topology.pool.name
+    );
+    text += &exec(&first.name, &patch);
+    text + &format!("  {program} lab down{name}\n")
+}
