@@ -1,1 +1,0 @@
-//! Calico's selector language (grammar in `docs/`): parse, canonical text, evaluation.
