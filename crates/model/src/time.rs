@@ -61,6 +61,56 @@ impl Duration {
     }
 }
 
+/// The text is no span of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a duration: write numbers with units h, m, s, ms or us, as in 1m30s")]
+pub struct DurationError(String);
+
+impl Duration {
+    /// Reads a duration as Go writes it and Calico stores it: `90s`, `1m30s`, `1.5h`, `0`. Never negative.
+    pub fn parse_go(text: &str) -> Result<Duration, DurationError> {
+        let error = || DurationError(text.to_owned());
+        if text == "0" {
+            return Ok(Duration::ZERO);
+        }
+        let mut rest = text;
+        let mut total = 0u64;
+        while !rest.is_empty() || text.is_empty() {
+            let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
+            let (number, tail) = rest.split_at(unit_at);
+            let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(unit_end);
+            let unit: u64 = match unit {
+                "h" => 3_600_000_000,
+                "m" => 60_000_000,
+                "s" => 1_000_000,
+                "ms" => 1_000,
+                "us" | "µs" => 1,
+                _ => return Err(error()),
+            };
+            total = fixed_point(number, unit).and_then(|part| total.checked_add(part)).ok_or_else(error)?;
+            rest = tail;
+        }
+        Ok(Duration(total))
+    }
+}
+
+/// `number` (digits, at most one point) times `unit`, without floats.
+fn fixed_point(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let digits = fraction.bytes().take(9).map(|b| b.is_ascii_digit().then(|| u64::from(b - b'0')));
+    let (mut part, mut scale) = (0, unit);
+    for digit in digits {
+        scale /= 10;
+        part += digit? * scale;
+    }
+    whole.checked_mul(unit)?.checked_add(part)
+}
+
 impl Add<Duration> for Instant {
     type Output = Instant;
     fn add(self, span: Duration) -> Instant {
@@ -87,6 +137,35 @@ impl fmt::Display for Duration {
             n if n % 1_000_000 == 0 => write!(f, "{} s", n / 1_000_000),
             n if n % 1_000 == 0 => write!(f, "{} ms", n / 1_000),
             n => write!(f, "{n} µs"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_durations_are_read() {
+        for (text, micros) in [
+            ("0", 0),
+            ("0s", 0),
+            ("90s", 90_000_000),
+            ("1m30s", 90_000_000),
+            ("1h2m3s", 3_723_000_000),
+            ("1.5h", 5_400_000_000),
+            (".5s", 500_000),
+            ("250ms", 250_000),
+            ("7us", 7),
+        ] {
+            assert_eq!(Duration::parse_go(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "5", "-5s", "s", "1d", "1m30", "1..5s", ".s", "99999999999999999h", " 1s"] {
+            assert!(Duration::parse_go(text).is_err(), "{text}");
         }
     }
 }

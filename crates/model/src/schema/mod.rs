@@ -8,6 +8,7 @@ mod felix;
 mod fields;
 mod kinds;
 mod metadata;
+mod types;
 mod unknown;
 
 pub use crate::field_error::{FieldError, FieldErrors};
@@ -15,16 +16,21 @@ pub use fields::{Field, Type};
 pub use kinds::{Column, KINDS, Kind, VIEWS, find};
 pub use unknown::unknown_fields;
 
+use crate::v3;
 use serde_json::Value;
 
 /// Gives `new` its defaults and says whether it may be stored: in place of `old`, if the object exists.
 ///
-/// A kind that is not in the table is taken as it comes. Rules between objects are not here
-/// (`crate::v3::ip_pool::overlaps`).
+/// A kind that is not in the table is taken as it comes. Whether a new pool overlaps another is not asked here but of
+/// `v3::overlap`, by who knows the others.
 pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, FieldErrors> {
-    let mut new = new.clone();
-    let mut errors = metadata::errors(&new);
-    let _ = (&mut new, &mut errors, kind, old);
+    let Some(row) = find(kind) else { return Ok(new.clone()) };
+    FieldErrors::check(types::errors(row, new))?;
+    let mut object = new.clone();
+    v3::set_defaults(kind, &mut object);
+    FieldErrors::check(v3::first_errors(kind, &object, old))?;
+    let mut errors = metadata::errors(&object);
+    errors.extend(v3::errors(kind, &object));
     FieldErrors::check(errors)?;
-    Ok(new)
+    Ok(object)
 }

@@ -1,7 +1,9 @@
 //! FelixConfiguration: settings of the node agent, cluster-wide (`default`) or of one node (`node.<name>`).
 
+use super::written::Written;
+use crate::field_error::FieldError;
 use crate::meta::Resource;
-use crate::{Mtu, Vni};
+use crate::{Duration, Mtu, Vni};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,4 +33,67 @@ pub struct FelixConfigurationSpec {
     pub route_refresh_interval: Option<String>,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+impl FelixConfigurationSpec {
+    /// The settings of one node: its own over those of the cluster, field by field.
+    pub fn overlaid(&self, own: &FelixConfigurationSpec) -> FelixConfigurationSpec {
+        let json = |spec| serde_json::to_value(spec).expect("a spec has a JSON form");
+        let (mut merged, own) = (json(self), json(own));
+        for (field, value) in own.as_object().into_iter().flatten() {
+            merged[field] = value.clone();
+        }
+        serde_json::from_value(merged).expect("every field came from a spec")
+    }
+}
+
+/// What is wrong with the settings that the agent reads; the others are not looked at.
+pub(super) fn errors(object: &Value) -> Vec<FieldError> {
+    let spec = Written::spec(object);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let mut errors = Vec::new();
+    // Differs from Calico, which takes any number and fails in the kernel.
+    for (field, limit) in [("vxlanVNI", 0xff_ffff), ("vxlanPort", 0xffff), ("vxlanMTU", 0xffff)] {
+        let value = spec.int(field);
+        if !(0..=limit).contains(&value) {
+            errors.push(FieldError::new(
+                format!("spec.{field}"),
+                value,
+                format!("must be between 0 and {limit}"),
+            ));
+        }
+    }
+    let exclusions = spec.text("natOutgoingExclusions");
+    if !matches!(exclusions, "" | "IPPoolsOnly" | "IPPoolsAndHostIPs") {
+        errors.push(FieldError::tag("NATOutgoingExclusions", exclusions, "oneof"));
+        let reason = "supported values: \"IPPoolsOnly\", \"IPPoolsAndHostIPs\"";
+        errors.push(FieldError::bare("spec.natOutgoingExclusions", reason));
+    }
+    let interval = spec.text("routeRefreshInterval");
+    if !interval.is_empty()
+        && let Err(error) = Duration::parse_go(interval)
+    {
+        errors.push(FieldError::new("spec.routeRefreshInterval", interval, error.to_string()));
+    }
+    if !spec.text("nodeSelector").is_empty() && (name == "default" || name.starts_with("node.")) {
+        let reason =
+            "nodeSelector must not be set on the 'default' or per-node ('node.*') FelixConfiguration";
+        errors.push(FieldError::bare("FelixConfiguration", reason));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_nodes_own_settings_go_over_the_clusters() {
+        let spec = |json| serde_json::from_value::<FelixConfigurationSpec>(json).expect("a spec");
+        let cluster = spec(json!({"vxlanPort": 4789, "vxlanMTU": 1400, "logSeverityScreen": "Info"}));
+        let own = spec(json!({"vxlanMTU": 1380, "logSeverityScreen": "Debug"}));
+        let merged = json!({"vxlanPort": 4789, "vxlanMTU": 1380, "logSeverityScreen": "Debug"});
+        assert_eq!(cluster.overlaid(&own), spec(merged));
+    }
 }

@@ -66,6 +66,28 @@ pub enum AssignmentMode {
     Manual,
 }
 
+impl IpPoolSpec {
+    /// The spec with the defaults in place of what is empty: what every reader must reckon with, since pools that were
+    /// written around the API server may lack them.
+    pub fn defaulted(mut self) -> IpPoolSpec {
+        if self.block_size == 0 {
+            self.block_size = default_block_size(self.cidr);
+        }
+        if self.node_selector.is_empty() {
+            self.node_selector = "all()".to_owned();
+        }
+        if self.allowed_uses.is_empty() {
+            self.allowed_uses = vec![AllowedUse::Workload, AllowedUse::Tunnel];
+        }
+        self
+    }
+}
+
+/// 64 addresses: /26 or /122.
+pub(super) fn default_block_size(cidr: Cidr) -> u8 {
+    if cidr.is_ipv4() { 26 } else { 122 }
+}
+
 fn is_false(b: &bool) -> bool {
     !*b
 }

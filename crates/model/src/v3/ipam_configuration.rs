@@ -1,7 +1,10 @@
 //! IPAMConfiguration: the singleton `default` that governs how blocks are claimed.
 
+use super::written::{Written, default, spec_mut};
+use crate::field_error::FieldError;
 use crate::meta::Resource;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// How blocks are claimed and borrowed.
 pub type IpamConfiguration = Resource<IpamConfigurationSpec>;
@@ -38,4 +41,44 @@ impl Default for IpamConfigurationSpec {
             ip_cooldown_seconds: None,
         }
     }
+}
+
+/// Gives an object its defaults.
+pub(super) fn set_defaults(object: &mut Value) {
+    let Some(spec) = spec_mut(object) else { return };
+    default(spec, "strictAffinity", json!(false));
+    default(spec, "autoAllocateBlocks", json!(true));
+    default(spec, "maxBlocksPerHost", json!(0));
+}
+
+/// What is wrong with an object that has its defaults.
+pub(super) fn errors(object: &Value) -> Vec<FieldError> {
+    let spec = Written::spec(object);
+    let mut errors = Vec::new();
+    for (field, limit) in [("maxBlocksPerHost", 1_000_000), ("ipCooldownSeconds", 1200)] {
+        let value = spec.int(field);
+        if !(0..=limit).contains(&value) {
+            errors.push(FieldError::new(
+                format!("spec.{field}"),
+                value,
+                format!("must be between 0 and {limit}"),
+            ));
+        }
+    }
+    let persistence = spec.text("kubeVirtVMAddressPersistence");
+    if !matches!(persistence, "" | "Enabled" | "Disabled") {
+        let reason = "supported values: \"Enabled\", \"Disabled\"";
+        errors.push(FieldError::bare("spec.kubeVirtVMAddressPersistence", reason));
+    }
+    let strict = spec.flag("strictAffinity");
+    if !strict && !spec.flag("autoAllocateBlocks") {
+        let reason = "strictAffinity and autoAllocateBlocks cannot both be false: no node could get a block";
+        errors.push(FieldError::bare("spec", reason));
+    }
+    if !strict && spec.int("maxBlocksPerHost") > 0 {
+        let reason =
+            "maxBlocksPerHost needs strictAffinity: a node at its limit would borrow from the others";
+        errors.push(FieldError::bare("spec", reason));
+    }
+    errors
 }

@@ -1,8 +1,11 @@
 //! Node: Calico's view of a Kubernetes Node. Never stored: made from the Node and its annotations (`crate::k8s::node`).
 
+use super::written::Written;
+use crate::field_error::FieldError;
 use crate::meta::Resource;
 use crate::{Asn, IfAddr, Mac};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// Calico's Node. `status` stands beside `spec` in its documents.
@@ -100,4 +103,51 @@ pub struct NodeStatus {
     pub wireguard_public_key_v6: String,
     #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
     pub pod_cidrs: Vec<String>,
+}
+
+/// What is wrong with a Node.
+pub(super) fn errors(object: &Value) -> Vec<FieldError> {
+    let spec = Written::spec(object);
+    let (bgp, wireguard) = (spec.inside("bgp"), spec.inside("wireguard"));
+    let mut errors = Vec::new();
+    let mut tagged = |object: Written, field: &str, name: &str, tag: &str, is_valid: fn(&str) -> bool| {
+        let value = object.text(field);
+        if !value.is_empty() && !is_valid(value) {
+            errors.push(FieldError::tag(name, value, tag));
+        }
+    };
+    tagged(bgp, "ipv4Address", "IPv4Address", "cidrv4", |t| {
+        interface_address(t).is_some_and(|a| a.is_ipv4())
+    });
+    tagged(bgp, "ipv6Address", "IPv6Address", "cidrv6", |t| {
+        interface_address(t).is_some_and(|a| a.is_ipv6())
+    });
+    tagged(bgp, "ipv4IPIPTunnelAddr", "IPv4IPIPTunnelAddr", "ipv4", is_ipv4);
+    tagged(bgp, "routeReflectorClusterID", "RouteReflectorClusterID", "ipv4", is_ipv4);
+    tagged(spec, "ipv4VXLANTunnelAddr", "IPv4VXLANTunnelAddr", "ipv4", is_ipv4);
+    tagged(spec, "vxlanTunnelMACAddr", "VXLANTunnelMACAddr", "mac", is_mac);
+    tagged(spec, "ipv6VXLANTunnelAddr", "IPv6VXLANTunnelAddr", "ipv6", is_ipv6);
+    tagged(spec, "vxlanTunnelMACAddrV6", "VXLANTunnelMACAddrV6", "mac", is_mac);
+    tagged(wireguard, "interfaceIPv4Address", "InterfaceIPv4Address", "ipv4", is_ipv4);
+    tagged(wireguard, "interfaceIPv6Address", "InterfaceIPv6Address", "ipv6", is_ipv6);
+    if spec.has("bgp") && bgp.is_blank() {
+        errors.push(FieldError::new("BGP", "&{<nil>    }", "Spec.BGP should not be empty"));
+    }
+    errors
+}
+
+fn interface_address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(IfAddr::addr)
+}
+
+fn is_ipv4(text: &str) -> bool {
+    text.parse().is_ok_and(|addr: IpAddr| addr.to_canonical().is_ipv4())
+}
+
+fn is_ipv6(text: &str) -> bool {
+    text.parse().is_ok_and(|addr: IpAddr| addr.to_canonical().is_ipv6())
+}
+
+fn is_mac(text: &str) -> bool {
+    text.parse::<Mac>().is_ok()
 }

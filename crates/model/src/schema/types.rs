@@ -1,0 +1,72 @@
+//! Fields whose JSON type is not the one that they have.
+
+use super::{Field, FieldError, Kind, Type};
+use serde_json::Value;
+
+/// Every field of `spec` that has another type than the kind's. `null` counts as absent.
+pub(super) fn errors(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check(&object["spec"], Type::Object(kind.spec), "spec", &mut errors);
+    errors
+}
+
+fn check(value: &Value, wanted: Type, path: &str, errors: &mut Vec<FieldError>) {
+    match (wanted, value) {
+        (_, Value::Null) => {}
+        (Type::Object(fields), Value::Object(_)) => check_fields(value, fields, path, errors),
+        (Type::List(item), Value::Array(items)) => {
+            for (i, value) in items.iter().enumerate() {
+                check(value, *item, &format!("{path}[{i}]"), errors);
+            }
+        }
+        (Type::Bool, Value::Bool(_)) | (Type::Str, Value::String(_)) | (Type::Map, Value::Object(_)) => {}
+        (Type::Number, Value::Number(_)) | (Type::IntOrStr, Value::String(_)) => {}
+        (Type::Int | Type::IntOrStr, Value::Number(n)) if n.is_i64() || n.is_u64() => {}
+        (wanted, found) => {
+            errors.push(FieldError::new(path, found, format!("must be of type {}", name(wanted))));
+        }
+    }
+}
+
+fn check_fields(value: &Value, fields: &[Field], path: &str, errors: &mut Vec<FieldError>) {
+    for (name, wanted) in fields {
+        check(&value[name], *wanted, &format!("{path}.{name}"), errors);
+    }
+}
+
+/// The type as a CRD calls it.
+fn name(wanted: Type) -> &'static str {
+    match wanted {
+        Type::Bool => "boolean",
+        Type::Int => "integer",
+        Type::Number => "number",
+        Type::Str => "string",
+        Type::IntOrStr => "integer or string",
+        Type::Map | Type::Object(_) => "object",
+        Type::List(_) => "array",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::schema::{find, types::errors};
+    use serde_json::json;
+
+    #[test]
+    fn a_field_of_another_type_is_named() {
+        let pool = json!({"spec": {
+            "cidr": 5, "blockSize": 26.5, "disabled": null, "allowedUses": ["Workload", 1], "natOutgoing": "yes",
+        }});
+        let errors = errors(find("IPPool").expect("a kind"), &pool);
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "spec.allowedUses[1] = '1' (must be of type string)",
+                "spec.blockSize = '26.5' (must be of type integer)",
+                "spec.cidr = '5' (must be of type string)",
+                "spec.natOutgoing = '\"yes\"' (must be of type boolean)",
+            ]
+        );
+    }
+}
