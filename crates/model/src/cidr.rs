@@ -125,7 +125,7 @@ impl From<Ipv4Addr> for Cidr {
 impl FromStr for Cidr {
     type Err = CidrError;
     fn from_str(text: &str) -> Result<Cidr, CidrError> {
-        let net: IpNet = text.parse().map_err(|_| CidrError::Malformed(text.to_owned()))?;
+        let net = parse_net(text).ok_or_else(|| CidrError::Malformed(text.to_owned()))?;
         if net.trunc() != net {
             return Err(CidrError::HostBits { text: text.to_owned(), masked: Cidr(net.trunc()) });
         }
@@ -136,11 +136,16 @@ impl FromStr for Cidr {
 impl FromStr for IfAddr {
     type Err = CidrError;
     fn from_str(text: &str) -> Result<IfAddr, CidrError> {
-        text.parse()
-            .map(IfAddr)
-            .or_else(|_| text.parse::<IpAddr>().map(|addr| IfAddr(IpNet::from(addr))))
-            .map_err(|_| CidrError::Malformed(text.to_owned()))
+        let host = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        parse_net(text).or_else(host).map(IfAddr).ok_or_else(|| CidrError::Malformed(text.to_owned()))
     }
+}
+
+/// `ADDRESS/LENGTH`, with std's address parser: `IpNet`'s own takes 010.0.0.0 for 10.0.0.0, where others see 8.0.0.0.
+fn parse_net(text: &str) -> Option<IpNet> {
+    let (addr, len) = text.split_once('/')?;
+    let len = len.bytes().all(|b| b.is_ascii_digit()).then(|| len.parse().ok())??;
+    IpNet::new(addr.parse().ok()?, len).ok()
 }
 
 macro_rules! as_text {
@@ -169,3 +174,82 @@ macro_rules! as_text {
 }
 as_text!(Cidr);
 as_text!(IfAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_addr() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(IpAddr::from),
+            any::<[u16; 8]>().prop_map(IpAddr::from),
+            Just(IpAddr::from([0u16; 8])),
+        ]
+    }
+
+    #[test]
+    fn host_bits_are_refused_and_the_network_is_offered() {
+        let error = "10.0.0.1/8".parse::<Cidr>().expect_err("host bits");
+        assert_eq!(error.to_string(), "`10.0.0.1/8` has host bits set: write 10.0.0.0/8");
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_no_network_is_refused() {
+        for text in [
+            "",
+            "/",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "010.0.0.0/8",
+            "10.0.0/8",
+            " 10.0.0.0/8",
+            "10.0.0.0/8 ",
+            "fd00::/129",
+            "fe80::1%eth0/64",
+            "10.0.0.0/255.0.0.0",
+        ] {
+            assert!(matches!(text.parse::<Cidr>(), Err(CidrError::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_length_is_its_own_subnet() {
+        assert_eq!(
+            "10.0.0.1".parse(),
+            Ok(IfAddr::new("10.0.0.1".parse().expect("an address"), 32).expect("fits"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_cidr_is_read_back(addr in any_addr(), len in 0u8..=128) {
+            if let Some(cidr) = Cidr::containing(addr, len) {
+                prop_assert_eq!(cidr.to_string().parse(), Ok(cidr));
+                prop_assert!(cidr.contains(addr));
+                prop_assert!(cidr.contains(cidr.last()) && cidr.covers(Cidr::host(addr)));
+            }
+        }
+
+        #[test]
+        fn an_interface_address_is_read_back(addr in any_addr(), len in 0u8..=128) {
+            if let Some(address) = IfAddr::new(addr, len) {
+                prop_assert_eq!(address.to_string().parse(), Ok(address));
+                prop_assert_eq!(address.subnet(), Cidr::containing(addr, len).expect("the length fits"));
+            }
+        }
+
+        #[test]
+        fn two_networks_overlap_only_if_one_covers_the_other(
+            a in any::<[u8; 4]>(), b in any::<[u8; 4]>(), a_len in 0u8..=32, b_len in 0u8..=32,
+        ) {
+            let (a, b) = (Cidr::containing(a.into(), a_len), Cidr::containing(b.into(), b_len));
+            let (a, b) = (a.expect("fits"), b.expect("fits"));
+            prop_assert_eq!(a.overlaps(b), a.contains(b.addr()) || b.contains(a.addr()));
+            prop_assert_eq!(a.overlaps(b), b.overlaps(a));
+        }
+    }
+}

@@ -58,3 +58,26 @@ impl<'de> Deserialize<'de> for IfName {
         String::deserialize(d)?.parse().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_the_kernel_refuses_is_refused() {
+        for text in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "a\0"] {
+            assert!(text.parse::<IfName>().is_err(), "{text:?}");
+        }
+        assert!("fifteen-bytes-x".parse::<IfName>().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn an_interface_name_is_read_back(text in ".{1,15}") {
+            if let Ok(name) = text.parse::<IfName>() {
+                prop_assert_eq!(name.to_string(), text);
+            }
+        }
+    }
+}

@@ -73,9 +73,12 @@ pub(crate) fn address_errors(pool: &Value, old: Option<&Value>) -> Vec<FieldErro
     errors
 }
 
-/// Host bits are told apart from nonsense.
+/// Differs from Calico: an IPv4 network in IPv6 form is refused.
 fn parse_cidr(text: &str) -> Result<Cidr, CidrError> {
-    text.parse()
+    match text.parse::<Cidr>()? {
+        cidr if cidr.addr().to_canonical() != cidr.addr() => Err(CidrError::Malformed(text.to_owned())),
+        cidr => Ok(cidr),
+    }
 }
 
 fn block_size_errors(size: i64, cidr: Cidr, old: Option<Written>) -> Vec<FieldError> {

@@ -130,6 +130,11 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     tagged(spec, "vxlanTunnelMACAddrV6", "VXLANTunnelMACAddrV6", "mac", is_mac);
     tagged(wireguard, "interfaceIPv4Address", "InterfaceIPv4Address", "ipv4", is_ipv4);
     tagged(wireguard, "interfaceIPv6Address", "InterfaceIPv6Address", "ipv6", is_ipv6);
+    for (field, name) in
+        [("wireguardPublicKey", "WireguardPublicKey"), ("wireguardPublicKeyV6", "WireguardPublicKeyV6")]
+    {
+        tagged(Written::status(object), field, name, "wireguardPublicKey", is_wireguard_key);
+    }
     if spec.has("bgp") && bgp.is_blank() {
         errors.push(FieldError::new("BGP", "&{<nil>    }", "Spec.BGP should not be empty"));
     }
@@ -150,4 +155,9 @@ fn is_ipv6(text: &str) -> bool {
 
 fn is_mac(text: &str) -> bool {
     text.parse::<Mac>().is_ok()
+}
+
+/// 32 bytes in base64.
+fn is_wireguard_key(text: &str) -> bool {
+    data_encoding::BASE64.decode(text.as_bytes()).is_ok_and(|key| key.len() == 32)
 }

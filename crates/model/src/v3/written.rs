@@ -13,6 +13,11 @@ impl<'a> Written<'a> {
         Written(&object["spec"])
     }
 
+    /// The `status` of an object.
+    pub fn status(object: &'a Value) -> Written<'a> {
+        Written(&object["status"])
+    }
+
     pub fn inside(self, field: &str) -> Written<'a> {
         Written(&self.0[field])
     }
@@ -34,7 +39,7 @@ impl<'a> Written<'a> {
         items.map(|item| item.as_str().unwrap_or_default()).collect()
     }
 
-    /// Whether the object has any field that is not null or empty text.
+    /// Whether every field is null or empty text.
     pub fn is_blank(self) -> bool {
         let mut fields = self.0.as_object().into_iter().flatten();
         fields.all(|(_, value)| value.is_null() || value.as_str() == Some(""))
