@@ -26,21 +26,18 @@ use std::net::{IpAddr, Ipv4Addr};
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 
 pub(crate) fn derive(world: &World) -> Objects {
-    let mut objects = Objects::new();
-    for endpoint in world.endpoints.values() {
-        objects.extend(host_side(endpoint));
-        if let Some(netns) = endpoint.netns {
-            objects.extend(pod_side(&endpoint.attachment, Netns::Pod(netns)));
-        }
-    }
-    objects
+    world.endpoints.values().flat_map(endpoint_objects).collect()
 }
 
-/// The keys that must be in the kernel before the pod may run; its elements of the rules come on top.
-pub fn endpoint_keys(endpoint: &Endpoint) -> Vec<Key> {
-    let host = host_side(endpoint).into_iter();
+/// What must be in the kernel before the pod may run; its elements of the rules come on top.
+pub fn endpoint_objects(endpoint: &Endpoint) -> Objects {
     let pod = endpoint.netns.into_iter().flat_map(|netns| pod_side(&endpoint.attachment, Netns::Pod(netns)));
-    host.chain(pod).map(|(key, _)| key).collect()
+    host_side(endpoint).into_iter().chain(pod).collect()
+}
+
+/// The keys of [`endpoint_objects`].
+pub fn endpoint_keys(endpoint: &Endpoint) -> Vec<Key> {
+    endpoint_objects(endpoint).into_keys().collect()
 }
 
 impl Attachment {

@@ -31,6 +31,11 @@ pub(crate) fn vxlan_port(world: &World) -> u16 {
     world.felix.vxlan_port.unwrap_or(VXLAN_PORT)
 }
 
+/// The network identifier that tunnels use.
+pub(crate) fn vxlan_vni(world: &World) -> Vni {
+    world.felix.vxlan_vni.unwrap_or(VXLAN_VNI)
+}
+
 fn vxlan(world: &World) -> Option<[(Key, Value); 3]> {
     let own = world.peers.get(&world.node)?;
     let tunnel = own.vxlan_tunnel?;
@@ -41,7 +46,7 @@ fn vxlan(world: &World) -> Option<[(Key, Value); 3]> {
     let name = IfName::fixed(VXLAN_DEVICE);
     let link = LinkValue {
         kind: LinkKind::Vxlan {
-            vni: world.felix.vxlan_vni.unwrap_or(VXLAN_VNI),
+            vni: vxlan_vni(world),
             port: vxlan_port(world),
             local: own.addr.addr(),
             device: uplink.device.clone(),

@@ -18,10 +18,11 @@ mod routes;
 mod rules;
 pub mod world;
 
-pub use endpoint::endpoint_keys;
+pub use endpoint::{endpoint_keys, endpoint_objects};
 pub use host::VXLAN_DEVICE;
 pub use path::{Path, Why, path};
 pub use routes::paths;
+pub use rules::rules_key;
 pub use world::{Attachment, AttachmentId, Endpoint, Peer, Uplink, World};
 
 use kernel::Objects;

@@ -5,7 +5,6 @@ use crate::{
     SysctlKey, SysctlValue, nft,
 };
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// A network namespace. The shell knows which file descriptor stands behind a pod's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,15 +76,6 @@ impl Value {
             (Value::Neigh(a), Value::Neigh(b)) => a == b,
             (Value::Route(a), Value::Route(b)) => a.satisfied_by(b),
             _ => unreachable!("one key, two kinds: {self:?} and {actual:?}"),
-        }
-    }
-}
-
-impl fmt::Display for Netns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Netns::Host => Ok(()),
-            Netns::Pod(PodNs(n)) => write!(f, "netns {n}: "),
         }
     }
 }

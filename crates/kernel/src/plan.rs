@@ -32,8 +32,8 @@ pub struct ApplyError {
     pub text: String,
 }
 
-/// Orders changes: first what is added or replaced, in the order of the keys (interfaces, settings, addresses, interfaces
-/// up, rules, forwarding entries, neighbours, routes), then removals in the reverse order. A conflict gives no step.
+/// Orders changes: first what is added or replaced, in the order of the keys (interfaces, settings, addresses, rules,
+/// interfaces up, forwarding entries, neighbours, routes), then removals in the reverse order. A conflict gives no step.
 pub fn plan(changes: Vec<Change>) -> Vec<Step> {
     let mut first = Vec::new();
     let mut ups = Vec::new();
@@ -48,7 +48,8 @@ pub fn plan(changes: Vec<Change>) -> Vec<Step> {
             _ => None,
         };
         ups.extend(wants_up.map(|(netns, name)| Step::Up(netns, name)));
-        let before_up = change.key() < &Key::Nft(crate::nft::TableKey::FIRST);
+        // Rules stand before any packet can come in by a new interface.
+        let before_up = matches!(change.key(), Key::Link(_) | Key::Sysctl(_) | Key::Addr(_) | Key::Nft(_));
         let step = match change {
             Change::Add(key, value) => Step::Create(key, value),
             Change::Replace { key, from, to } => Step::Replace { key, from, to },

@@ -67,6 +67,27 @@ impl Cidr {
         self.0.contains(&addr)
     }
 
+    /// The address at position `ordinal`, if there is one.
+    pub fn nth(self, ordinal: u32) -> Option<IpAddr> {
+        let addr = match self.addr() {
+            IpAddr::V4(first) => IpAddr::V4(u32::from(first).checked_add(ordinal)?.into()),
+            IpAddr::V6(first) => IpAddr::V6(u128::from(first).checked_add(ordinal.into())?.into()),
+        };
+        self.contains(addr).then_some(addr)
+    }
+
+    /// The position of `addr`, if it is inside and the position fits.
+    pub fn ordinal(self, addr: IpAddr) -> Option<u32> {
+        if !self.contains(addr) {
+            return None;
+        }
+        match (self.addr(), addr) {
+            (IpAddr::V4(first), IpAddr::V4(addr)) => Some(u32::from(addr) - u32::from(first)),
+            (IpAddr::V6(first), IpAddr::V6(addr)) => u32::try_from(u128::from(addr) - u128::from(first)).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether all of `other` is inside.
     pub fn covers(self, other: Cidr) -> bool {
         self.0.contains(&other.0)

@@ -104,5 +104,6 @@ pub mod code {
     pub const INVALID_CONFIG: u32 = 7;
     pub const TRY_AGAIN_LATER: u32 = 11;
     pub const NOT_AVAILABLE: u32 = 50;
-    pub const INTERNAL: u32 = 100;
+    /// Everything else, as Calico's plugin has it.
+    pub const INTERNAL: u32 = 999;
 }

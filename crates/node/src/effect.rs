@@ -17,7 +17,7 @@ pub struct CniId(pub u64);
 /// What the world did.
 #[derive(Debug)]
 pub enum Input {
-    /// First of all: the attachments' files, the kernel's boot id, and the wall clock's time as RFC 3339 (for claim times).
+    /// First of all: the attachments' files and the kernel's boot id.
     Started { attachments: Vec<Attachment>, boot_id: String },
     /// A watch spoke.
     Api(store::Event),
@@ -58,7 +58,8 @@ pub enum Effect {
     /// Carry a plan out, in order; answered by `Input::Wrote`. At most one is in flight.
     Kernel { id: EffectId, steps: Vec<Step> },
     /// Read a namespace whole; answered by `Input::Dumped`.
-    Dump { id: EffectId, netns: Netns },
+    /// The settings named are to be read besides.
+    Dump { id: EffectId, netns: Netns, sysctls: Vec<String> },
     /// Change an attachment's file, durably; answered by `Input::Filed`.
     File { id: EffectId, op: FileOp },
     /// Open a pod's namespace if its inode is still the one of the attachment; answered by `Input::Opened`.
@@ -91,6 +92,20 @@ pub enum Level {
     Info,
     Warn,
     Error,
+}
+
+impl Report {
+    pub(crate) fn info(text: String) -> Report {
+        Report { level: Level::Info, text }
+    }
+
+    pub(crate) fn warn(text: String) -> Report {
+        Report { level: Level::Warn, text }
+    }
+
+    pub(crate) fn error(text: String) -> Report {
+        Report { level: Level::Error, text }
+    }
 }
 
 impl fmt::Display for Report {
