@@ -2,7 +2,7 @@
 
 use crate::Cidr;
 use crate::meta::Resource;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// A node's claim to a block.
 pub type BlockAffinity = Resource<BlockAffinitySpec>;
@@ -16,8 +16,23 @@ pub struct BlockAffinitySpec {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub affinity_type: Option<String>,
     pub cidr: Cidr,
-    #[serde(default)]
+    /// Given up: who sees it finishes the deletion. `crd.projectcalico.org/v1` has it as a text, `"true"` or `"false"`.
+    #[serde(default, deserialize_with = "flag_or_text")]
     pub deleted: bool,
+}
+
+fn flag_or_text<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Flag(bool),
+        Text(String),
+    }
+    match Written::deserialize(d)? {
+        Written::Flag(flag) => Ok(flag),
+        Written::Text(text) if text.is_empty() => Ok(false),
+        Written::Text(text) => text.parse().map_err(D::Error::custom),
+    }
 }
 
 /// How far a claim is.
