@@ -4,12 +4,12 @@
 use crate::layout::{LabName, Layout};
 use crate::process::{self, Process};
 use crate::{kubelet, netns};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ends one lab.
 pub fn down(layout: &Layout) -> anyhow::Result<()> {
@@ -22,13 +22,7 @@ pub fn down(layout: &Layout) -> anyhow::Result<()> {
         let meta = fs::metadata(path)?;
         inodes.insert((meta.dev(), meta.ino()));
     }
-    let mut processes: Vec<Process> =
-        process::names(layout).iter().filter_map(|name| Process::recorded(layout, name)).collect();
-    processes.extend(process::inside(&inodes));
-    for process in &processes {
-        process.kill();
-    }
-    process::wait_until_gone(&processes, Duration::from_secs(10))?;
+    end_processes(layout, &inodes)?;
     for path in &namespaces {
         netns::remove(path)?;
     }
@@ -37,6 +31,23 @@ pub fn down(layout: &Layout) -> anyhow::Result<()> {
     let _ = fs::remove_dir(&layout.labs);
     println!("lab `{}` is down", layout.name);
     Ok(())
+}
+
+/// Kills what is recorded and what is in the namespaces, until nothing of it runs: a process may have just started another.
+fn end_processes(layout: &Layout, namespaces: &BTreeSet<(u64, u64)>) -> anyhow::Result<()> {
+    let recorded: Vec<Process> =
+        process::names(layout).iter().filter_map(|name| Process::recorded(layout, name)).collect();
+    let start = Instant::now();
+    loop {
+        let mut left = process::inside(namespaces);
+        left.extend(recorded.iter().filter(|process| process.runs()));
+        let Some(process) = left.first() else { return Ok(()) };
+        ensure!(start.elapsed() < Duration::from_secs(10), "process {} does not end", process.pid);
+        for process in &left {
+            process.kill();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Ends every lab.
@@ -75,4 +86,57 @@ fn namespaces(layout: &Layout) -> Vec<PathBuf> {
         }
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network;
+    use crate::topology::{Mode, Topology};
+    use std::process::Command;
+
+    /// A lab's wires without anything that runs on them.
+    fn wires(labs: &Path, topology: &Topology) -> Layout {
+        let layout = Layout::new(labs, &"wires".parse().unwrap());
+        layout.create(&topology.node_names()).unwrap();
+        network::build(&layout, topology).unwrap();
+        layout
+    }
+
+    fn in_node(layout: &Layout, node: &str, command: &[&str]) -> Command {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg(format!("--net={}", layout.node_netns(node).display())).args(command);
+        nsenter
+    }
+
+    #[test]
+    fn nodes_reach_each_other_through_the_router_and_nothing_is_left_of_them() {
+        let labs = tempfile::tempdir().unwrap();
+        let layout = wires(labs.path(), &Topology::article(Mode::Direct, 1, true));
+        let pinged = in_node(&layout, "master1", &["ping", "-c1", "-W2", "192.168.60.162"]).output().unwrap();
+        let mut stray = in_node(&layout, "master2", &["sleep", "60"]).spawn().unwrap();
+        let netns = fs::metadata(layout.node_netns("master2")).unwrap();
+        let netns = BTreeSet::from([(netns.dev(), netns.ino())]);
+        while process::inside(&netns).is_empty() {
+            std::thread::yield_now();
+        }
+
+        down(&layout).unwrap();
+
+        assert!(pinged.status.success(), "{}", String::from_utf8_lossy(&pinged.stdout));
+        assert!(stray.wait().unwrap().code().is_none(), "a process in our namespace is ended by a signal");
+        assert!(!labs.path().exists());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&labs.path().display().to_string()));
+    }
+
+    #[test]
+    fn a_lab_that_stopped_half_way_up_is_removed_too() {
+        let labs = tempfile::tempdir().unwrap();
+        let layout = Layout::new(labs.path(), &"half".parse().unwrap());
+        layout.create(&["a".to_owned()]).unwrap();
+        fs::write(layout.fabric(), "").unwrap();
+        down(&layout).unwrap();
+        assert!(!layout.exists());
+    }
 }

@@ -10,7 +10,6 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// One process, and no other that got its pid later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +88,6 @@ pub fn inside(namespaces: &BTreeSet<(u64, u64)>) -> Vec<Process> {
         namespaces.contains(&(netns.dev(), netns.ino())).then(|| Process::running(pid))?
     })
     .collect()
-}
-
-/// Waits until none of them runs.
-pub fn wait_until_gone(processes: &[Process], deadline: Duration) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while let Some(process) = processes.iter().find(|process| process.runs()) {
-        anyhow::ensure!(start.elapsed() < deadline, "process {} does not end", process.pid);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
