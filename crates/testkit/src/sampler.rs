@@ -1,0 +1,419 @@
+//! The packet sampler: says how many packets a pair of places lost, and for how long nothing came through, while something
+//! else happens to the network between them.
+//!
+//! ```text
+//!   place a                                          place b
+//!   sender ──1 kHz UDP, numbered──────────────────► receiver
+//!   receiver ◄──────────────────1 kHz UDP, numbered── sender
+//!   stream ──1 kHz, numbered, one TCP connection──► reader
+//!   dialler ──a new TCP connection every 20 ms────► acceptor, which answers a byte
+//! ```
+//!
+//! A sender keeps to a schedule and records by how much it was late, so that a starved sender is told from a lossy network.
+//! A run that sent fewer than 99 % of the planned samples proves nothing, and fails.
+
+use crate::netns;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const PERIOD: Duration = Duration::from_millis(1);
+const DIAL_PERIOD: Duration = Duration::from_millis(20);
+/// How long after the last sample an answer counts as late, and not as lost.
+const GRACE: Duration = Duration::from_millis(500);
+const UDP_PORT: u16 = 7001;
+const STREAM_PORT: u16 = 7002;
+const DIAL_PORT: u16 = 7003;
+
+/// One end of what is sampled.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file on which its namespace is mounted.
+    pub netns: PathBuf,
+    pub addr: IpAddr,
+}
+
+/// A sampler that runs.
+pub struct Sampler {
+    stop: Arc<AtomicBool>,
+    forth: Way,
+    back: Way,
+    stream: JoinHandle<Stream>,
+    reader: JoinHandle<u64>,
+    dialler: JoinHandle<Dialled>,
+    acceptor: JoinHandle<()>,
+}
+
+/// Both ends of one direction.
+struct Way {
+    sender: JoinHandle<Sent>,
+    receiver: JoinHandle<Vec<(u64, Instant)>>,
+}
+
+/// What a run saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// From `a` to `b`, and back.
+    pub forth: Direction,
+    pub back: Direction,
+    pub stream: Stream,
+    /// Records of the stream that arrived.
+    pub stream_read: u64,
+    pub dialled: Dialled,
+}
+
+/// One direction of numbered UDP packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Direction {
+    pub planned: u64,
+    pub sent: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    /// The longest time between two arrivals.
+    pub longest_gap: Duration,
+    /// The most that the sender was behind its schedule.
+    pub slip: Duration,
+    /// Sends that the sender's own kernel refused.
+    pub refused: u64,
+}
+
+/// The long TCP connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    pub written: u64,
+    /// The longest time that a write took.
+    pub longest_write: Duration,
+    pub error: Option<String>,
+}
+
+/// The short TCP connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dialled {
+    pub good: u64,
+    pub failed: u64,
+    pub longest: Duration,
+}
+
+#[derive(Default)]
+struct Sent {
+    planned: u64,
+    sent: u64,
+    refused: u64,
+    slip: Duration,
+}
+
+impl Sampler {
+    /// Starts sampling between two places.
+    ///
+    /// # Panics
+    /// If a place has not its address, or its ports are taken.
+    pub fn start(a: &Place, b: &Place) -> Sampler {
+        let stop = Arc::new(AtomicBool::new(false));
+        let udp = |place: &Place| {
+            let address = SocketAddr::new(place.addr, UDP_PORT);
+            let socket =
+                netns::inside(&place.netns, || UdpSocket::bind(address)).expect("the place has its address");
+            socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket's option");
+            Arc::new(socket)
+        };
+        let (udp_a, udp_b) = (udp(a), udp(b));
+        let way = |from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, target: IpAddr| {
+            let target = SocketAddr::new(target, UDP_PORT);
+            let (from, to, stop_sender, stop_receiver) =
+                (from.clone(), to.clone(), stop.clone(), stop.clone());
+            Way {
+                receiver: std::thread::spawn(move || receive(&to, &stop_receiver)),
+                sender: std::thread::spawn(move || send(&from, target, &stop_sender)),
+            }
+        };
+        let listen = |port| {
+            let listener =
+                netns::inside(&b.netns, || TcpListener::bind((b.addr, port))).expect("the port is free");
+            listener.set_nonblocking(true).expect("a socket's option");
+            listener
+        };
+        let (stream_listener, dial_listener) = (listen(STREAM_PORT), listen(DIAL_PORT));
+        let netns_a = || File::open(&a.netns).expect("it was open before");
+        let (stream_netns, dial_netns, target) = (netns_a(), netns_a(), b.addr);
+        let stops: [Arc<AtomicBool>; 4] = std::array::from_fn(|_| stop.clone());
+        let [stop_reader, stop_stream, stop_acceptor, stop_dialler] = stops;
+        Sampler {
+            forth: way(&udp_a, &udp_b, b.addr),
+            back: way(&udp_b, &udp_a, a.addr),
+            reader: std::thread::spawn(move || read_stream(&stream_listener, &stop_reader)),
+            stream: std::thread::spawn(move || {
+                netns::enter(&stream_netns);
+                write_stream(SocketAddr::new(target, STREAM_PORT), &stop_stream)
+            }),
+            acceptor: std::thread::spawn(move || accept(&dial_listener, &stop_acceptor)),
+            dialler: std::thread::spawn(move || {
+                netns::enter(&dial_netns);
+                dial(SocketAddr::new(target, DIAL_PORT), &stop_dialler)
+            }),
+            stop,
+        }
+    }
+
+    /// Ends the run, after what is under way had its time to arrive.
+    pub fn stop(self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let report = Report {
+            forth: self.forth.join(),
+            back: self.back.join(),
+            stream: self.stream.join().expect("no panic"),
+            stream_read: self.reader.join().expect("no panic"),
+            dialled: self.dialler.join().expect("no panic"),
+        };
+        self.acceptor.join().expect("no panic");
+        report
+    }
+}
+
+impl Way {
+    fn join(self) -> Direction {
+        let sent = self.sender.join().expect("no panic");
+        let arrived = self.receiver.join().expect("no panic");
+        let mut numbers: Vec<u64> = arrived.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Direction {
+            planned: sent.planned,
+            sent: sent.sent,
+            lost: sent.sent - numbers.len() as u64,
+            duplicated: (arrived.len() - numbers.len()) as u64,
+            longest_gap: arrived.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default(),
+            slip: sent.slip,
+            refused: sent.refused,
+        }
+    }
+}
+
+impl Report {
+    /// Packets lost and refused, both ways.
+    pub fn lost(&self) -> u64 {
+        [&self.forth, &self.back].map(|way| way.lost + way.refused).iter().sum()
+    }
+
+    /// Nothing was lost, refused or reset, and the run was dense enough to say so.
+    ///
+    /// # Panics
+    /// Otherwise, with the whole report.
+    pub fn assert_nothing_lost(&self) {
+        self.assert_dense();
+        assert_eq!(self.lost(), 0, "packets were lost\n{self}");
+        assert_eq!(self.stream.error, None, "the stream broke\n{self}");
+        assert_eq!(self.stream.written, self.stream_read, "the stream lost data\n{self}");
+        assert_eq!(self.dialled.failed, 0, "connections failed\n{self}");
+    }
+
+    /// At least 99 % of the planned samples were sent.
+    ///
+    /// # Panics
+    /// Otherwise: the machine was too busy for the run to prove anything.
+    pub fn assert_dense(&self) {
+        for way in [&self.forth, &self.back] {
+            let attempted = way.sent + way.refused;
+            assert!(
+                attempted * 100 >= way.planned * 99 && way.planned > 0,
+                "too few samples were sent\n{self}"
+            );
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, way) in [("a→b", &self.forth), ("b→a", &self.back)] {
+            writeln!(
+                f,
+                "{name}: {} of {} planned sent, {} lost, {} refused, {} doubled, longest gap {:?}, sender late by up to {:?}",
+                way.sent, way.planned, way.lost, way.refused, way.duplicated, way.longest_gap, way.slip
+            )?;
+        }
+        let stream = &self.stream;
+        writeln!(
+            f,
+            "stream: {} records written, {} read, longest write {:?}, {}",
+            stream.written,
+            self.stream_read,
+            stream.longest_write,
+            stream.error.as_deref().unwrap_or("whole")
+        )?;
+        let dialled = &self.dialled;
+        write!(
+            f,
+            "connections: {} good, {} failed, longest {:?}",
+            dialled.good, dialled.failed, dialled.longest
+        )
+    }
+}
+
+/// Ticks at `start + n × period` until told to stop; `f` gets the number and by how much the tick is late.
+fn on_schedule(period: Duration, stop: &AtomicBool, mut f: impl FnMut(u64, Duration)) -> u64 {
+    let start = Instant::now();
+    let mut number = 0_u32;
+    while !stop.load(Ordering::Relaxed) {
+        let due = start + period * number;
+        let now = Instant::now();
+        match due.checked_duration_since(now) {
+            Some(early) if !early.is_zero() => std::thread::sleep(early),
+            _ => {
+                f(number.into(), now - due);
+                number += 1;
+            }
+        }
+    }
+    u64::try_from(start.elapsed().as_micros() / period.as_micros()).expect("no run lasts for centuries")
+}
+
+fn send(socket: &UdpSocket, target: SocketAddr, stop: &AtomicBool) -> Sent {
+    let mut sent = Sent::default();
+    let planned = on_schedule(PERIOD, stop, |number, late| {
+        sent.slip = sent.slip.max(late);
+        match socket.send_to(&number.to_be_bytes(), target) {
+            Ok(_) => sent.sent += 1,
+            Err(_) => sent.refused += 1,
+        }
+    });
+    Sent { planned, ..sent }
+}
+
+fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<(u64, Instant)> {
+    let mut arrived = Vec::new();
+    let mut buffer = [0; 8];
+    let mut end = None;
+    loop {
+        // Anything else is a timeout, or an earlier packet of ours that came back as an ICMP error.
+        if let Ok((8, _)) = socket.recv_from(&mut buffer) {
+            arrived.push((u64::from_be_bytes(buffer), Instant::now()));
+        }
+        if stop.load(Ordering::Relaxed) && Instant::now() > *end.get_or_insert_with(|| Instant::now() + GRACE)
+        {
+            return arrived;
+        }
+    }
+}
+
+fn write_stream(target: SocketAddr, stop: &AtomicBool) -> Stream {
+    let mut stream = Stream::default();
+    let mut connection = match TcpStream::connect_timeout(&target, Duration::from_secs(5)) {
+        Ok(connection) => connection,
+        Err(e) => return Stream { error: Some(format!("cannot connect: {e}")), ..stream },
+    };
+    let _ = connection.set_nodelay(true);
+    let _ = connection.set_write_timeout(Some(Duration::from_secs(10)));
+    on_schedule(PERIOD, stop, |number, _| {
+        if stream.error.is_some() {
+            return;
+        }
+        let before = Instant::now();
+        match connection.write_all(&number.to_be_bytes()) {
+            Ok(()) => stream.written += 1,
+            Err(e) => stream.error = Some(e.to_string()),
+        }
+        stream.longest_write = stream.longest_write.max(before.elapsed());
+    });
+    stream
+}
+
+/// Records that came, in order and without a gap; stops counting at the first that is not the next.
+fn read_stream(listener: &TcpListener, stop: &AtomicBool) -> u64 {
+    let Some(mut connection) = next_connection(listener, stop) else { return 0 };
+    let _ = connection.set_read_timeout(Some(GRACE * 20));
+    let mut expected = 0;
+    let mut record = [0; 8];
+    while connection.read_exact(&mut record).is_ok() && u64::from_be_bytes(record) == expected {
+        expected += 1;
+    }
+    expected
+}
+
+fn dial(target: SocketAddr, stop: &AtomicBool) -> Dialled {
+    let mut dialled = Dialled::default();
+    on_schedule(DIAL_PERIOD, stop, |_, _| {
+        let before = Instant::now();
+        let answered =
+            TcpStream::connect_timeout(&target, Duration::from_secs(2)).and_then(|mut connection| {
+                connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+                connection.read_exact(&mut [0])
+            });
+        match answered {
+            Ok(()) => dialled.good += 1,
+            Err(_) => dialled.failed += 1,
+        }
+        dialled.longest = dialled.longest.max(before.elapsed());
+    });
+    dialled
+}
+
+fn accept(listener: &TcpListener, stop: &AtomicBool) {
+    let mut until = None;
+    loop {
+        while let Some(mut connection) = next_connection(listener, stop) {
+            let _ = connection.write_all(&[1]);
+        }
+        if Instant::now() > *until.get_or_insert_with(|| Instant::now() + GRACE) {
+            return;
+        }
+        std::thread::sleep(PERIOD);
+    }
+}
+
+fn next_connection(listener: &TcpListener, stop: &AtomicBool) -> Option<TcpStream> {
+    loop {
+        match listener.accept() {
+            Ok((connection, _)) => {
+                connection.set_nonblocking(false).ok()?;
+                return Some(connection);
+            }
+            Err(_) if stop.load(Ordering::Relaxed) => return None,
+            Err(_) => std::thread::sleep(PERIOD),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::Netns;
+
+    fn pair() -> (Netns, Netns, Place, Place) {
+        let (a, b) = (Netns::new(), Netns::new());
+        a.run(&format!("ip link add v type veth peer name v netns {}", b.path().display()));
+        a.run("ip address add 10.0.0.1/24 dev v; ip link set v up");
+        b.run("ip address add 10.0.0.2/24 dev v; ip link set v up");
+        let place = |netns: &Netns, last| Place { netns: netns.path().into(), addr: [10, 0, 0, last].into() };
+        let (here, there) = (place(&a, 1), place(&b, 2));
+        (a, b, here, there)
+    }
+
+    #[test]
+    fn a_whole_wire_loses_nothing() {
+        let (_a, _b, here, there) = pair();
+        let sampler = Sampler::start(&here, &there);
+        std::thread::sleep(Duration::from_millis(500));
+        sampler.stop().assert_nothing_lost();
+    }
+
+    #[test]
+    fn a_cut_is_seen_with_its_length() {
+        let (a, _b, here, there) = pair();
+        let sampler = Sampler::start(&here, &there);
+        std::thread::sleep(Duration::from_millis(200));
+        a.run("nft 'add table t; add chain t c { type filter hook output priority 0; policy drop; }'");
+        std::thread::sleep(Duration::from_millis(100));
+        a.run("nft delete table t");
+        std::thread::sleep(Duration::from_millis(200));
+        let report = sampler.stop();
+        report.assert_dense();
+        assert!((50..1000).contains(&report.lost()), "{report}");
+        assert!(report.forth.longest_gap >= Duration::from_millis(90), "{report}");
+        assert_eq!(report.back.lost, 0, "{report}");
+    }
+}
