@@ -1,1 +1,16 @@
+//! The kernel's side of the agent: netlink sockets, network namespaces, settings under `/proc/sys`. Carries out what
+//! [`kernel`] describes and reads it back in the same words. The only crate with `unsafe` code.
+//!
+//! ```text
+//!  kernel::Step ─► Writer ─► message ─► socket ─► kernel
+//!  kernel::Objects ◄─ dump ◄─ parse ◄── socket ◄── kernel
+//!  Event ◄───────── Monitor ◄─ parse ◄─ socket (multicast)
+//! ```
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
+pub mod message;
+pub mod socket;
+
+pub use message::{Attributes, Message};
+pub use socket::{Protocol, Refusal, Socket};

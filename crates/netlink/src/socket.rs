@@ -1,0 +1,314 @@
+//! A netlink socket that sends many messages at once and says of each what the kernel said.
+//!
+//! Only the last message of a batch asks for an acknowledgement; errors come unasked, with the number of their message.
+//! The kernel works while `send` runs, so that everything is there to be read when it returns.
+
+use crate::message::{Attributes, HEADER, Message, Received, received, u32_at};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// More messages in one `send` gain nothing (the kernel's own work dominates), and their errors fit the receive buffer.
+const BATCH: usize = 64;
+/// `NLMSGERR_ATTR_MSG`: the kernel's sentence.
+const ERROR_TEXT: u16 = 1;
+/// The kernel's dumps never give more than 32 KiB at once.
+const RECEIVE: usize = 64 * 1024;
+
+/// Which part of the kernel a socket speaks with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Links, addresses, routes, neighbours.
+    Route,
+    /// nftables.
+    Netfilter,
+}
+
+/// The kernel's no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text} (errno {errno})")]
+pub struct Refusal {
+    pub errno: i32,
+    /// The kernel's own sentence (extended ACK) if it gave one, else the name of the error.
+    pub text: String,
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        Refusal { errno, text: named(errno) }
+    }
+}
+
+impl From<Refusal> for kernel::ApplyError {
+    fn from(refusal: Refusal) -> kernel::ApplyError {
+        kernel::ApplyError { errno: refusal.errno, text: refusal.text }
+    }
+}
+
+fn named(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// A socket of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    pub fn open(protocol: Protocol) -> io::Result<Socket> {
+        let number = match protocol {
+            Protocol::Route => libc::NETLINK_ROUTE,
+            Protocol::Netfilter => libc::NETLINK_NETFILTER,
+        };
+        // SAFETY: `socket` takes no pointers.
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, number) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let socket = Socket { fd, sequence: 0, buffer: vec![0; RECEIVE] };
+        socket.option(libc::NETLINK_EXT_ACK, 1)?;
+        socket.option(libc::NETLINK_CAP_ACK, 1)?;
+        if protocol == Protocol::Route {
+            socket.option(libc::NETLINK_GET_STRICT_CHK, 1)?;
+        }
+        socket.bind()?;
+        Ok(socket)
+    }
+
+    fn bind(&self) -> io::Result<()> {
+        // SAFETY: all-zero bytes are a valid `sockaddr_nl`.
+        let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        addr.nl_family = libc::AF_NETLINK as u16;
+        // SAFETY: the pointer and the length describe `addr`, which outlives the call.
+        let result = unsafe {
+            libc::bind(
+                self.fd.as_raw_fd(),
+                (&raw const addr).cast(),
+                size_of::<libc::sockaddr_nl>() as libc::socklen_t,
+            )
+        };
+        checked(result as isize).map(drop)
+    }
+
+    /// The port under which the kernel names this socket's messages to others.
+    pub fn port(&self) -> io::Result<u32> {
+        // SAFETY: all-zero bytes are a valid `sockaddr_nl`.
+        let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: both pointers are to locals of the sizes that they say.
+        let result =
+            unsafe { libc::getsockname(self.fd.as_raw_fd(), (&raw mut addr).cast(), &raw mut length) };
+        checked(result as isize).map(|_| addr.nl_pid)
+    }
+
+    fn option(&self, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        self.set(libc::SOL_NETLINK, name, value)
+    }
+
+    fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: the pointer and the length describe `value`, which outlives the call.
+        let result = unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        checked(result as isize).map(drop)
+    }
+
+    /// Joins a multicast group (`RTNLGRP_…`, `NFNLGRP_…`).
+    pub fn join(&self, group: u32) -> io::Result<()> {
+        self.option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
+    }
+
+    /// Sets the receive buffer's size in bytes, beyond the system's limit.
+    pub fn receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes as libc::c_int)
+    }
+
+    /// Sends messages, in order; the result has one entry for each. A message that fails does not stop the next.
+    pub fn batch(&mut self, messages: &mut [Message]) -> Vec<Result<(), Refusal>> {
+        let mut results = Vec::with_capacity(messages.len());
+        for batch in messages.chunks_mut(BATCH) {
+            let size = batch.len();
+            match self.exchange(batch) {
+                Ok(outcome) => results.extend(outcome),
+                Err(error) => results.extend(vec![Err(Refusal::from(error)); size]),
+            }
+        }
+        results
+    }
+
+    /// Sends one message and waits for the kernel's verdict.
+    pub fn request(&mut self, message: Message) -> Result<(), Refusal> {
+        self.batch(&mut [message]).pop().expect("one message, one result")
+    }
+
+    fn exchange(&mut self, batch: &mut [Message]) -> io::Result<Vec<Result<(), Refusal>>> {
+        let first = self.sequence.wrapping_add(1);
+        let last = self.sequence.wrapping_add(batch.len() as u32);
+        self.sequence = last;
+        let mut bytes = Vec::new();
+        let count = batch.len();
+        for (i, message) in batch.iter_mut().enumerate() {
+            bytes.extend(message.stamped(first.wrapping_add(i as u32), i + 1 == count));
+        }
+        self.send(&bytes)?;
+        let mut results = vec![Ok(()); count];
+        loop {
+            let length = self.receive(0)?;
+            for message in received(&self.buffer[..length]) {
+                let index = message.sequence.wrapping_sub(first) as usize;
+                if index >= count || i32::from(message.kind) != libc::NLMSG_ERROR {
+                    continue;
+                }
+                if let Some(refusal) = refusal(&message) {
+                    results[index] = Err(refusal);
+                }
+                if message.sequence == last {
+                    return Ok(results);
+                }
+            }
+        }
+    }
+
+    /// Sends a dump request and shows every message of the answer to `each`. An answer that was interrupted by a change is
+    /// begun anew: `restart` is called before.
+    pub fn dump<S>(
+        &mut self,
+        request: Message,
+        start: impl Fn() -> S,
+        mut each: impl FnMut(&mut S, Received<'_>),
+    ) -> Result<S, Refusal> {
+        const TRIES: usize = 10;
+        for _ in 0..TRIES {
+            let mut state = start();
+            if self.dump_once(request.clone(), |message| each(&mut state, message))? {
+                return Ok(state);
+            }
+        }
+        Err(Refusal { errno: libc::EINTR, text: "the kernel's tables change too fast to be read".into() })
+    }
+
+    /// Whether the answer is consistent.
+    fn dump_once(
+        &mut self,
+        mut request: Message,
+        mut each: impl FnMut(Received<'_>),
+    ) -> Result<bool, Refusal> {
+        const DUMP_INTERRUPTED: u16 = 0x10;
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let bytes = request.stamped(sequence, false).to_vec();
+        self.send(&bytes)?;
+        let mut consistent = true;
+        loop {
+            let length = self.receive(0)?;
+            for message in received(&self.buffer[..length]).filter(|m| m.sequence == sequence) {
+                consistent &= message.flags & DUMP_INTERRUPTED == 0;
+                match i32::from(message.kind) {
+                    libc::NLMSG_DONE => {
+                        let errno = u32_at(message.body, 0).map_or(0, |n| -(n as i32));
+                        return if errno > 0 {
+                            Err(Refusal { errno, text: named(errno) })
+                        } else {
+                            Ok(consistent)
+                        };
+                    }
+                    libc::NLMSG_ERROR => match refusal(&message) {
+                        Some(refusal) => return Err(refusal),
+                        None => return Ok(consistent),
+                    },
+                    _ => each(message),
+                }
+            }
+        }
+    }
+
+    /// Sends bytes that are whole messages.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        loop {
+            // SAFETY: the pointer and the length describe `bytes`.
+            let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+            match checked(sent) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// Receives one datagram into the socket's buffer.
+    fn receive(&mut self, flags: libc::c_int) -> io::Result<usize> {
+        loop {
+            // SAFETY: the pointer and the length describe `buffer`.
+            let length = unsafe {
+                let buffer = &mut self.buffer;
+                libc::recv(
+                    self.fd.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    flags | libc::MSG_TRUNC,
+                )
+            };
+            match checked(length) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(length) if length > self.buffer.len() => {
+                    return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+                }
+                Ok(length) => return Ok(length),
+            }
+        }
+    }
+
+    /// What has arrived, without waiting: `None` if nothing has.
+    pub fn arrived(&mut self) -> io::Result<Option<&[u8]>> {
+        match self.receive(libc::MSG_DONTWAIT) {
+            Ok(length) => Ok(Some(&self.buffer[..length])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next datagram, waiting for it.
+    pub fn next(&mut self) -> io::Result<&[u8]> {
+        let length = self.receive(0)?;
+        Ok(&self.buffer[..length])
+    }
+
+    /// The next sequence number, for callers that stamp messages themselves.
+    pub fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// What an error message says, `None` if it is an acknowledgement (`struct nlmsgerr`).
+pub fn refusal(message: &Received<'_>) -> Option<Refusal> {
+    let errno = -(u32_at(message.body, 0)? as i32);
+    if errno == 0 {
+        return None;
+    }
+    let text = Attributes::after(message.body, 4 + HEADER).text(ERROR_TEXT).map(str::to_owned);
+    Some(Refusal { errno, text: text.unwrap_or_else(|| named(errno)) })
+}
+
+fn checked(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
