@@ -14,10 +14,18 @@
 //! Each decision is made anew from the latest that the API said. So a conflict is a read and another decision; an answer
 //! that was lost is the same; and nothing need be remembered over a crash.
 
+pub mod affinity;
 mod allocator;
+pub mod block;
 mod error;
+mod pool;
 mod request;
+mod snapshot;
+mod wall;
 
 pub use allocator::Allocator;
 pub use error::Error;
+pub use pool::{Choice, block_size};
 pub use request::{Assigned, CallId, RequestId, Tunnel, Want};
+pub use snapshot::Snapshot;
+pub use wall::Wall;

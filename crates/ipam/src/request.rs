@@ -1,6 +1,6 @@
 //! What can be asked of an [`Allocator`](crate::Allocator), and what it answers.
 
-use model::Cidr;
+use model::{Cidr, names};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -62,8 +62,8 @@ impl Tunnel {
     /// The handle that owns a node's tunnel address.
     pub fn handle(self, node: &str) -> String {
         match self {
-            Tunnel::Ipip => format!("ipip-tunnel-addr-{node}"),
-            Tunnel::Vxlan => format!("vxlan-tunnel-addr-{node}"),
+            Tunnel::Ipip => names::ipip_tunnel_handle(node),
+            Tunnel::Vxlan => names::vxlan_tunnel_handle(node),
         }
     }
 

@@ -1,0 +1,147 @@
+//! A node's claim to a block, one write at a time: `∅ → pending → block → confirmed`, and back by
+//! `pendingDeletion → no block → ∅`. After a crash at any point the same function goes on from what it finds.
+//!
+//! Between the mark and the last step the block is written once: whoever decided from its state before the mark (to steal
+//! it, or to release it) fails the compare-and-swap.
+
+use crate::{Wall, block};
+use model::store::{Key, Kind, Object, Request};
+use model::v3::{AffinityState, BlockAffinity, BlockAffinitySpec, IpamBlock};
+use model::{Cidr, Metadata, names};
+
+/// A block as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'a> {
+    /// It does not exist.
+    Absent,
+    /// It exists; whose it is must be read.
+    Unread,
+    Read(&'a IpamBlock),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    Call(Box<Request>),
+    /// The block is this node's, or is so no more.
+    Done,
+    /// The block belongs to somebody else.
+    Lost,
+}
+
+/// The next step to make a block this node's. `written`: the block was written since the affinity is pending.
+pub fn claim(
+    node: &str,
+    cidr: Cidr,
+    affinity: Option<&BlockAffinity>,
+    known: Known<'_>,
+    written: bool,
+    wall: &Wall,
+) -> Next {
+    let Some(affinity) = affinity else {
+        return match known {
+            Known::Unread => call(Request::Get(block_key(cidr))),
+            Known::Read(b) if !b.spec.deleted && block::owner(&b.spec) != Some(node) => Next::Lost,
+            _ => call(Request::Create(new(node, cidr).into())),
+        };
+    };
+    if affinity.spec.deleted {
+        return call(delete(&affinity.clone().into()));
+    }
+    let ours = |b: &IpamBlock| block::owner(&b.spec) == Some(node);
+    match known {
+        Known::Unread => call(Request::Get(block_key(cidr))),
+        Known::Read(b) if b.spec.deleted => call(delete(&b.clone().into())),
+        Known::Read(b) if !ours(b) => call(delete(&affinity.clone().into())),
+        Known::Read(_) if affinity.spec.state == AffinityState::Confirmed => Next::Done,
+        _ if affinity.spec.state != AffinityState::Pending => {
+            call(with_state(affinity, AffinityState::Pending))
+        }
+        Known::Absent => {
+            let spec = block::new(cidr, node, wall);
+            let b = IpamBlock { metadata: Metadata::named(names::block(cidr)), spec };
+            call(Request::Create(b.into()))
+        }
+        Known::Read(b) if !written => {
+            let mut b = b.clone();
+            block::touch(&mut b.spec);
+            call(Request::Update(b.into()))
+        }
+        Known::Read(_) => call(with_state(affinity, AffinityState::Confirmed)),
+    }
+}
+
+/// The next step to give a block up: an empty one is deleted, one with addresses keeps them without an affinity.
+pub fn release(node: &str, cidr: Cidr, affinity: Option<&BlockAffinity>, known: Known<'_>) -> Next {
+    let Some(affinity) = affinity else { return Next::Done };
+    if affinity.spec.deleted {
+        return call(delete(&affinity.clone().into()));
+    }
+    if affinity.spec.state != AffinityState::PendingDeletion {
+        return call(with_state(affinity, AffinityState::PendingDeletion));
+    }
+    match known {
+        Known::Unread => call(Request::Get(block_key(cidr))),
+        Known::Read(b) if block::owner(&b.spec) == Some(node) && block::is_empty(&b.spec) => {
+            call(delete(&b.clone().into()))
+        }
+        Known::Read(b) if block::owner(&b.spec) == Some(node) => {
+            let mut b = b.clone();
+            b.spec.affinity = None;
+            b.spec.affinity_claim_time = None;
+            block::touch(&mut b.spec);
+            call(Request::Update(b.into()))
+        }
+        Known::Absent | Known::Read(_) => call(delete(&affinity.clone().into())),
+    }
+}
+
+fn call(request: Request) -> Next {
+    Next::Call(Box::new(request))
+}
+
+/// The key of a block.
+pub fn block_key(cidr: Cidr) -> Key {
+    Key::cluster(Kind::IpamBlock, names::block(cidr))
+}
+
+/// The key of a node's affinity to a block.
+pub fn affinity_key(node: &str, cidr: Cidr) -> Key {
+    Key::cluster(Kind::BlockAffinity, names::affinity(node, cidr))
+}
+
+/// The deletion of an object as it is known, and of no other.
+pub fn delete(object: &Object) -> Request {
+    let meta = object.metadata();
+    Request::Delete {
+        key: object.key(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+    }
+}
+
+fn new(node: &str, cidr: Cidr) -> BlockAffinity {
+    let mut metadata = Metadata::named(names::affinity(node, cidr));
+    // By these a node's affinities are listed.
+    let version = if cidr.is_ipv4() { "4" } else { "6" };
+    metadata.labels = [
+        ("projectcalico.org/hostname-hash".to_owned(), names::hostname_hash(node)),
+        ("projectcalico.org/affinity-type".to_owned(), "host".to_owned()),
+        ("projectcalico.org/ip-version".to_owned(), version.to_owned()),
+    ]
+    .into();
+    let spec = BlockAffinitySpec {
+        state: AffinityState::Pending,
+        node: node.to_owned(),
+        affinity_type: Some("host".to_owned()),
+        cidr,
+        deleted: false,
+    };
+    BlockAffinity { metadata, spec }
+}
+
+fn with_state(affinity: &BlockAffinity, state: AffinityState) -> Request {
+    let mut affinity = affinity.clone();
+    affinity.spec.state = state;
+    Request::Update(affinity.into())
+}

@@ -1,0 +1,222 @@
+//! What a node knows of the cluster's addresses: fed by watches and by replies, read by the decisions.
+//!
+//! Of the blocks of other nodes it keeps only that they exist: ten thousand of them are a few hundred kilobytes. It may lag
+//! behind the API; a decision from an old state fails its compare-and-swap, and the state is read anew.
+
+use crate::block;
+use model::selector::Selector;
+use model::store::{Event, Key, Kind, Object};
+use model::v3::{AffinityState, AllowedUse, BlockAffinity, IpPoolSpec, IpamBlock, IpamConfigurationSpec};
+use model::{Cidr, Metadata, names};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The kinds that must have listed before anything is written.
+const NEEDED: [Kind; 6] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::BlockAffinity,
+    Kind::IpamConfiguration,
+    Kind::IpReservation,
+];
+
+/// The cluster's addresses as one node knows them.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// This node's name.
+    pub node: String,
+    /// This node's labels, for the pools' node selectors.
+    pub labels: BTreeMap<String, String>,
+    /// By name: the order in which they are tried.
+    pub pools: BTreeMap<String, IpPoolSpec>,
+    /// The singleton `default`.
+    pub configuration: IpamConfigurationSpec,
+    /// CIDRs that are never given automatically, by reservation.
+    pub reservations: BTreeMap<String, Vec<Cidr>>,
+    /// Blocks of this node, and those of others that are being worked on.
+    pub blocks: BTreeMap<Cidr, IpamBlock>,
+    /// The other blocks.
+    pub others: BTreeSet<Cidr>,
+    /// This node's claims.
+    pub affinities: BTreeMap<Cidr, BlockAffinity>,
+    listed: BTreeSet<Kind>,
+}
+
+impl Snapshot {
+    /// Nothing is known yet.
+    pub fn new(node: &str) -> Snapshot {
+        Snapshot { node: node.to_owned(), ..Snapshot::default() }
+    }
+
+    /// The kinds that have not listed yet. While there are some, nothing may be written.
+    pub fn missing(&self) -> impl Iterator<Item = Kind> {
+        NEEDED.into_iter().filter(|kind| !self.listed.contains(kind))
+    }
+
+    /// Takes in what a watch says.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Listed(kind, objects) => {
+                self.listed.insert(*kind);
+                self.forget_all_but(*kind, objects);
+                objects.iter().for_each(|object| self.put(object, false));
+            }
+            Event::Put(object) => self.put(object, false),
+            Event::Gone(key) => self.forget(key),
+            Event::Failed { .. } => {}
+        }
+    }
+
+    /// Takes in an object that the API answered with: a block is kept whole, whoever's it is.
+    pub fn learn(&mut self, object: &Object) {
+        self.put(object, true);
+    }
+
+    fn put(&mut self, object: &Object, whole: bool) {
+        match object {
+            Object::Node(node) if node.metadata.name == self.node => {
+                self.labels = node.metadata.labels.clone()
+            }
+            Object::IpPool(pool) => _ = self.pools.insert(pool.metadata.name.clone(), pool.spec.clone()),
+            Object::IpamConfiguration(c) if c.metadata.name == "default" => {
+                self.configuration = c.spec.clone()
+            }
+            Object::IpReservation(reservation) => {
+                let cidrs = reservation.spec.reserved_cidrs.clone();
+                self.reservations.insert(reservation.metadata.name.clone(), cidrs);
+            }
+            Object::IpamBlock(b) => self.put_block(b, whole),
+            Object::BlockAffinity(affinity) if affinity.spec.node == self.node && is_host(affinity) => {
+                let cidr = affinity.spec.cidr;
+                if self.affinities.get(&cidr).is_none_or(|old| newer(&affinity.metadata, &old.metadata)) {
+                    self.affinities.insert(cidr, affinity.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn put_block(&mut self, new: &IpamBlock, whole: bool) {
+        let cidr = new.spec.cidr;
+        let known = self.blocks.get(&cidr);
+        if whole || known.is_some() || block::owner(&new.spec) == Some(&self.node) {
+            if known.is_none_or(|old| newer(&new.metadata, &old.metadata)) {
+                self.blocks.insert(cidr, new.clone());
+            }
+            self.others.remove(&cidr);
+        } else {
+            self.others.insert(cidr);
+        }
+    }
+
+    /// Takes in that an object does not exist.
+    pub fn forget(&mut self, key: &Key) {
+        match key.kind {
+            Kind::IpPool => _ = self.pools.remove(&key.name),
+            Kind::IpReservation => _ = self.reservations.remove(&key.name),
+            Kind::IpamConfiguration if key.name == "default" => {
+                self.configuration = IpamConfigurationSpec::default()
+            }
+            Kind::BlockAffinity => self.affinities.retain(|_, affinity| affinity.metadata.name != key.name),
+            Kind::IpamBlock => {
+                if let Some(cidr) = block_cidr(&key.name) {
+                    self.blocks.remove(&cidr);
+                    self.others.remove(&cidr);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn forget_all_but(&mut self, kind: Kind, objects: &[Object]) {
+        let names: BTreeSet<&str> = objects.iter().map(|object| object.metadata().name.as_str()).collect();
+        match kind {
+            Kind::IpPool => self.pools.retain(|name, _| names.contains(name.as_str())),
+            Kind::IpReservation => self.reservations.retain(|name, _| names.contains(name.as_str())),
+            Kind::IpamConfiguration if !names.contains("default") => self.configuration = Default::default(),
+            Kind::BlockAffinity => self.affinities.retain(|_, a| names.contains(a.metadata.name.as_str())),
+            Kind::IpamBlock => {
+                self.blocks.retain(|cidr, _| names.contains(names::block(*cidr).as_str()));
+                self.others.retain(|cidr| names.contains(names::block(*cidr).as_str()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets the content of other nodes' blocks, once nobody works on them.
+    pub fn forget_foreign(&mut self) {
+        let foreign = |b: &IpamBlock| block::owner(&b.spec) != Some(&self.node);
+        self.others.extend(self.blocks.values().filter(|b| foreign(b)).map(|b| b.spec.cidr));
+        self.blocks.retain(|cidr, _| !self.others.contains(cidr));
+    }
+
+    /// Whether a block exists, as far as is known.
+    pub fn exists(&self, cidr: Cidr) -> bool {
+        self.blocks.contains_key(&cidr) || self.others.contains(&cidr)
+    }
+
+    /// This node's block from which addresses may be given now: its affinity is confirmed.
+    pub fn usable(&self, cidr: Cidr) -> Option<&IpamBlock> {
+        let b = self.blocks.get(&cidr).filter(|b| !b.spec.deleted)?;
+        let affinity = self.affinities.get(&cidr).filter(|a| !a.spec.deleted)?;
+        let ours = block::owner(&b.spec) == Some(&self.node);
+        (ours && affinity.spec.state == AffinityState::Confirmed).then_some(b)
+    }
+
+    /// Whether this node should have a block there: a pool covers it and selects the node.
+    pub fn wants(&self, cidr: Cidr) -> bool {
+        self.pools.values().any(|pool| pool.cidr.covers(cidr) && self.selects(pool))
+    }
+
+    /// Every reserved CIDR.
+    pub fn reserved(&self) -> Vec<Cidr> {
+        self.reservations.values().flatten().copied().collect()
+    }
+
+    /// Whether a pool's node selector matches this node. A selector that cannot be read matches none.
+    pub fn selects(&self, pool: &IpPoolSpec) -> bool {
+        pool.node_selector.parse::<Selector>().is_ok_and(|selector| selector.matches(&self.labels))
+    }
+}
+
+/// Whether `new` may replace `old`. Versions of one object are compared as integers (Kubernetes' KEP-5504); where they are
+/// none, the latest that was heard wins: if it is the older one, the next compare-and-swap fails and the object is read.
+fn newer(new: &Metadata, old: &Metadata) -> bool {
+    match (new.resource_version.parse::<u128>(), old.resource_version.parse::<u128>()) {
+        (Ok(new), Ok(old)) => new >= old,
+        _ => true,
+    }
+}
+
+/// The CIDR that a block's object name stands for. Dashes were dots or colons: only one of the two reads as an address.
+pub fn block_cidr(name: &str) -> Option<Cidr> {
+    let (addr, len) = name.rsplit_once('-')?;
+    let v4 = format!("{}/{len}", addr.replace('-', "."));
+    v4.parse().or_else(|_| format!("{}/{len}", addr.replace('-', ":")).parse()).ok()
+}
+
+fn is_host(affinity: &BlockAffinity) -> bool {
+    affinity.spec.affinity_type.as_deref().is_none_or(|kind| kind == "host")
+}
+
+/// The uses of a pool: workloads and tunnels if it does not say.
+pub fn allows(pool: &IpPoolSpec, wanted: AllowedUse) -> bool {
+    match pool.allowed_uses.as_slice() {
+        [] => wanted != AllowedUse::LoadBalancer,
+        uses => uses.contains(&wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blocks_name_gives_its_cidr_back() {
+        for text in ["10.244.1.0/26", "fd00:10::/122", "fd4f:7744:113d::40/122", "::/116"] {
+            let cidr: Cidr = text.parse().expect("a CIDR");
+            assert_eq!(block_cidr(&names::block(cidr)), Some(cidr), "{text}");
+        }
+        assert_eq!(block_cidr("node1"), None);
+    }
+}
