@@ -1,6 +1,6 @@
 //! What every Kubernetes object carries.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -28,8 +28,15 @@ pub struct Metadata {
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    #[serde(flatten)]
+    /// Without `managedFields`: they are large, and an update without them leaves them as they are.
+    #[serde(flatten, deserialize_with = "but_managed_fields")]
     pub rest: Map<String, Value>,
+}
+
+fn but_managed_fields<'de, D: Deserializer<'de>>(d: D) -> Result<Map<String, Value>, D::Error> {
+    let mut rest = Map::deserialize(d)?;
+    rest.remove("managedFields");
+    Ok(rest)
 }
 
 fn is_zero(n: &i64) -> bool {
@@ -49,4 +56,20 @@ pub struct Resource<S> {
     #[serde(default)]
     pub metadata: Metadata,
     pub spec: S,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_that_we_do_not_use_survive_but_for_the_managed_ones() {
+        let mut json = json!({
+            "name": "a", "finalizers": ["projectcalico.org/ippool-finalizer"], "managedFields": [{"manager": "kubectl"}],
+        });
+        let metadata: Metadata = serde_json::from_value(json.clone()).expect("metadata");
+        json.as_object_mut().expect("an object").remove("managedFields");
+        assert_eq!(serde_json::to_value(metadata).expect("JSON"), json);
+    }
 }

@@ -37,7 +37,7 @@ pub struct FelixConfigurationSpec {
 
 impl FelixConfigurationSpec {
     /// The settings of one node: its own over those of the cluster, field by field.
-    pub fn overlaid(&self, own: &FelixConfigurationSpec) -> FelixConfigurationSpec {
+    pub fn overlaid_by(&self, own: &FelixConfigurationSpec) -> FelixConfigurationSpec {
         let json = |spec| serde_json::to_value(spec).expect("a spec has a JSON form");
         let (mut merged, own) = (json(self), json(own));
         for (field, value) in own.as_object().into_iter().flatten() {
@@ -94,6 +94,6 @@ mod tests {
         let cluster = spec(json!({"vxlanPort": 4789, "vxlanMTU": 1400, "logSeverityScreen": "Info"}));
         let own = spec(json!({"vxlanMTU": 1380, "logSeverityScreen": "Debug"}));
         let merged = json!({"vxlanPort": 4789, "vxlanMTU": 1380, "logSeverityScreen": "Debug"});
-        assert_eq!(cluster.overlaid(&own), spec(merged));
+        assert_eq!(cluster.overlaid_by(&own), spec(merged));
     }
 }
