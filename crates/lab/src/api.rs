@@ -3,11 +3,10 @@
 use crate::layout::Layout;
 use crate::netns;
 use crate::topology::Topology;
-use anyhow::{Context, bail};
+use anyhow::ensure;
 use datastore::Client;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Where the API server of a lab listens: on the first subnet's router.
 pub fn address(topology: &Topology) -> SocketAddr {
@@ -34,19 +33,14 @@ pub async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
     Ok(Client::from_kubeconfig(kubeconfig).await?)
 }
 
-/// Waits until the API server answers; the last of its kubeconfigs is written when it listens.
-pub fn wait(layout: &Layout, last_kubeconfig: &Path, alive: impl Fn() -> bool) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !last_kubeconfig.exists() {
-        if !alive() {
-            bail!("the API server ended: {}", last_lines(&layout.log("apiserver")));
-        }
-        if start.elapsed() > Duration::from_secs(20) {
-            bail!("the API server does not come up: {}", last_lines(&layout.log("apiserver")));
-        }
-        std::thread::sleep(Duration::from_millis(5));
+/// Whether the API server answers the administrator and has written every node's kubeconfig.
+pub fn answers(layout: &Layout) -> anyhow::Result<()> {
+    let topology = Topology::read(&layout.topology())?;
+    for node in topology.node_names() {
+        let kubeconfig = layout.node(&node).kubeconfig();
+        ensure!(kubeconfig.exists(), "{} is not there yet", kubeconfig.display());
     }
-    run(layout, async |client| client.groups().await.context("the API server does not answer").map(drop))
+    run(layout, async |client| Ok(client.groups().await.map(drop)?))
 }
 
 /// The end of a log, for error messages.

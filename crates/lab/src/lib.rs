@@ -21,6 +21,7 @@ mod netns;
 mod network;
 mod pods;
 mod process;
+mod processes;
 mod seed;
 mod status;
 mod table;
@@ -62,6 +63,10 @@ enum Verb {
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Kill a resident process with SIGKILL: `apiserver`, `node-NODE` or `kubelet-NODE`.
+    Kill { process: processes::Name },
+    /// Start a resident process that does not run.
+    Start { process: processes::Name },
     /// End the cluster and remove all that it made.
     Down {
         /// Every lab, whatever its name.
@@ -117,6 +122,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Pod(PodVerb::Add { pod, node, ip }) => pods::add(&layout, &pod, &node, ip)?,
         Verb::Pod(PodVerb::Delete { pod }) => pods::delete(&layout, &pod)?,
         Verb::Exec { place, command } => return Err(exec::exec(&layout, &place, &command)),
+        Verb::Kill { process } => processes::kill(&layout, &process)?,
+        Verb::Start { process } => processes::start(&layout, &process)?,
         Verb::Down { all: false } => down::down(&layout)?,
         Verb::Down { all: true } => down::down_all(&args.dir)?,
         Verb::Kubelet { node } => kubelet::run(&layout, &node)?,

@@ -1,7 +1,7 @@
 //! `lab status`: the nodes by what their agents say, and the pods by what the API says.
 
 use crate::layout::Layout;
-use crate::process::Process;
+use crate::processes::Name;
 use crate::table::{render, row};
 use crate::topology::Topology;
 use crate::{api, down, pods};
@@ -23,13 +23,13 @@ pub fn print(layout: &Layout) -> anyhow::Result<()> {
 /// One line a node.
 pub fn nodes(layout: &Layout, topology: &Topology) -> String {
     let mut rows = vec![row(["NODE", "ADDRESS", "AGENT", "KUBELET", "PODS", "PROBLEMS"])];
-    let runs = |name: String| Process::recorded(layout, &name).is_some_and(Process::runs);
+    let runs = |name: Name| name.running(layout).is_some();
     for node in &topology.nodes {
         let agent = ask(&layout.node(&node.name).socket());
         let state = match &agent {
             Ok(status) if status.ready => "ready".to_owned(),
             Ok(status) => format!("waits for {}", status.waiting_for.join(", ")),
-            Err(_) if !runs(format!("node-{}", node.name)) => "stopped".to_owned(),
+            Err(_) if !runs(Name::Agent(node.name.clone())) => "stopped".to_owned(),
             Err(e) => e.to_string(),
         };
         let agent = agent.unwrap_or_default();
@@ -38,7 +38,7 @@ pub fn nodes(layout: &Layout, topology: &Topology) -> String {
             node.name.clone(),
             node.address.to_string(),
             state,
-            if runs(format!("kubelet-{}", node.name)) { "runs" } else { "stopped" }.to_owned(),
+            if runs(Name::Kubelet(node.name.clone())) { "runs" } else { "stopped" }.to_owned(),
             agent.endpoints.to_string(),
             problems,
         ]);

@@ -1,14 +1,14 @@
 //! `lab up`: wires, API server, what the datastore holds, agents, kubelets, pods; then what to try.
 
 use crate::layout::Layout;
-use crate::process::Process;
+use crate::processes::Name;
 use crate::topology::Topology;
 use crate::{UpArgs, api, network, pods, seed, status};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Starts a lab.
 pub fn up(layout: &Layout, args: &UpArgs) -> anyhow::Result<()> {
@@ -43,22 +43,24 @@ fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
     let subnets: Vec<String> = topology.subnets().iter().map(|subnet| subnet.cidr.to_string()).collect();
     progress.step(&format!("network: {} nodes on {}", topology.nodes.len(), subnets.join(" and ")));
 
-    let apiserver = start_apiserver(layout, topology)?;
-    let last = layout.node(&topology.nodes.last().expect("there is one").name).kubeconfig();
-    api::wait(layout, &last, || apiserver.runs())?;
+    Name::ApiServer.start(layout, topology)?;
+    Name::ApiServer.wait(layout)?;
     progress.step(&format!("API server: https://{}", api::address(topology)));
 
     api::run(layout, async |client| seed::write(&client, topology).await)?;
     progress.step(&format!("datastore: nodes, pool {} {}", topology.pool.name, topology.pool.cidr));
 
     for node in topology.node_names() {
-        start_agent(layout, topology, &node)?;
+        conflist(layout, &node)?;
+        Name::Agent(node).start(layout, topology)?;
     }
-    wait_until_ready(layout, topology)?;
+    for node in topology.node_names() {
+        Name::Agent(node).wait(layout)?;
+    }
     progress.step("agents: ready");
 
     for node in topology.node_names() {
-        start_kubelet(layout, &node)?;
+        Name::Kubelet(node).start(layout, topology)?;
     }
     let count = api::run(layout, async |client| {
         let pods: Vec<_> = topology
@@ -103,20 +105,8 @@ fn links(layout: &Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn start_apiserver(layout: &Layout, topology: &Topology) -> anyhow::Result<Process> {
-    let mut args = vec![
-        "apiserver".to_owned(),
-        format!("--listen={}", api::address(topology)),
-        format!("--data={}", layout.apiserver().display()),
-        format!("--kubeconfig={}", layout.kubeconfig().display()),
-    ];
-    for node in topology.node_names() {
-        args.push(format!("--node-kubeconfig={node}={}", layout.node(&node).kubeconfig().display()));
-    }
-    Process::start(layout, "apiserver", &layout.fabric(), &args)
-}
-
-pub fn start_agent(layout: &Layout, topology: &Topology, node: &str) -> anyhow::Result<Process> {
+/// The network configuration that the node's runtime finds.
+fn conflist(layout: &Layout, node: &str) -> anyhow::Result<()> {
     let files = layout.node(node);
     let conflist = json!({
         "name": "k8s-pod-network",
@@ -133,51 +123,7 @@ pub fn start_agent(layout: &Layout, topology: &Topology, node: &str) -> anyhow::
             "state_dir": files.state(),
         }],
     });
-    fs::write(files.conflist(), format!("{conflist:#}\n"))?;
-    let args = [
-        "node".to_owned(),
-        format!("--node-name={node}"),
-        format!("--ip={}", topology.node(node)?.address),
-        format!("--kubeconfig={}", files.kubeconfig().display()),
-        format!("--socket={}", files.socket().display()),
-        format!("--state-dir={}", files.state().display()),
-    ];
-    Process::start(layout, &format!("node-{node}"), &layout.node_netns(node), &args)
-}
-
-pub fn start_kubelet(layout: &Layout, node: &str) -> anyhow::Result<Process> {
-    let args = [
-        "lab".to_owned(),
-        format!("--name={}", layout.name),
-        format!("--dir={}", layout.labs.display()),
-        "kubelet".to_owned(),
-        format!("--node={node}"),
-    ];
-    Process::start(layout, &format!("kubelet-{node}"), &layout.node_netns(node), &args)
-}
-
-fn wait_until_ready(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
-    let start = Instant::now();
-    for node in topology.node_names() {
-        let name = format!("node-{node}");
-        loop {
-            let answer = status::ask(&layout.node(&node).socket());
-            if answer.as_ref().is_ok_and(|status| status.ready) {
-                break;
-            }
-            let runs = Process::recorded(layout, &name).is_some_and(Process::runs);
-            if !runs || start.elapsed() > Duration::from_secs(20) {
-                let state = match answer {
-                    Ok(status) => format!("waits for {}", status.waiting_for.join(", ")),
-                    Err(e) if runs => e.to_string(),
-                    Err(_) => "ended".to_owned(),
-                };
-                bail!("the agent of {node} {state}; {}", api::last_lines(&layout.log(&name)));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    Ok(())
+    Ok(fs::write(files.conflist(), format!("{conflist:#}\n"))?)
 }
 
 /// What to type next.

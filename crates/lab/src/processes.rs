@@ -1,0 +1,170 @@
+//! The resident processes of a lab by name: how each is started, and how to tell that it is ready.
+
+use crate::layout::Layout;
+use crate::process::Process;
+use crate::topology::Topology;
+use crate::{api, down, status};
+use anyhow::{Context, bail, ensure};
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to become ready.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One of the resident processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    ApiServer,
+    /// Of this node.
+    Agent(String),
+    Kubelet(String),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::ApiServer => f.write_str("apiserver"),
+            Name::Agent(node) => write!(f, "node-{node}"),
+            Name::Kubelet(node) => write!(f, "kubelet-{node}"),
+        }
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Name, String> {
+        match text.split_once('-') {
+            None if text == "apiserver" => Ok(Name::ApiServer),
+            Some(("node", node)) => Ok(Name::Agent(node.into())),
+            Some(("kubelet", node)) => Ok(Name::Kubelet(node.into())),
+            _ => Err("apiserver, node-NODE or kubelet-NODE".into()),
+        }
+    }
+}
+
+/// Kills a process of a lab.
+pub fn kill(layout: &Layout, name: &Name) -> anyhow::Result<()> {
+    ensure!(layout.exists(), "there is no lab `{}`{}", layout.name, down::others(&layout.labs));
+    let process = name.running(layout).with_context(|| format!("{name} does not run"))?;
+    process.kill();
+    while process.runs() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("{name} is killed: `tortie lab start {name}` starts it again");
+    Ok(())
+}
+
+/// Starts a process of a lab and waits until it is ready.
+pub fn start(layout: &Layout, name: &Name) -> anyhow::Result<()> {
+    ensure!(layout.exists(), "there is no lab `{}`{}", layout.name, down::others(&layout.labs));
+    ensure!(name.running(layout).is_none(), "{name} runs already");
+    let topology = Topology::read(&layout.topology())?;
+    if let Name::Agent(node) | Name::Kubelet(node) = name {
+        topology.node(node)?;
+    }
+    name.start(layout, &topology)?;
+    name.wait(layout)?;
+    println!("{name} runs");
+    Ok(())
+}
+
+impl Name {
+    /// The process, if it runs.
+    pub fn running(&self, layout: &Layout) -> Option<Process> {
+        Process::recorded(layout, &self.to_string()).filter(|process| process.runs())
+    }
+
+    pub fn start(&self, layout: &Layout, topology: &Topology) -> anyhow::Result<Process> {
+        let name = self.to_string();
+        match self {
+            Name::ApiServer => {
+                Process::start(layout, &name, &layout.fabric(), &apiserver_args(layout, topology))
+            }
+            Name::Agent(node) => {
+                let args = agent_args(layout, topology, node)?;
+                Process::start(layout, &name, &layout.node_netns(node), &args)
+            }
+            Name::Kubelet(node) => {
+                let args = [
+                    "lab".to_owned(),
+                    format!("--name={}", layout.name),
+                    format!("--dir={}", layout.labs.display()),
+                    "kubelet".to_owned(),
+                    format!("--node={node}"),
+                ];
+                Process::start(layout, &name, &layout.node_netns(node), &args)
+            }
+        }
+    }
+
+    /// Waits until it is ready, or says why it is not.
+    pub fn wait(&self, layout: &Layout) -> anyhow::Result<()> {
+        let start = Instant::now();
+        loop {
+            let Err(state) = self.ready(layout) else { return Ok(()) };
+            if self.running(layout).is_none() {
+                bail!("{self} has ended: {}", api::last_lines(&layout.log(&self.to_string())));
+            }
+            if start.elapsed() > DEADLINE {
+                bail!(
+                    "{self} does not get ready, it {state}: {}",
+                    api::last_lines(&layout.log(&self.to_string()))
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it is ready; if not, what it does instead.
+    fn ready(&self, layout: &Layout) -> Result<(), String> {
+        match self {
+            Name::ApiServer => api::answers(layout).map_err(|e| format!("does not answer ({e:#})")),
+            Name::Agent(node) => match status::ask(&layout.node(node).socket()) {
+                Ok(status) if status.ready => Ok(()),
+                Ok(status) => Err(format!("waits for {}", status.waiting_for.join(", "))),
+                Err(e) => Err(format!("does not answer ({e})")),
+            },
+            Name::Kubelet(_) => Ok(()),
+        }
+    }
+}
+
+fn apiserver_args(layout: &Layout, topology: &Topology) -> Vec<String> {
+    let mut args = vec![
+        "apiserver".to_owned(),
+        format!("--listen={}", api::address(topology)),
+        format!("--data={}", layout.apiserver().display()),
+        format!("--kubeconfig={}", layout.kubeconfig().display()),
+    ];
+    for node in topology.node_names() {
+        args.push(format!("--node-kubeconfig={node}={}", layout.node(&node).kubeconfig().display()));
+    }
+    args
+}
+
+fn agent_args(layout: &Layout, topology: &Topology, node: &str) -> anyhow::Result<Vec<String>> {
+    let files = layout.node(node);
+    Ok(vec![
+        "node".to_owned(),
+        format!("--node-name={node}"),
+        format!("--ip={}", topology.node(node)?.address),
+        format!("--kubeconfig={}", files.kubeconfig().display()),
+        format!("--socket={}", files.socket().display()),
+        format!("--state-dir={}", files.state().display()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_is_read_as_it_is_written() {
+        for name in [Name::ApiServer, Name::Agent("master1".into()), Name::Kubelet("a-b".into())] {
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        assert!("agent-master1".parse::<Name>().is_err());
+    }
+}
