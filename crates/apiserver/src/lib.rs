@@ -13,11 +13,24 @@
 //! Invariants: an acknowledged write survives `kill -9` and a power cut; a watch and a read show durable writes
 //! only; there is one revision counter and it never falls; a slow watcher slows nobody.
 
+mod admit;
 mod args;
 mod auth;
+mod discovery;
+mod json;
+mod kinds;
 mod kubeconfig;
+mod object;
+mod patch;
+mod rest;
+mod rights;
+mod select;
 mod server;
+mod status;
+mod store;
+mod table;
 mod tls;
+mod watch;
 
 pub use args::{Args, NodeKubeconfig};
 pub use server::{Config, Server};

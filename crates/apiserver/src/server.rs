@@ -1,12 +1,13 @@
 //! The listener: TLS, deadlines and limits, one task a connection.
 
 use crate::auth::{Tokens, User};
+use crate::kinds::Kind;
+use crate::object::{self, Birth};
+use crate::rest::Api;
+use crate::status::Status;
+use crate::store::Store;
 use crate::tls::Authority;
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
@@ -85,9 +86,12 @@ impl Server {
             ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
             ip => ip,
         });
+        let store = Store::open(&config.data, config.history)?;
+        found_cluster(&store).await?;
+        let api = Arc::new(Api { store, tokens: tokens.clone() });
         let tls = authority.server(&[addr.ip(), advertise, IpAddr::from([127, 0, 0, 1])])?;
         let (stopping, stop) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), stop));
+        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), api, stop));
         Ok(Server { addr, admin_token, ca: authority.certificate, advertise, tokens, stopping, accepting })
     }
 
@@ -120,7 +124,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -128,10 +132,10 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, mut stop: watch::Receiv
         };
         match accepted {
             Ok((stream, _)) => {
-                let (tls, mut stop) = (tls.clone(), stop.clone());
+                let (tls, api, mut stop) = (tls.clone(), api.clone(), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = connection(stream, tls) => {}
+                        () = connection(stream, tls, api) => {}
                         _ = stop.wait_for(|stopping| *stopping) => {}
                     }
                 });
@@ -145,7 +149,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, mut stop: watch::Receiv
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor) {
+async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         return;
@@ -153,12 +157,29 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor) {
     let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     server.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-    let service = service_fn(answer);
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
+    });
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended");
     }
 }
 
-async fn answer(_request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
-    Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
+/// Makes the namespaces that every cluster has.
+async fn found_cluster(store: &Store) -> Result<()> {
+    const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+    let birth =
+        || Birth { now: object::timestamp(jiff::Timestamp::now()), uid: uuid::Uuid::new_v4().to_string() };
+    let made = store.write(false, move |tx| {
+        let kind = Kind::core("namespaces");
+        for name in NAMESPACES {
+            if tx.get(kind, "", name)?.is_none() {
+                let object = serde_json::json!({ "metadata": { "name": name } });
+                tx.put(kind, object::create(kind, "", object, &birth())?)?;
+            }
+        }
+        Ok::<_, Status>(())
+    });
+    made.await.map_err(|status| anyhow::anyhow!("cannot make the first namespaces: {}", status.message))
 }

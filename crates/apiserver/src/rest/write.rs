@@ -1,0 +1,331 @@
+//! POST, PUT, PATCH, DELETE: decided inside the store's transaction, on the latest state.
+
+use super::{Api, Body, Call, collect, json};
+use crate::admit::{self, FieldValidation};
+use crate::auth::User;
+use crate::json::text;
+use crate::kinds::Kind;
+use crate::object::{self, Birth, DeleteOptions, Next, Part};
+use crate::patch::Patch;
+use crate::rights;
+use crate::status::Status;
+use crate::store::{Tx, Version};
+use http::{HeaderValue, Response, header};
+use serde_json::{Value, json};
+
+/// What a write did.
+enum Done {
+    /// The object is stored so.
+    Stored(Version),
+    /// It is gone; this was its last state.
+    Removed(Version),
+}
+
+impl Api {
+    pub(super) async fn create(&self, call: Call) -> Result<Response<Body>, Status> {
+        let write = Write::of(&call)?;
+        let form = call.form()?;
+        let (mut object, duplicates) = decode(write.kind, &call.headers_type(), &collect(call.body).await?)?;
+        let warnings = admit::prune(write.kind, &mut object, &duplicates, write.validation)?;
+        let namespace = call.target.namespace;
+        let version = self
+            .store
+            .write(write.dry, move |tx| {
+                check_place(tx, write.kind, &namespace)?;
+                let object = object::create(write.kind, &namespace, object, &birth())?;
+                rights::check_object(&write.user, write.kind, None, Some(&object))?;
+                check_others(tx, write.kind, &object)?;
+                let name = text(&object, &["metadata", "name"]);
+                if tx.get(write.kind, &namespace, name)?.is_some() {
+                    return Err(Status::already_exists(write.kind, name));
+                }
+                Ok(tx.put(write.kind, object)?)
+            })
+            .await?;
+        Ok(with_warnings(json(201, form.one(write.kind, &version.body, jiff::Timestamp::now())), &warnings))
+    }
+
+    pub(super) async fn update(&self, call: Call) -> Result<Response<Body>, Status> {
+        let write = Write::of(&call)?;
+        let form = call.form()?;
+        let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
+        let (mut object, duplicates) = decode(write.kind, &call.headers_type(), &collect(call.body).await?)?;
+        let warnings = admit::prune(write.kind, &mut object, &duplicates, write.validation)?;
+        let kind = write.kind;
+        let done = self
+            .store
+            .write(write.dry, move |tx| {
+                let old = stored(tx, kind, &namespace, &name)?;
+                write.change(tx, &old, object)
+            })
+            .await?;
+        Ok(with_warnings(json(200, form.one(kind, &done.version().body, jiff::Timestamp::now())), &warnings))
+    }
+
+    pub(super) async fn patch(&self, call: Call) -> Result<Response<Body>, Status> {
+        let write = Write::of(&call)?;
+        let form = call.form()?;
+        let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
+        let media_type = call.header(header::CONTENT_TYPE).to_owned();
+        let patch = Patch::parse(write.kind, &media_type, &collect(call.body).await?)?;
+        let kind = write.kind;
+        let (done, warnings) = self
+            .store
+            .write(write.dry, move |tx| {
+                let old = stored(tx, kind, &namespace, &name)?;
+                let mut new = patch.apply(&parse(&old))?;
+                let warnings = admit::prune(kind, &mut new, &[], write.validation)?;
+                Ok::<_, Status>((write.change(tx, &old, new)?, warnings))
+            })
+            .await?;
+        Ok(with_warnings(json(200, form.one(kind, &done.version().body, jiff::Timestamp::now())), &warnings))
+    }
+
+    pub(super) async fn delete(&self, call: Call) -> Result<Response<Body>, Status> {
+        let write = Write::of(&call)?;
+        let form = call.form()?;
+        let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
+        let grace = call.query.number("gracePeriodSeconds")?;
+        let mut options = delete_options(&collect(call.body).await?)?;
+        options.grace_period_seconds = options.grace_period_seconds.or(grace);
+        let dry = write.dry || options.dry_run.iter().any(|stage| stage == "All");
+        let kind = write.kind;
+        let done = self
+            .store
+            .write(dry, move |tx| {
+                let old = stored(tx, kind, &namespace, &name)?;
+                write.remove(tx, &old, &options)
+            })
+            .await?;
+        let body = match &done {
+            // Pods are given back as they were; of the rest Kubernetes only says that they are gone.
+            Done::Removed(version) if kind.resource != "pods" => success(kind, version).to_string(),
+            done => form.one(kind, &done.version().body, jiff::Timestamp::now()),
+        };
+        Ok(json(200, body))
+    }
+
+    pub(super) async fn delete_collection(&self, call: Call) -> Result<Response<Body>, Status> {
+        let write = Write::of(&call)?;
+        let selector = call.selector()?;
+        let namespace = call.target.namespace.clone();
+        let grace = call.query.number("gracePeriodSeconds")?;
+        let mut options = delete_options(&collect(call.body).await?)?;
+        options.grace_period_seconds = options.grace_period_seconds.or(grace);
+        let kind = write.kind;
+        let gone = self
+            .store
+            .write(write.dry, move |tx| {
+                let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
+                let mut gone = Vec::new();
+                for old in tx.list(kind, namespace)? {
+                    if selector.matches(&parse(&old)) {
+                        gone.push(write.remove(tx, &old, &options)?.version().clone());
+                    }
+                }
+                Ok::<_, Status>(gone)
+            })
+            .await?;
+        let revision = self.store.revision().await?;
+        let meta = json!({ "resourceVersion": revision.to_string() });
+        Ok(json(200, super::Form::Object.list(kind, &gone, meta, jiff::Timestamp::now())))
+    }
+}
+
+/// What all writes of a request share.
+struct Write {
+    user: User,
+    kind: &'static Kind,
+    part: Part,
+    validation: FieldValidation,
+    dry: bool,
+}
+
+impl Write {
+    fn of(call: &Call) -> Result<Write, Status> {
+        let dry = match call.query.get("dryRun") {
+            None => false,
+            Some("All") => true,
+            Some(other) => {
+                return Err(Status::bad_request(format!("invalid dryRun {other:?}: the only stage is All")));
+            }
+        };
+        Ok(Write {
+            user: call.user.clone(),
+            kind: call.target.kind,
+            part: if call.target.subresource.is_some() { Part::Status } else { Part::Main },
+            validation: FieldValidation::parse(call.query.get("fieldValidation"))?,
+            dry,
+        })
+    }
+
+    /// Replaces `old` by `new`.
+    fn change(&self, tx: &mut Tx<'_>, old: &Version, new: Value) -> Result<Done, Status> {
+        let before = parse(old);
+        rights::check_object(&self.user, self.kind, Some(&before), Some(&new))?;
+        match object::update(self.kind, self.part, &before, new)? {
+            Next::Same => Ok(Done::Stored(old.clone())),
+            Next::Put(object) => Ok(Done::Stored(tx.put(self.kind, object)?)),
+            Next::Remove(object) => remove(tx, self.kind, object),
+        }
+    }
+
+    /// Deletes `old`, or marks it.
+    fn remove(&self, tx: &mut Tx<'_>, old: &Version, options: &DeleteOptions) -> Result<Done, Status> {
+        let before = parse(old);
+        rights::check_object(&self.user, self.kind, Some(&before), None)?;
+        match object::delete(self.kind, &before, options, jiff::Timestamp::now())? {
+            Next::Same => Ok(Done::Stored(old.clone())),
+            Next::Remove(object) => remove(tx, self.kind, object),
+            Next::Put(marked) => {
+                let marked = tx.put(self.kind, marked)?;
+                if self.kind.resource == "namespaces" {
+                    return empty_namespace(tx, marked);
+                }
+                Ok(Done::Stored(marked))
+            }
+        }
+    }
+}
+
+impl Done {
+    fn version(&self) -> &Version {
+        let (Done::Stored(version) | Done::Removed(version)) = self;
+        version
+    }
+}
+
+/// Takes an object away, and its namespace with it if that waits for this.
+fn remove(tx: &mut Tx<'_>, kind: &'static Kind, object: Value) -> Result<Done, Status> {
+    let gone = tx.delete(kind, object)?;
+    if kind.namespaced
+        && let Some(namespace) = tx.get(Kind::core("namespaces"), "", &gone.namespace)?
+        && object::is_marked(&parse(&namespace))
+    {
+        finish_namespace(tx, namespace)?;
+    }
+    Ok(Done::Removed(gone))
+}
+
+/// Deletes everything in a marked namespace, and the namespace if nothing holds on.
+fn empty_namespace(tx: &mut Tx<'_>, namespace: Version) -> Result<Done, Status> {
+    for kind in crate::kinds::all().iter().filter(|kind| kind.namespaced) {
+        for version in tx.list(kind, Some(&namespace.name))? {
+            match object::delete(kind, &parse(&version), &DeleteOptions::default(), jiff::Timestamp::now())? {
+                Next::Same => {}
+                Next::Put(marked) => {
+                    tx.put(kind, marked)?;
+                }
+                Next::Remove(object) => {
+                    tx.delete(kind, object)?;
+                }
+            }
+        }
+    }
+    finish_namespace(tx, namespace)
+}
+
+fn finish_namespace(tx: &mut Tx<'_>, namespace: Version) -> Result<Done, Status> {
+    for kind in crate::kinds::all().iter().filter(|kind| kind.namespaced) {
+        if !tx.list(kind, Some(&namespace.name))?.is_empty() {
+            return Ok(Done::Stored(namespace));
+        }
+    }
+    let object = parse(&namespace);
+    if object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()) {
+        return Ok(Done::Stored(namespace));
+    }
+    Ok(Done::Removed(tx.delete(Kind::core("namespaces"), object)?))
+}
+
+/// A namespace must be there, and not on its way out, before something is put into it.
+fn check_place(tx: &mut Tx<'_>, kind: &Kind, namespace: &str) -> Result<(), Status> {
+    if !kind.namespaced {
+        return Ok(());
+    }
+    let namespaces = Kind::core("namespaces");
+    let found = tx.get(namespaces, "", namespace)?.ok_or_else(|| Status::not_found(namespaces, namespace))?;
+    if object::is_marked(&parse(&found)) {
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
+        return Err(Status::forbidden(kind, "", &why));
+    }
+    Ok(())
+}
+
+/// Rules between objects: a new pool may not overlap another.
+fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<(), Status> {
+    if kind.resource != "ippools.projectcalico.org" {
+        return Ok(());
+    }
+    let cidr = text(object, &["spec", "cidr"]);
+    let Ok(new) = cidr.parse::<model::Cidr>() else { return Ok(()) };
+    for version in tx.list(kind, None)? {
+        let other = parse(&version);
+        let theirs = text(&other, &["spec", "cidr"]);
+        if version.name != text(object, &["metadata", "name"])
+            && theirs.parse().is_ok_and(|theirs: model::Cidr| new.overlaps(theirs))
+        {
+            let why = format!(
+                "IPPool({}) CIDR overlaps with IPPool({}) CIDR {theirs}",
+                text(object, &["metadata", "name"]),
+                version.name
+            );
+            let cause = crate::status::Cause::invalid("spec.cidr", &json!(cidr), &why);
+            return Err(Status::invalid(kind, text(object, &["metadata", "name"]), &[cause]));
+        }
+    }
+    Ok(())
+}
+
+fn stored(tx: &mut Tx<'_>, kind: &Kind, namespace: &str, name: &str) -> Result<Version, Status> {
+    tx.get(kind, namespace, name)?.ok_or_else(|| Status::not_found(kind, name))
+}
+
+fn parse(version: &Version) -> Value {
+    serde_json::from_str(&version.body).expect("the store holds what we wrote")
+}
+
+fn birth() -> Birth {
+    Birth { now: object::timestamp(jiff::Timestamp::now()), uid: uuid::Uuid::new_v4().to_string() }
+}
+
+fn decode(kind: &Kind, media_type: &str, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    if !matches!(media_type.split(';').next().map(str::trim), Some("" | "application/json" | "*/*")) {
+        return Err(Status::unsupported_media_type("application/json"));
+    }
+    crate::json::parse(body).map_err(|error| Status::undecodable(kind, &error.to_string()))
+}
+
+fn delete_options(body: &[u8]) -> Result<DeleteOptions, Status> {
+    if body.is_empty() {
+        return Ok(DeleteOptions::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("invalid DeleteOptions: {error}")))
+}
+
+fn success(kind: &Kind, version: &Version) -> Value {
+    let object = parse(version);
+    let mut details = json!({ "name": version.name, "kind": kind.plural, "uid": object["metadata"]["uid"] });
+    if !kind.group.is_empty() {
+        details["group"] = json!(kind.group);
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+}
+
+fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+impl Call {
+    fn headers_type(&self) -> String {
+        self.header(header::CONTENT_TYPE).to_owned()
+    }
+}

@@ -1,0 +1,166 @@
+//! What a user may do: everything for the admin, for a node what its agent and its kubelet need.
+//!
+//! Two questions, both pure: may the user do this to that kind (before anything is read), and may it do it to this
+//! object (inside the write, on the latest state). A node writes its own Node, its own pods' status and annotations, its own
+//! leases, events, and addresses; it reads what the network is made of, and no secrets.
+
+use crate::auth::User;
+use crate::json;
+use crate::kinds::Kind;
+use crate::status::Status;
+use serde_json::Value;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+        }
+    }
+
+    fn reads(self) -> bool {
+        matches!(self, Verb::Get | Verb::List | Verb::Watch)
+    }
+}
+
+/// Whether `user` may do this to objects of `kind`.
+pub fn check(
+    user: &User,
+    verb: Verb,
+    kind: &Kind,
+    subresource: Option<&str>,
+    namespace: &str,
+    name: Option<&str>,
+) -> Result<(), Status> {
+    let User::Node(node) = user else { return Ok(()) };
+    if node_may(verb, kind, subresource) {
+        return Ok(());
+    }
+    let resource = subresource.map_or(kind.plural.to_owned(), |sub| format!("{}/{sub}", kind.plural));
+    let scope = match namespace {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace {namespace:?}"),
+    };
+    let why = format!(
+        "User \"system:node:{node}\" cannot {} resource {resource:?} in API group {:?} {scope}",
+        verb.word(),
+        kind.group
+    );
+    Err(Status::forbidden(kind, name.unwrap_or_default(), &why))
+}
+
+fn node_may(verb: Verb, kind: &Kind, subresource: Option<&str>) -> bool {
+    match (kind.resource.as_str(), verb) {
+        ("secrets", _) => false,
+        (_, verb) if verb.reads() => true,
+        ("nodes", Verb::Create | Verb::Update | Verb::Patch) => true,
+        ("pods", Verb::Update | Verb::Patch) => subresource == Some("status"),
+        ("pods", Verb::Delete) => true,
+        ("events", Verb::Create | Verb::Update | Verb::Patch) => true,
+        ("leases", Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => true,
+        (
+            "blockaffinities.projectcalico.org"
+            | "ipamblocks.projectcalico.org"
+            | "ipamhandles.projectcalico.org",
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete,
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Whether `user` may write this object: `before` is what is stored, `after` what would be.
+pub fn check_object(
+    user: &User,
+    kind: &Kind,
+    before: Option<&Value>,
+    after: Option<&Value>,
+) -> Result<(), Status> {
+    let User::Node(node) = user else { return Ok(()) };
+    let objects = || [before, after].into_iter().flatten();
+    let name = objects().map(|object| json::text(object, &["metadata", "name"])).next().unwrap_or_default();
+    match kind.resource.as_str() {
+        "nodes" if name != node => Err(Status::forbidden(
+            kind,
+            name,
+            &format!("node {node:?} is not allowed to modify node {name:?}"),
+        )),
+        "pods" if objects().any(|object| json::text(object, &["spec", "nodeName"]) != node) => {
+            let why = format!("node {node:?} can only write pods with spec.nodeName set to itself");
+            Err(Status::forbidden(kind, name, &why))
+        }
+        "leases"
+            if name != node
+                || !objects().all(|o| json::text(o, &["metadata", "namespace"]) == "kube-node-lease") =>
+        {
+            let why = format!("node {node:?} can only write the lease of its own name in kube-node-lease");
+            Err(Status::forbidden(kind, name, &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+    use serde_json::json;
+
+    #[test]
+    fn s30_a_node_writes_only_what_is_its_own() {
+        let node = User::Node("n1".into());
+        let may = |resource: &str, verb, sub: Option<&str>| {
+            let kind = kinds::all().iter().find(|kind| kind.resource == resource).expect(resource);
+            check(&node, verb, kind, sub, "default", Some("x")).is_ok()
+        };
+        for kind in kinds::all() {
+            assert_eq!(may(&kind.resource, Verb::List, None), kind.plural != "secrets", "{}", kind.resource);
+            assert!(!may(&kind.resource, Verb::DeleteCollection, None), "{}", kind.resource);
+        }
+        assert!(may("pods", Verb::Patch, Some("status")) && !may("pods", Verb::Patch, None));
+        assert!(may("pods", Verb::Delete, None) && !may("pods", Verb::Create, None));
+        assert!(may("ipamblocks.projectcalico.org", Verb::Update, None));
+        for resource in
+            ["ippools.projectcalico.org", "namespaces", "configmaps", "felixconfigurations.projectcalico.org"]
+        {
+            for verb in [Verb::Create, Verb::Update, Verb::Patch, Verb::Delete] {
+                assert!(!may(resource, verb, None), "{resource} {verb:?}");
+            }
+        }
+        let own =
+            |kind: &str, object: Value| check_object(&node, Kind::core(kind), Some(&object), None).is_ok();
+        assert!(own("nodes", json!({"metadata": {"name": "n1"}})));
+        assert!(!own("nodes", json!({"metadata": {"name": "n2"}})));
+        assert!(own("pods", json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}})));
+        assert!(!own("pods", json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n2"}})));
+        assert!(!own("pods", json!({"metadata": {"name": "a"}, "spec": {}})));
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_not_do_what() {
+        let error = check(&User::Node("n1".into()), Verb::Create, Kind::core("pods"), None, "default", None);
+        assert_eq!(
+            error.expect_err("refused").message,
+            "pods is forbidden: User \"system:node:n1\" cannot create resource \"pods\" in API group \"\" \
+             in the namespace \"default\""
+        );
+    }
+}

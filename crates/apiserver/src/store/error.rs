@@ -1,0 +1,35 @@
+//! Why the store could not do what was asked.
+
+use std::path::PathBuf;
+
+/// A failure of the store itself, never of what was asked of it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the disk of the API server is full ({detail}): nothing was written; free some space and try again"
+    )]
+    Full { detail: String },
+    #[error(
+        "{path} is damaged ({detail}): restore it from a copy, or move it away to begin with an empty store"
+    )]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{path} is held by another API server: stop that one, or choose another data directory")]
+    Locked { path: PathBuf },
+    #[error("{path} was written by a later program (format {found}, this one knows {known}): use that one")]
+    Later { path: PathBuf, found: i64, known: i64 },
+    #[error("cannot open {path}: {detail}")]
+    Open { path: PathBuf, detail: String },
+    #[error("the store failed: {0}")]
+    Sqlite(String),
+    #[error("the API server is stopping")]
+    Stopping,
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Error::Full { detail: error.to_string() },
+            _ => Error::Sqlite(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The objects and their history, durable, in one SQLite file.
+//!
+//! Every write of an object makes a *version*, numbered by the one revision counter; a deletion is a version too. A
+//! version knows its predecessor and its successor, so the file answers what is now, what was at a revision that
+//! history still holds, and what happened since one.
+//!
+//! ```text
+//!   write(f) ──queue──► writer thread: BEGIN, f₁, f₂, … , COMMIT (one fsync for all) ──► answers
+//!                                                                                  └──► Recent ──► watches
+//!   get, list, changes ──► a pool of read connections (WAL: readers and the writer never wait for each other)
+//! ```
+//!
+//! Invariants: an answer, a read or a watch speaks of committed, synced versions only; revisions grow by one and are
+//! never used again once seen; writes are decided one after the other on the latest state.
+
+mod error;
+mod read;
+mod recent;
+mod schema;
+mod writer;
+
+pub use error::Error;
+pub use read::{Listing, Page};
+pub use recent::Recent;
+pub use writer::Tx;
+
+use crate::kinds::Kind;
+use read::Readers;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Number of a version; grows by one with every write of any object.
+pub type Revision = u64;
+
+/// One stored version of an object.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub revision: Revision,
+    /// Empty for cluster-wide kinds.
+    pub namespace: String,
+    pub name: String,
+    /// The object as JSON, with its own `resourceVersion` inside.
+    pub body: Arc<str>,
+}
+
+/// One step of history.
+#[derive(Debug)]
+pub struct Change {
+    pub kind: &'static Kind,
+    pub version: Version,
+    /// The object was deleted; the version's body is its last state.
+    pub deleted: bool,
+    /// The object as it was before, `None` if it was created.
+    pub previous: Option<Arc<str>>,
+}
+
+/// What happened after a revision.
+pub enum Changes {
+    /// In order of revision; complete up to `through`.
+    Some { changes: Vec<Arc<Change>>, through: Revision },
+    /// History does not reach back so far.
+    Compacted,
+}
+
+/// The store.
+pub struct Store {
+    readers: Arc<Readers>,
+    writer: writer::Writer,
+    recent: Arc<Recent>,
+}
+
+impl Store {
+    /// Opens the store of directory `dir`, or makes one, and starts its writer.
+    ///
+    /// # Errors
+    /// Another process holds it, it is damaged, it is of a later program.
+    pub fn open(dir: &Path, history: u64) -> Result<Store, Error> {
+        let (connection, lock) = schema::open(dir)?;
+        let revision = schema::revision(&connection)?;
+        let recent = Arc::new(Recent::new(revision));
+        let readers = Arc::new(Readers::new(dir.join(schema::FILE)));
+        let writer = writer::Writer::start(connection, lock, history, recent.clone())?;
+        Ok(Store { readers, writer, recent })
+    }
+
+    /// Runs `decide` on the latest state; what it put and deleted is durable when this returns `Ok`.
+    ///
+    /// If it fails, or if `dry`, nothing of it is kept.
+    pub async fn write<T, E, F>(&self, dry: bool, decide: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.writer.write(dry, decide).await
+    }
+
+    /// The latest version of an object.
+    pub async fn get(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Version>, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.read(move |connection| read::get(connection, kind, &namespace, &name)).await
+    }
+
+    /// One page of a kind's objects, in order of namespace and name.
+    pub async fn list(&self, listing: Listing) -> Result<Page, Error> {
+        self.read(move |connection| read::list(connection, &listing)).await
+    }
+
+    /// The latest durable revision.
+    pub async fn revision(&self) -> Result<Revision, Error> {
+        self.read(schema::revision).await
+    }
+
+    /// The latest changes, and the signals that there are more.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// What happened to objects of `kind` after `after`, at most some hundred changes at once.
+    pub async fn changes(&self, kind: &'static Kind, after: Revision) -> Result<Changes, Error> {
+        match self.recent.since(kind, after) {
+            Some(changes) => Ok(changes),
+            None => self.read(move |connection| read::changes(connection, kind, after)).await,
+        }
+    }
+
+    async fn read<T, F>(&self, query: F) -> Result<T, Error>
+    where
+        F: FnOnce(&rusqlite::Connection) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || readers.with(query)).await.expect("a panic aborts the process")
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading: the pool of read connections, and its three questions.
+
+use super::{Change, Changes, Error, Revision, Version, schema};
+use crate::kinds::Kind;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// Changes that one read of history gives at most.
+const CHANGES: usize = 500;
+
+/// Connections for reading, made when needed and kept.
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub fn new(path: PathBuf) -> Readers {
+        Readers { path, idle: Mutex::default() }
+    }
+
+    /// Runs `query` on a connection of its own, in one transaction: all that it reads is of one moment.
+    pub fn with<T>(&self, query: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let idle = self.idle.lock().expect("no holder panics").pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(&self.path, flags)?;
+                // 512 KiB of pages each: reads of the present are in few pages.
+                connection.execute_batch("PRAGMA cache_size = -512;")?;
+                connection
+            }
+        };
+        connection.execute_batch("BEGIN")?;
+        let answer = query(&connection);
+        connection.execute_batch("COMMIT")?;
+        self.idle.lock().expect("no holder panics").push(connection);
+        answer
+    }
+}
+
+fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
+    let revision: i64 = row.get("revision")?;
+    let body: String = row.get("body")?;
+    Ok(Version {
+        revision: revision.cast_unsigned(),
+        namespace: row.get("namespace")?,
+        name: row.get("name")?,
+        body: body.into(),
+    })
+}
+
+/// The latest version of an object.
+pub fn get(
+    connection: &Connection,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Version>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT revision, namespace, name, body FROM versions
+         WHERE kind = ?1 AND namespace = ?2 AND name = ?3 AND successor IS NULL AND NOT deleted",
+    )?;
+    Ok(statement.query_row((&kind.resource, namespace, name), version).optional()?)
+}
+
+/// Which objects to list.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub kind: &'static Kind,
+    /// `None` lists all namespaces.
+    pub namespace: Option<String>,
+    /// The state at this revision, `None` for the latest.
+    pub at: Option<Revision>,
+    /// Begin after this namespace and name.
+    pub after: Option<(String, String)>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub enum Page {
+    Objects {
+        versions: Vec<Version>,
+        /// The revision of which the list speaks.
+        revision: Revision,
+        /// How many objects follow the page.
+        remaining: usize,
+    },
+    /// History does not hold that revision any more.
+    Compacted,
+    /// That revision is not reached yet.
+    Future { current: Revision },
+}
+
+/// Lists objects in order of namespace and name.
+pub fn list(connection: &Connection, listing: &Listing) -> Result<Page, Error> {
+    let current = schema::revision(connection)?;
+    let at = listing.at.unwrap_or(current);
+    if at > current {
+        return Ok(Page::Future { current });
+    }
+    if at < schema::horizon(connection)? {
+        return Ok(Page::Compacted);
+    }
+    let living = if at == current {
+        "successor IS NULL"
+    } else {
+        "revision <= :at AND ifnull(successor, :at + 1) > :at"
+    };
+    let condition = format!(
+        "kind = :kind AND {living} AND NOT deleted AND (:namespace IS NULL OR namespace = :namespace)
+         AND (namespace, name) > (:after_namespace, :after_name) AND :at IS NOT NULL"
+    );
+    let (after_namespace, after_name) = listing.after.clone().unwrap_or_default();
+    let at_number = at.cast_signed();
+    let resource = &listing.kind.resource;
+    let parameters = named_params! {
+        ":kind": resource, ":at": at_number, ":namespace": listing.namespace,
+        ":after_namespace": after_namespace, ":after_name": after_name,
+    };
+    let limit = listing.limit.map_or(-1, usize::cast_signed);
+    let versions = connection
+        .prepare_cached(&format!(
+            "SELECT revision, namespace, name, body FROM versions WHERE {condition} ORDER BY namespace, name LIMIT {limit}"
+        ))?
+        .query_map(parameters, version)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut remaining = 0;
+    if listing.limit.is_some_and(|limit| versions.len() >= limit) {
+        let all: i64 = connection
+            .prepare_cached(&format!("SELECT count(*) FROM versions WHERE {condition}"))?
+            .query_row(parameters, |row| row.get(0))?;
+        remaining = usize::try_from(all).unwrap_or(0) - versions.len();
+    }
+    Ok(Page::Objects { versions, revision: at, remaining })
+}
+
+/// What happened to objects of `kind` after `after`.
+pub fn changes(connection: &Connection, kind: &'static Kind, after: Revision) -> Result<Changes, Error> {
+    if after < schema::horizon(connection)? {
+        return Ok(Changes::Compacted);
+    }
+    let current = schema::revision(connection)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT v.revision, v.namespace, v.name, v.body, v.deleted, p.body AS previous
+         FROM versions v LEFT JOIN versions p ON p.revision = v.previous
+         WHERE v.kind = ?1 AND v.revision > ?2 ORDER BY v.revision LIMIT ?3",
+    )?;
+    let changes = statement
+        .query_map((&kind.resource, after.cast_signed(), CHANGES.cast_signed()), |row| {
+            let previous: Option<String> = row.get("previous")?;
+            Ok(Arc::new(Change {
+                kind,
+                version: version(row)?,
+                deleted: row.get("deleted")?,
+                previous: previous.map(Into::into),
+            }))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let through = match changes.last() {
+        Some(last) if changes.len() == CHANGES => last.version.revision,
+        _ => current.max(after),
+    };
+    Ok(Changes::Some { changes, through })
+}
