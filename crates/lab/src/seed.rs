@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use model::k8s::annotation;
 use model::store::{Object, Request};
 use model::v3::{
-    AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, BlockAffinitySpec,
-    ClusterInformation, ClusterInformationSpec, EncapMode, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec,
-    IpamHandle, IpamHandleSpec,
+    AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, ClusterInformation,
+    ClusterInformationSpec, EncapMode, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec, IpamHandle,
+    IpamHandleSpec,
 };
 use model::{Cidr, Metadata, names};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn objects(topology: &Topology, now: &str) -> Vec<Object> {
         let tunnel = tunnel_address(topology, node);
         objects.extend(tunnel.map(|_| handle(&node.name, cidr).into()));
         objects.push(block(&node.name, cidr, tunnel, now).into());
-        objects.push(affinity(&node.name, cidr).into());
+        objects.push(BlockAffinity::of_host(&node.name, cidr, AffinityState::Confirmed).into());
     }
     objects
 }
@@ -143,25 +143,6 @@ fn ordinal(block: Cidr, addr: IpAddr) -> u32 {
             u32::try_from(u128::from(addr) - u128::from(first)).expect("a block has at most 4096 addresses")
         }
         _ => unreachable!("the topology is checked: {addr} is in {block}"),
-    }
-}
-
-fn affinity(node: &str, cidr: Cidr) -> BlockAffinity {
-    let mut metadata = Metadata::named(names::affinity(node, cidr));
-    metadata.labels = BTreeMap::from([
-        ("projectcalico.org/affinity-type".into(), "host".into()),
-        ("projectcalico.org/hostname-hash".into(), names::hostname_hash(node)),
-        ("projectcalico.org/ip-version".into(), if cidr.is_ipv4() { "4" } else { "6" }.into()),
-    ]);
-    BlockAffinity {
-        metadata,
-        spec: BlockAffinitySpec {
-            state: AffinityState::Confirmed,
-            node: node.into(),
-            affinity_type: Some("host".into()),
-            cidr,
-            deleted: false,
-        },
     }
 }
 

@@ -35,6 +35,12 @@ pub fn block(cidr: Cidr) -> String {
     cidr.to_string().replace(['.', ':', '/'], "-")
 }
 
+/// The CIDR that a block's object name stands for; `None` if it is no block's name.
+pub fn block_cidr(name: &str) -> Option<Cidr> {
+    let (addr, len) = name.rsplit_once('-')?;
+    ['.', ':'].iter().find_map(|dot| format!("{}/{len}", addr.replace('-', &dot.to_string())).parse().ok())
+}
+
 /// The object name of a node's affinity to a block: `<node>-<block>`. One that would be too long loses the end of the
 /// node's name and gains 11 hexadecimal digits of SHA-256 of `<node>+<block>`.
 pub fn affinity(node: &str, cidr: Cidr) -> String {
@@ -154,6 +160,14 @@ mod tests {
     fn a_block_is_named_after_its_cidr() {
         assert_eq!(block(cidr("10.244.1.0/26")), "10-244-1-0-26");
         assert_eq!(block(cidr("fd00:10::40/122")), "fd00-10--40-122");
+    }
+
+    #[test]
+    fn a_blocks_name_gives_its_cidr_back() {
+        for text in ["10.244.1.0/26", "fd00:10::/122", "fd4f:7744:113d::40/122", "::/116"] {
+            assert_eq!(block_cidr(&block(cidr(text))), Some(cidr(text)));
+        }
+        assert_eq!(block_cidr("node1"), None);
     }
 
     #[test]

@@ -220,3 +220,22 @@ pub const VIEWS: &[Kind] = &[
 pub fn find(kind: &str) -> Option<&'static Kind> {
     KINDS.iter().chain(VIEWS).find(|row| row.kind == kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_table_is_in_alphabetical_order() {
+        assert!(KINDS.is_sorted_by_key(|row| row.kind.to_lowercase()));
+    }
+
+    #[test]
+    fn no_two_kinds_share_a_name() {
+        let rows = KINDS.iter().chain(VIEWS);
+        let names = |row: &Kind| [&[row.plural, row.singular], row.short_names].concat();
+        let names: Vec<&str> = rows.flat_map(names).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+}

@@ -4,7 +4,7 @@ use super::FieldError;
 use serde_json::Value;
 
 const NAME: &str = "name must consist of lower case alphanumeric characters, '-' or '.' (regex: [a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)";
-const KEY: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const KEY: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 /// What is wrong with the metadata of `object`.
@@ -55,13 +55,8 @@ fn key_error(key: &str) -> Option<String> {
         None => (None, key),
     };
     if name.contains('/') {
-        return Some(format!(
-            "a qualified name {}",
-            KEY.replace("name part must", "must").replace(
-                "')",
-                "') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            )
-        ));
+        let optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+        return Some(format!("a qualified name {KEY} {optional}"));
     }
     match prefix {
         Some("") => return Some("prefix part must be non-empty".to_owned()),
@@ -74,7 +69,7 @@ fn key_error(key: &str) -> Option<String> {
     if name.len() > 63 {
         return Some("name part must be no more than 63 bytes".to_owned());
     }
-    (!is_label_text(name)).then(|| KEY.to_owned())
+    (!is_label_text(name)).then(|| format!("name part {KEY}"))
 }
 
 fn label_value_error(value: &str) -> Option<String> {

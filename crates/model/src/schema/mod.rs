@@ -21,6 +21,15 @@ use serde_json::Value;
 
 /// Gives `new` its defaults and says whether it may be stored: in place of `old`, if the object exists.
 ///
+/// ```
+/// let pool = serde_json::json!({"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/16", "blockSize": 33}});
+/// let error = model::schema::validate("IPPool", &pool, None).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "error with field IPPool.Spec.BlockSize = '33' (IPv4 block size must be between 20 and 32)"
+/// );
+/// ```
+///
 /// A kind that is not in the table is taken as it comes. Whether a new pool overlaps another is not asked here but of
 /// `v3::overlap`, by who knows the others.
 pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, FieldErrors> {
@@ -33,4 +42,70 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, F
     errors.extend(v3::errors(kind, &object));
     FieldErrors::check(errors)?;
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(kind: &str, name: &str, spec: Value) -> String {
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        validate(kind, &object, None)
+            .map_or_else(|error| error.to_string(), |object| object["spec"].to_string())
+    }
+
+    #[test]
+    fn address_management_gets_its_defaults_and_keeps_its_rules() {
+        let kind = "IPAMConfiguration";
+        assert_eq!(
+            said(kind, "default", json!({"strictAffinity": true})),
+            r#"{"autoAllocateBlocks":true,"maxBlocksPerHost":0,"strictAffinity":true}"#
+        );
+        for (spec, field) in [
+            (json!({"autoAllocateBlocks": false}), "spec (strictAffinity and"),
+            (json!({"maxBlocksPerHost": 4}), "spec (maxBlocksPerHost needs strictAffinity"),
+            (
+                json!({"ipCooldownSeconds": 1201}),
+                "spec.ipCooldownSeconds = '1201' (must be between 0 and 1200)",
+            ),
+            (
+                json!({"kubeVirtVMAddressPersistence": "on"}),
+                "spec.kubeVirtVMAddressPersistence (supported values",
+            ),
+        ] {
+            let said = said(kind, "default", spec);
+            assert!(said.starts_with(&format!("error with field {field}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn settings_that_the_agent_reads_are_looked_at() {
+        let kind = "FelixConfiguration";
+        for (spec, field) in [
+            (json!({"vxlanVNI": 16777216}), "spec.vxlanVNI = '16777216' (must be between 0 and 16777215)"),
+            (json!({"vxlanPort": -1}), "spec.vxlanPort = '-1'"),
+            (
+                json!({"routeRefreshInterval": "-5s"}),
+                "spec.routeRefreshInterval = '-5s' (`-5s` is not a duration",
+            ),
+            (json!({"nodeSelector": "all()"}), "FelixConfiguration (nodeSelector must not be set on"),
+            (json!({"vxlanMTU": "1400"}), "spec.vxlanMTU = '\"1400\"' (must be of type integer)"),
+        ] {
+            let said = said(kind, "node.n1", spec);
+            assert!(said.starts_with(&format!("error with field {field}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_back_is_not_stored() {
+        let said =
+            said("BlockAffinity", "a", json!({"cidr": "10.0.0.1/26", "node": "n", "state": "confirmed"}));
+        assert!(said.contains("`10.0.0.1/26` has host bits set: write 10.0.0.0/26"), "{said}");
+    }
+
+    #[test]
+    fn a_kind_that_is_not_in_the_table_is_taken_as_it_comes() {
+        assert_eq!(said("Widget", "", json!({"a": 1})), r#"{"a":1}"#);
+    }
 }

@@ -1,7 +1,7 @@
 //! BlockAffinity: a node's claim to a block.
 
-use crate::Cidr;
-use crate::meta::Resource;
+use crate::meta::{Metadata, Resource};
+use crate::{Cidr, names};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// A node's claim to a block.
@@ -44,4 +44,21 @@ pub enum AffinityState {
     Confirmed,
     Pending,
     PendingDeletion,
+}
+
+impl BlockAffinity {
+    /// A node's claim under Calico's name, with the labels by which a node's claims are listed.
+    pub fn of_host(node: &str, cidr: Cidr, state: AffinityState) -> BlockAffinity {
+        let mut metadata = Metadata::named(names::affinity(node, cidr));
+        metadata.labels = [
+            ("projectcalico.org/affinity-type", "host".to_owned()),
+            ("projectcalico.org/hostname-hash", names::hostname_hash(node)),
+            ("projectcalico.org/ip-version", if cidr.is_ipv4() { "4" } else { "6" }.to_owned()),
+        ]
+        .map(|(label, value)| (label.to_owned(), value))
+        .into();
+        let affinity_type = Some("host".to_owned());
+        let spec = BlockAffinitySpec { state, node: node.to_owned(), affinity_type, cidr, deleted: false };
+        BlockAffinity { metadata, spec }
+    }
 }
