@@ -25,7 +25,7 @@ pub mod text;
 pub use addr::{AddrKey, AddrValue};
 pub use diff::{Change, diff};
 pub use fdb::{FdbKey, FdbValue};
-pub use link::{LinkKey, LinkKind, LinkValue};
+pub use link::{LinkKey, LinkKind, LinkValue, VethPeer};
 pub use neigh::{NeighKey, NeighValue};
 pub use object::{Key, Netns, Objects, PodNs, Value};
 pub use ours::{WORKLOAD_PREFIX, ours};

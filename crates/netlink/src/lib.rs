@@ -9,8 +9,18 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
+pub mod dump;
+mod encode;
 pub mod message;
+pub mod monitor;
+pub mod netns;
+mod nft;
+mod parse;
 pub mod socket;
+pub mod writer;
 
 pub use message::{Attributes, Message};
+pub use monitor::{Event, Monitor, MonitorError};
+pub use netns::{Netns, NetnsError};
 pub use socket::{Protocol, Refusal, Socket};
+pub use writer::Writer;

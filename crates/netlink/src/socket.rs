@@ -154,6 +154,24 @@ impl Socket {
         self.batch(&mut [message]).pop().expect("one message, one result")
     }
 
+    /// Sends a question and gives the body of the one message that answers it.
+    pub fn ask(&mut self, question: Message) -> Result<Vec<u8>, Refusal> {
+        let mut answer = None;
+        let sequence = self.next_sequence();
+        let bytes = question.clone().stamped(sequence, false).to_vec();
+        self.send(&bytes)?;
+        while answer.is_none() {
+            let length = self.receive(0)?;
+            for message in received(&self.buffer[..length]).filter(|m| m.sequence == sequence) {
+                answer = Some(match refusal(&message) {
+                    Some(refusal) if i32::from(message.kind) == libc::NLMSG_ERROR => Err(refusal),
+                    _ => Ok(message.body.to_vec()),
+                });
+            }
+        }
+        answer.expect("the loop ends with an answer")
+    }
+
     fn exchange(&mut self, batch: &mut [Message]) -> io::Result<Vec<Result<(), Refusal>>> {
         let first = self.sequence.wrapping_add(1);
         let last = self.sequence.wrapping_add(batch.len() as u32);

@@ -1,0 +1,120 @@
+//! What the kernel tells of changes, as it happens.
+
+use crate::dump;
+use crate::message::{Received, received};
+use crate::parse::{self, Names};
+use crate::socket::{Protocol, Socket};
+use kernel::{Key, LinkKey, Netns, Value};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), addresses, routes.
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Made or changed.
+    Put(Key, Value),
+    Gone(Key),
+}
+
+/// Why there are no events.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// Some were lost: only a dump can tell what is.
+    #[error("kernel notifications were lost")]
+    Overrun,
+    #[error("cannot read kernel notifications: {0}")]
+    Read(#[source] io::Error),
+}
+
+/// Listens in the namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+    /// For reading names anew after a loss.
+    queries: Socket,
+    names: Names,
+}
+
+impl Monitor {
+    /// Opens a monitor with a receive buffer of `buffer` bytes. Whoever dumps after this misses nothing.
+    pub fn open(buffer: usize) -> Result<Monitor, MonitorError> {
+        let open = || -> io::Result<Monitor> {
+            let socket = Socket::open(Protocol::Route)?;
+            socket.receive_buffer(buffer)?;
+            for group in GROUPS {
+                socket.join(group)?;
+            }
+            Ok(Monitor { socket, queries: Socket::open(Protocol::Route)?, names: Names::new() })
+        };
+        let mut monitor = open().map_err(MonitorError::Read)?;
+        monitor.relearn();
+        Ok(monitor)
+    }
+
+    /// Everything that has arrived, without waiting.
+    pub fn read(&mut self) -> Result<Vec<Event>, MonitorError> {
+        let mut events = Vec::new();
+        loop {
+            match self.socket.arrived() {
+                Ok(Some(bytes)) => {
+                    for message in received(bytes) {
+                        learn(&mut self.names, &message, &mut events);
+                    }
+                }
+                Ok(None) => return Ok(events),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.relearn();
+                    return Err(MonitorError::Overrun);
+                }
+                Err(error) => return Err(MonitorError::Read(error)),
+            }
+        }
+    }
+
+    fn relearn(&mut self) {
+        if let Ok(names) = dump::names(&mut self.queries) {
+            self.names = names;
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Names first: the other objects are found through them.
+fn learn(names: &mut Names, message: &Received<'_>, events: &mut Vec<Event>) {
+    const HOST: Netns = Netns::Host;
+    let body = message.body;
+    let link_key = |name| Key::Link(LinkKey { netns: HOST, name });
+    let put = |found: Option<(Key, Value)>| found.map(|(key, value)| Event::Put(key, value));
+    let gone = |found: Option<(Key, Value)>| found.map(|(key, _)| Event::Gone(key));
+    let event = match message.kind {
+        libc::RTM_NEWLINK => {
+            if let Some((index, name)) = parse::link_name(body)
+                && let Some(before) = names.insert(index, name.clone())
+                && before != name
+            {
+                events.push(Event::Gone(link_key(before)));
+            }
+            put(parse::link(HOST, names, body))
+        }
+        libc::RTM_DELLINK => parse::link_name(body).map(|(index, name)| {
+            names.remove(&index);
+            Event::Gone(link_key(name))
+        }),
+        libc::RTM_NEWADDR => put(parse::addr(HOST, names, body)),
+        libc::RTM_DELADDR => gone(parse::addr(HOST, names, body)),
+        libc::RTM_NEWROUTE => put(parse::route(HOST, names, body)),
+        libc::RTM_DELROUTE => gone(parse::route(HOST, names, body)),
+        libc::RTM_NEWNEIGH => put(parse::neigh(HOST, names, body)),
+        libc::RTM_DELNEIGH => parse::neigh_key(HOST, names, body).map(Event::Gone),
+        _ => None,
+    };
+    events.extend(event);
+}

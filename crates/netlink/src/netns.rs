@@ -1,0 +1,171 @@
+//! Network namespaces: opened once and checked, then used by descriptor only, so that a path that is swapped later changes
+//! nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+/// `NSFS_MAGIC` of `linux/magic.h`.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+/// `NS_GET_NSTYPE` of `linux/nsfs.h`: `_IO(0xb7, 3)`.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+/// The calling thread's own namespace.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Why a path is no namespace that may be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    #[error("cannot open network namespace {path}: {source}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{path} is not a network namespace")]
+    NotANetns { path: PathBuf },
+    #[error("{path} is the node's own network namespace, not a pod's")]
+    Own { path: PathBuf },
+    #[error("cannot make network namespace {path}: {source}")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("cannot enter network namespace: {0}")]
+    Enter(#[source] io::Error),
+}
+
+/// An open network namespace. It lives at least as long as this.
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+    inode: (u64, u64),
+}
+
+impl Netns {
+    /// Opens a namespace that is not the caller's own. The path must be the file itself or `/proc/PID/ns/net`; any other
+    /// link is refused.
+    pub fn open(path: &Path) -> Result<Netns, NetnsError> {
+        let netns = Netns::open_any(path)?;
+        let own = fs::metadata(OWN).map_err(|source| NetnsError::Open { path: OWN.into(), source })?;
+        if netns.inode == (own.dev(), own.ino()) {
+            return Err(NetnsError::Own { path: path.to_owned() });
+        }
+        Ok(netns)
+    }
+
+    /// Opens any namespace, the caller's own too.
+    pub fn open_any(path: &Path) -> Result<Netns, NetnsError> {
+        let follow = if is_proc_link(path) { 0 } else { libc::O_NOFOLLOW };
+        // A FIFO must not block us.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | follow)
+            .open(path)
+            .map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
+        Netns::checked(file.into()).map_err(|_| NetnsError::NotANetns { path: path.to_owned() })
+    }
+
+    /// The calling thread's own.
+    pub fn own() -> Result<Netns, NetnsError> {
+        Netns::open_any(Path::new(OWN))
+    }
+
+    /// Takes a descriptor that somebody handed over, if it is a network namespace.
+    pub fn checked(fd: OwnedFd) -> Result<Netns, NetnsError> {
+        let refused = || NetnsError::NotANetns { path: format!("descriptor {}", fd.as_raw_fd()).into() };
+        let stat = rustix::fs::fstatfs(&fd).map_err(|_| refused())?;
+        if stat.f_type as i64 != NSFS_MAGIC {
+            return Err(refused());
+        }
+        // SAFETY: this ioctl takes no argument.
+        let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+        if kind != libc::CLONE_NEWNET {
+            return Err(refused());
+        }
+        let stat = rustix::fs::fstat(&fd).map_err(|_| refused())?;
+        Ok(Netns { inode: (stat.st_dev, stat.st_ino), fd })
+    }
+
+    /// Makes a namespace and keeps it alive by a file at `path` (mode 0444), which must not exist.
+    pub fn create(path: &Path) -> Result<Netns, NetnsError> {
+        let failed = |source| NetnsError::Create { path: path.to_owned(), source };
+        OpenOptions::new().write(true).create_new(true).mode(0o444).open(path).map_err(failed)?;
+        let made = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // SAFETY: the thread is our own and ends here; nothing else shares its namespace.
+                if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                rustix::mount::mount_bind(OWN, path).map_err(io::Error::from)
+            });
+            thread.join().expect("the thread does not panic")
+        });
+        if let Err(source) = made {
+            let _ = fs::remove_file(path);
+            return Err(failed(source));
+        }
+        Netns::open(path)
+    }
+
+    /// Device and inode: what tells one namespace from another whose path is the same.
+    pub fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    /// Runs `work` inside, on a thread of its own.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| enter(self.as_fd()).map(|()| work()));
+            match thread.join() {
+                Ok(result) => result.map_err(NetnsError::Enter),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Moves the calling thread inside, for good.
+    pub fn enter(&self) -> Result<(), NetnsError> {
+        enter(self.as_fd()).map_err(NetnsError::Enter)
+    }
+
+    /// Makes `command` start inside.
+    pub fn start<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command, NetnsError> {
+        let fd = self.fd.try_clone().map_err(NetnsError::Enter)?;
+        // SAFETY: `setns` is async-signal-safe, and the closure owns the descriptor.
+        Ok(unsafe { command.pre_exec(move || enter(fd.as_fd())) })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl TryFrom<File> for Netns {
+    type Error = NetnsError;
+    fn try_from(file: File) -> Result<Netns, NetnsError> {
+        Netns::checked(file.into())
+    }
+}
+
+/// Takes away what `Netns::create` made at `path`. The namespace itself lives on while somebody uses it.
+pub fn delete(path: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH) {
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    fs::remove_file(path)
+}
+
+fn enter(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: `setns` takes no pointers.
+    match unsafe { libc::setns(fd.as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `/proc/PID/ns/net`, in which the last part is a link that only the kernel can make.
+fn is_proc_link(path: &Path) -> bool {
+    let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
+    matches!(parts[..], ["/", "proc", _, "ns", "net"] | ["/", "proc", _, "task", _, "ns", "net"])
+}

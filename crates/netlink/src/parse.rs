@@ -1,0 +1,193 @@
+//! What the kernel sends about links, addresses, routes, neighbours and forwarding entries, in [`kernel`]'s words.
+//! Layouts: `linux/if_link.h`, `linux/if_addr.h`, `linux/rtnetlink.h`, `linux/neighbour.h`.
+
+use crate::message::{Attributes, u16_at, u32_at};
+use kernel::addr::AddrScope;
+use kernel::{
+    AddrKey, AddrValue, FdbKey, FdbValue, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns,
+    RouteKey, RouteKind, RouteScope, RouteValue, Value,
+};
+use model::{Cidr, IfAddr, IfName, Mac, Mtu, Vni};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub(crate) mod attr {
+    pub const IFLA_ADDRESS: u16 = 1;
+    pub const IFLA_IFNAME: u16 = 3;
+    pub const IFLA_MTU: u16 = 4;
+    pub const IFLA_TXQLEN: u16 = 13;
+    pub const IFLA_LINKINFO: u16 = 18;
+    pub const IFLA_IFALIAS: u16 = 20;
+    pub const IFLA_NET_NS_FD: u16 = 28;
+    pub const IFLA_INFO_KIND: u16 = 1;
+    pub const IFLA_INFO_DATA: u16 = 2;
+    pub const VETH_INFO_PEER: u16 = 1;
+    pub const IFLA_VXLAN_ID: u16 = 1;
+    pub const IFLA_VXLAN_LINK: u16 = 3;
+    pub const IFLA_VXLAN_LOCAL: u16 = 4;
+    pub const IFLA_VXLAN_LEARNING: u16 = 7;
+    pub const IFLA_VXLAN_PORT: u16 = 15;
+    pub const IFLA_VXLAN_LOCAL6: u16 = 17;
+    pub const IFA_ADDRESS: u16 = 1;
+    pub const IFA_LOCAL: u16 = 2;
+    pub const RTA_DST: u16 = 1;
+    pub const RTA_OIF: u16 = 4;
+    pub const RTA_GATEWAY: u16 = 5;
+    pub const RTA_PRIORITY: u16 = 6;
+    pub const RTA_PREFSRC: u16 = 7;
+    pub const RTA_METRICS: u16 = 8;
+    pub const RTA_TABLE: u16 = 15;
+    pub const RTAX_MTU: u16 = 2;
+    pub const NDA_DST: u16 = 1;
+    pub const NDA_LLADDR: u16 = 2;
+}
+
+pub(crate) const AF_INET: u8 = libc::AF_INET as u8;
+pub(crate) const AF_INET6: u8 = libc::AF_INET6 as u8;
+pub(crate) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
+const IFF_UP: u32 = libc::IFF_UP as u32;
+pub(crate) const NTF_SELF: u8 = 2;
+pub(crate) const NUD_PERMANENT: u16 = 0x80;
+const RTM_F_CLONED: u32 = 0x200;
+pub(crate) const RTNH_F_ONLINK: u32 = 4;
+
+/// Interface names by index, of one namespace.
+pub(crate) type Names = BTreeMap<u32, IfName>;
+
+/// A link's index and name, if the message is about a link itself (bridge ports send messages of their own family).
+pub(crate) fn link_name(body: &[u8]) -> Option<(u32, IfName)> {
+    if *body.first()? != 0 {
+        return None;
+    }
+    let name = Attributes::after(body, 16).text(attr::IFLA_IFNAME)?.parse().ok()?;
+    Some((u32_at(body, 4)?, name))
+}
+
+/// `struct ifinfomsg` and attributes.
+pub(crate) fn link(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    let (_, name) = link_name(body)?;
+    let attributes = Attributes::after(body, 16);
+    let value = LinkValue {
+        kind: link_kind(attributes, names),
+        mac: attributes.get(attr::IFLA_ADDRESS).and_then(|bytes| Some(Mac(bytes.try_into().ok()?))),
+        mtu: attributes.number(attr::IFLA_MTU).map(Mtu),
+        up: u32_at(body, 8)? & IFF_UP != 0,
+        alias: attributes.text(attr::IFLA_IFALIAS).map(str::to_owned),
+    };
+    Some((Key::Link(LinkKey { netns, name }), Value::Link(Box::new(value))))
+}
+
+fn link_kind(attributes: Attributes<'_>, names: &Names) -> LinkKind {
+    let info = attributes.nested(attr::IFLA_LINKINFO);
+    let kind = info.and_then(|info| info.text(attr::IFLA_INFO_KIND)).unwrap_or_default();
+    let data = info.and_then(|info| info.nested(attr::IFLA_INFO_DATA));
+    let vxlan = |data: Attributes<'_>| {
+        let local = data.get(attr::IFLA_VXLAN_LOCAL).or(data.get(attr::IFLA_VXLAN_LOCAL6));
+        Some(LinkKind::Vxlan {
+            vni: Vni(data.number(attr::IFLA_VXLAN_ID)?),
+            port: u16::from_be_bytes(data.get(attr::IFLA_VXLAN_PORT)?.try_into().ok()?),
+            local: address(local?)?,
+            device: names.get(&data.number(attr::IFLA_VXLAN_LINK)?)?.clone(),
+        })
+    };
+    match kind {
+        "veth" => LinkKind::Veth { peer: None },
+        "vxlan" => data.and_then(vxlan).unwrap_or_else(|| LinkKind::Other(kind.to_owned())),
+        kind => LinkKind::Other(kind.to_owned()),
+    }
+}
+
+/// `struct ifaddrmsg` and attributes.
+pub(crate) fn addr(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    let attributes = Attributes::after(body, 8);
+    let bytes = attributes.get(attr::IFA_LOCAL).or(attributes.get(attr::IFA_ADDRESS))?;
+    let addr = IfAddr::new(address(bytes)?, *body.get(1)?)?;
+    let scope = match *body.get(3)? {
+        0 => AddrScope::Global,
+        libc::RT_SCOPE_LINK => AddrScope::Link,
+        libc::RT_SCOPE_HOST => AddrScope::Host,
+        _ => return None,
+    };
+    let device = names.get(&u32_at(body, 4)?)?.clone();
+    Some((Key::Addr(AddrKey { netns, device, addr }), Value::Addr(AddrValue { scope })))
+}
+
+/// `struct rtmsg` and attributes. Only the main table: the local one is the kernel's.
+pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    let family = *body.first()?;
+    let attributes = Attributes::after(body, 12);
+    let table = attributes.number(attr::RTA_TABLE).unwrap_or(u32::from(*body.get(4)?));
+    let flags = u32_at(body, 8)?;
+    if table != kernel::route::TABLE_MAIN || flags & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let addr = match attributes.get(attr::RTA_DST) {
+        Some(bytes) => address(bytes)?,
+        None if family == AF_INET => IpAddr::from([0; 4]),
+        None if family == AF_INET6 => IpAddr::from([0; 16]),
+        None => return None,
+    };
+    let dst = Cidr::containing(addr, *body.get(1)?)?;
+    let value = RouteValue {
+        kind: match *body.get(7)? {
+            libc::RTN_UNICAST => RouteKind::Unicast,
+            libc::RTN_BLACKHOLE => RouteKind::Blackhole,
+            other => RouteKind::Other(other),
+        },
+        gateway: attributes.get(attr::RTA_GATEWAY).and_then(address),
+        device: attributes.number(attr::RTA_OIF).and_then(|index| names.get(&index)).cloned(),
+        scope: match *body.get(6)? {
+            libc::RT_SCOPE_UNIVERSE => RouteScope::Universe,
+            libc::RT_SCOPE_LINK => RouteScope::Link,
+            libc::RT_SCOPE_HOST => RouteScope::Host,
+            other => RouteScope::Other(other),
+        },
+        onlink: flags & RTNH_F_ONLINK != 0,
+        protocol: *body.get(5)?,
+        source: attributes.get(attr::RTA_PREFSRC).and_then(address),
+        mtu: attributes.nested(attr::RTA_METRICS).and_then(|metrics| metrics.number(attr::RTAX_MTU)).map(Mtu),
+    };
+    let priority = attributes.number(attr::RTA_PRIORITY).unwrap_or(0);
+    Some((Key::Route(RouteKey { netns, table, dst, priority }), Value::Route(value)))
+}
+
+/// `struct ndmsg` and attributes: a neighbour, or of family bridge a forwarding entry of a VXLAN device.
+pub(crate) fn neigh(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    let attributes = Attributes::after(body, 12);
+    let device = names.get(&u32_at(body, 4)?)?.clone();
+    let permanent = u16_at(body, 8)? & NUD_PERMANENT != 0;
+    let mac = attributes.get(attr::NDA_LLADDR).and_then(|bytes| Some(Mac(bytes.try_into().ok()?)))?;
+    let dst = attributes.get(attr::NDA_DST).and_then(address)?;
+    if *body.first()? == AF_BRIDGE {
+        let own = *body.get(10)? & NTF_SELF != 0;
+        return own
+            .then_some((Key::Fdb(FdbKey { netns, device, mac }), Value::Fdb(FdbValue { dst, permanent })));
+    }
+    Some((Key::Neigh(NeighKey { netns, device, addr: dst }), Value::Neigh(NeighValue { mac, permanent })))
+}
+
+/// The key of a neighbour message, which in a deletion may lack the MAC.
+pub(crate) fn neigh_key(netns: Netns, names: &Names, body: &[u8]) -> Option<Key> {
+    if *body.first()? == AF_BRIDGE {
+        return neigh(netns, names, body).map(|(key, _)| key);
+    }
+    let device = names.get(&u32_at(body, 4)?)?.clone();
+    let addr = Attributes::after(body, 12).get(attr::NDA_DST).and_then(address)?;
+    Some(Key::Neigh(NeighKey { netns, device, addr }))
+}
+
+/// An address by its length.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(v4.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+}
+
+/// An address as bytes.
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    }
+}
