@@ -1,9 +1,25 @@
 //! The agent's deciding part, as a value that is driven: what happened goes in by [`Node::handle`], what to do comes out by
 //! [`Node::poll`], when to call again is [`Node::poll_timeout`]. No clock, socket, file or task; the `agent` crate carries
 //! effects out, the simulator does the same with fakes.
+//!
+//! ```text
+//!  Input ─► cluster   watches folded into the World          ─┐
+//!        ─► request   CNI commands ─► life  an attachment's   ├─► derive ─► datapath ─► plan ─► Effect
+//!        ─► adopt     attachments of the run before           │
+//!        ─► identity  what our Node says of us               ─┘
+//! ```
 
+mod adopt;
+mod cluster;
 pub mod cni;
+mod datapath;
 pub mod effect;
+mod identity;
+mod life;
+mod node;
+mod request;
 pub mod socket;
 
-pub use effect::{CniId, Effect, EffectId, FileOp, Input, Notice, Report};
+pub use datapath::Applied;
+pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, Notice, Report};
+pub use node::{Config, Node, Reason};

@@ -1,0 +1,272 @@
+//! What the watches say, folded into the `World`: `World.apply(event)`, with what only the agent itself needs beside it.
+
+use derive::{Peer, Section, World};
+use model::k8s;
+use model::store::{Event, Key, Kind, Object};
+use model::v3::{FelixConfigurationSpec, IpPool, IpamBlock};
+use model::{Cidr, v3};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// The kinds that must have been listed before anything is written.
+const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod];
+
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    listed: BTreeSet<Kind>,
+    failing: BTreeMap<Kind, String>,
+    own: Option<k8s::Node>,
+    pods: BTreeMap<(String, String), k8s::Pod>,
+    felix: BTreeMap<String, FelixConfigurationSpec>,
+    /// Blocks as they are stored, as far as they decide who holds what.
+    holders: BTreeMap<Cidr, Holders>,
+    locked: bool,
+}
+
+/// Who holds a block, and who holds single addresses of it instead.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Holders {
+    affinity: Option<String>,
+    others: BTreeMap<IpAddr, String>,
+}
+
+/// Made only when every kind that is needed has listed: whoever hands a plan to the writer must show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InSync(());
+
+impl Cluster {
+    /// The proof that nothing needed is missing.
+    pub fn in_sync(&self) -> Option<InSync> {
+        NEEDED.iter().all(|kind| self.listed.contains(kind)).then_some(InSync(()))
+    }
+
+    /// The kinds that are needed and have not listed yet, each with what its watch says.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let missing = NEEDED.iter().filter(|kind| !self.listed.contains(kind));
+        missing
+            .map(|kind| match self.failing.get(kind) {
+                Some(error) => format!("{kind:?}: {error}"),
+                None => format!("{kind:?}"),
+            })
+            .collect()
+    }
+
+    /// Watches that fail now, in words.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.failing.iter().map(|(kind, error)| format!("the watch of {kind:?} fails: {error}"))
+    }
+
+    /// Our own Node.
+    pub fn own(&self) -> Option<&k8s::Node> {
+        self.own.as_ref()
+    }
+
+    /// A pod of this node.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&k8s::Pod> {
+        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether ClusterInformation says `datastoreReady: false`: no address may be assigned.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Folds `event` in; says which sections must be derived anew.
+    pub fn apply(&mut self, world: &mut World, event: Event) -> BTreeSet<Section> {
+        match event {
+            Event::Failed { kind, error } => {
+                self.failing.insert(kind, error);
+                BTreeSet::new()
+            }
+            Event::Listed(kind, objects) => {
+                self.failing.remove(&kind);
+                let first = self.listed.insert(kind);
+                let mut dirty = self.replace(world, kind, objects);
+                if first && self.in_sync().is_some() {
+                    dirty.extend(Section::ALL);
+                }
+                dirty
+            }
+            Event::Put(object) => {
+                self.failing.remove(&object.kind());
+                self.put(world, object)
+            }
+            Event::Gone(key) => self.gone(world, &key),
+        }
+    }
+
+    /// The list is the whole kind: what it does not hold is gone.
+    fn replace(&mut self, world: &mut World, kind: Kind, objects: Vec<Object>) -> BTreeSet<Section> {
+        let listed: BTreeSet<Key> = objects.iter().map(Object::key).collect();
+        let mut dirty = BTreeSet::new();
+        for key in self.known(world, kind).into_iter().filter(|key| !listed.contains(key)) {
+            dirty.extend(self.gone(world, &key));
+        }
+        for object in objects {
+            dirty.extend(self.put(world, object));
+        }
+        dirty
+    }
+
+    fn known(&self, world: &World, kind: Kind) -> Vec<Key> {
+        let cluster = |name: &String| Key::cluster(kind, name.clone());
+        match kind {
+            Kind::Node => {
+                world.peers.keys().chain(self.own.as_ref().map(|n| &n.metadata.name)).map(cluster).collect()
+            }
+            Kind::IpPool => world.pools.keys().map(cluster).collect(),
+            Kind::IpamBlock => {
+                self.holders.keys().map(|cidr| Key::cluster(kind, model::names::block(*cidr))).collect()
+            }
+            Kind::FelixConfiguration => self.felix.keys().map(cluster).collect(),
+            Kind::Pod => {
+                self.pods.keys().map(|(namespace, name)| Key::namespaced(kind, namespace, name)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn put(&mut self, world: &mut World, object: Object) -> BTreeSet<Section> {
+        match object {
+            Object::Node(node) => self.put_node(world, node),
+            Object::IpPool(pool) => put_pool(world, pool),
+            Object::IpamBlock(block) => self.put_block(world, &block),
+            Object::FelixConfiguration(felix) => {
+                self.felix.insert(felix.metadata.name, felix.spec);
+                self.overlay(world)
+            }
+            Object::ClusterInformation(info) => {
+                self.locked = info.spec.datastore_ready == Some(false);
+                BTreeSet::new()
+            }
+            Object::Pod(pod) => {
+                let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+                self.pods.insert((namespace, pod.metadata.name.clone()), pod);
+                BTreeSet::new()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn gone(&mut self, world: &mut World, key: &Key) -> BTreeSet<Section> {
+        match key.kind {
+            Kind::Node => {
+                if key.name == world.node {
+                    self.own = None;
+                }
+                changed(world.peers.remove(&key.name).is_some())
+            }
+            Kind::IpPool => changed(world.pools.remove(&key.name).is_some()),
+            Kind::IpamBlock => {
+                let cidr = self.holders.keys().find(|cidr| model::names::block(**cidr) == key.name).copied();
+                cidr.map_or_else(BTreeSet::new, |cidr| self.hold(world, cidr, None))
+            }
+            Kind::FelixConfiguration => {
+                self.felix.remove(&key.name);
+                self.overlay(world)
+            }
+            Kind::ClusterInformation => {
+                self.locked = false;
+                BTreeSet::new()
+            }
+            Kind::Pod => {
+                self.pods.remove(&(key.namespace.clone().unwrap_or_default(), key.name.clone()));
+                BTreeSet::new()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn put_node(&mut self, world: &mut World, node: k8s::Node) -> BTreeSet<Section> {
+        let name = node.metadata.name.clone();
+        let peer = peer(&node);
+        if name == world.node {
+            self.own = Some(node);
+        }
+        let before = world.peers.get(&name);
+        if before == peer.as_ref() {
+            return BTreeSet::new();
+        }
+        match peer {
+            Some(peer) => world.peers.insert(name, peer),
+            None => world.peers.remove(&name),
+        };
+        changed(true)
+    }
+
+    fn put_block(&mut self, world: &mut World, block: &IpamBlock) -> BTreeSet<Section> {
+        let holders = (!block.spec.deleted).then(|| holders(block));
+        self.hold(world, block.spec.cidr, holders)
+    }
+
+    fn hold(&mut self, world: &mut World, cidr: Cidr, holders: Option<Holders>) -> BTreeSet<Section> {
+        if self.holders.get(&cidr) == holders.as_ref() {
+            return BTreeSet::new();
+        }
+        if let Some(before) = self.holders.remove(&cidr) {
+            world.blocks.remove(&cidr);
+            for addr in before.others.keys() {
+                world.borrowed.remove(addr);
+            }
+        }
+        if let Some(holders) = holders {
+            if let Some(node) = &holders.affinity {
+                world.blocks.insert(cidr, node.clone());
+            }
+            world.borrowed.extend(holders.others.clone());
+            self.holders.insert(cidr, holders);
+        }
+        [Section::Routes, Section::Rules].into()
+    }
+
+    /// `node.<name>` overrides `default`, field by field.
+    fn overlay(&mut self, world: &mut World) -> BTreeSet<Section> {
+        let default = self.felix.get("default").cloned().unwrap_or_default();
+        let merged = match self.felix.get(&format!("node.{}", world.node)) {
+            Some(own) => default.overlaid_by(own),
+            None => default,
+        };
+        let differs = merged != world.felix;
+        world.felix = merged;
+        changed(differs)
+    }
+}
+
+fn changed(yes: bool) -> BTreeSet<Section> {
+    if yes { Section::ALL.into() } else { BTreeSet::new() }
+}
+
+fn put_pool(world: &mut World, pool: IpPool) -> BTreeSet<Section> {
+    let spec = pool.spec.defaulted();
+    let before = world.pools.insert(pool.metadata.name, spec.clone());
+    changed(before.as_ref() != Some(&spec))
+}
+
+/// A node that has said its address.
+fn peer(node: &k8s::Node) -> Option<Peer> {
+    let calico = v3::Node::from(node);
+    let spec = calico.resource.spec;
+    Some(Peer {
+        addr: spec.bgp?.ipv4_address?,
+        vxlan_tunnel: spec.ipv4_vxlan_tunnel_addr,
+        vtep_mac: spec.vxlan_tunnel_mac_addr.unwrap_or_else(|| model::names::vtep_mac(&node.metadata.name)),
+    })
+}
+
+/// The block's node by its affinity; and for each address that another node uses, that node.
+fn holders(block: &IpamBlock) -> Holders {
+    let spec = &block.spec;
+    let affinity = spec.affinity.as_deref().and_then(|text| text.strip_prefix("host:")).map(str::to_owned);
+    let mut others = BTreeMap::new();
+    for (ordinal, allocation) in spec.allocations.iter().enumerate() {
+        let attribute = allocation.and_then(|index| spec.attributes.get(index as usize));
+        let node = attribute.and_then(|attribute| attribute.secondary.get("node"));
+        if let Some(node) = node
+            && affinity.as_ref() != Some(node)
+            && let Some(addr) = spec.cidr.nth(ordinal as u32)
+        {
+            others.insert(addr, node.clone());
+        }
+    }
+    Holders { affinity, others }
+}

@@ -1,0 +1,374 @@
+//! What the node's kernel should hold, what it holds, and how far the writer got with each object.
+//!
+//! Inputs: sections of what is wanted, dumps, notices, outcomes. Output: one plan at a time. Only keys that something
+//! happened to (`suspects`) are compared; a dump makes every key suspect. Invariants: a key in flight is never planned
+//! again; an object that is not ours is never changed; nothing here remembers how a state came about.
+
+use crate::effect::{EffectId, Notice, Report};
+use crate::socket::Repair;
+use derive::Section;
+use kernel::diff::change;
+use kernel::{ApplyError, Change, Key, Netns, Objects, Outcome, PodNs, Step, Value, ours, plan};
+use model::{Duration, IfName, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// First and longest pause between tries of an object that the kernel refuses.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// How many kinds of repair are remembered.
+const REPAIRS: usize = 32;
+
+/// How far an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied<'a> {
+    /// The kernel holds what is wanted (nothing, if nothing is).
+    Yes,
+    /// It is being written, or will be.
+    Pending,
+    /// The kernel refused.
+    Failed(&'a ApplyError),
+    /// Somebody else's object is in the way.
+    Conflict,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Datapath {
+    sections: BTreeMap<Section, Objects>,
+    actual: Objects,
+    /// The node's own namespace has been read.
+    read: bool,
+    suspects: BTreeSet<Key>,
+    flight: Option<Flight>,
+    failed: BTreeMap<Key, Failed>,
+    conflicts: BTreeMap<Key, Value>,
+    /// Objects that were in order until somebody touched them, and when.
+    tampered: BTreeMap<Key, Instant>,
+    repairs: Vec<Repair>,
+}
+
+/// The plan that the writer works on.
+#[derive(Debug)]
+struct Flight {
+    id: EffectId,
+    /// What each key will be if the kernel agrees.
+    keys: BTreeMap<Key, Option<Value>>,
+    /// Keys that the kernel told of meanwhile: its word is newer than the outcome.
+    noticed: BTreeSet<Key>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    error: ApplyError,
+    pause: Duration,
+    retry_at: Instant,
+}
+
+impl Datapath {
+    /// Makes `objects` what is wanted of `section`.
+    pub fn want(&mut self, section: Section, objects: Objects) {
+        let before = self.sections.insert(section, Objects::new()).unwrap_or_default();
+        let differs = |key: &Key| before.get(key) != objects.get(key);
+        let touched: Vec<Key> =
+            before.keys().chain(objects.keys()).filter(|key| differs(key)).cloned().collect();
+        for key in &touched {
+            self.failed.remove(key);
+            self.tampered.remove(key);
+        }
+        self.suspects.extend(touched);
+        self.sections.insert(section, objects);
+    }
+
+    /// What is wanted under `key`.
+    fn wanted(&self, key: &Key) -> Option<&Value> {
+        self.sections.values().find_map(|objects| objects.get(key))
+    }
+
+    /// What the kernel was last known to hold.
+    pub fn actual(&self) -> &Objects {
+        &self.actual
+    }
+
+    /// Whether the node's own namespace has been read.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+
+    /// The settings that a dump of `netns` must read besides the objects that the kernel lists.
+    pub fn sysctls(&self, netns: Netns) -> Vec<String> {
+        let keys = self.sections.values().flat_map(Objects::keys);
+        keys.filter_map(|key| match key {
+            Key::Sysctl(key) if key.netns == netns => Some(key.path.clone()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// A namespace was read whole. Of a pod's, only what we want there is looked at: the rest is the pod's own.
+    pub fn dumped(&mut self, now: Instant, netns: Netns, found: Objects) {
+        self.read |= netns == Netns::Host;
+        let mut found: Objects = found
+            .into_iter()
+            .filter(|(key, value)| {
+                is_configured(value) && (netns == Netns::Host || self.wanted(key).is_some())
+            })
+            .collect();
+        let known: Vec<Key> = self.actual.keys().filter(|key| key.netns() == netns).cloned().collect();
+        for key in known {
+            match found.remove(&key) {
+                Some(value) => self.put(now, key, value),
+                None => self.gone(now, &key),
+            }
+        }
+        for (key, value) in found {
+            self.put(now, key, value);
+        }
+        let wanted = self.sections.values().flat_map(Objects::keys).filter(|key| key.netns() == netns);
+        self.suspects.extend(wanted.cloned());
+    }
+
+    /// The kernel told of a change in the node's own namespace.
+    pub fn noticed(&mut self, now: Instant, notice: Notice) {
+        let key = match &notice {
+            Notice::Put(key, _) | Notice::Gone(key) => key,
+        };
+        if let Some(flight) = &mut self.flight
+            && flight.keys.contains_key(key)
+        {
+            flight.noticed.insert(key.clone());
+        }
+        match notice {
+            Notice::Put(key, value) if is_configured(&value) => self.put(now, key, value),
+            Notice::Put(key, _) | Notice::Gone(key) => self.gone(now, &key),
+        }
+    }
+
+    fn put(&mut self, now: Instant, key: Key, value: Value) {
+        if self.actual.get(&key) == Some(&value) {
+            return;
+        }
+        let down = matches!((&key, &value), (Key::Link(_), Value::Link(link)) if !link.up);
+        let previous = self.actual.insert(key.clone(), value);
+        self.touched(now, &key, previous.as_ref());
+        if let (Key::Link(link), true) = (&key, down) {
+            self.cascade(now, link.netns, &link.name.clone(), |key| matches!(key, Key::Route(_)));
+        }
+    }
+
+    fn gone(&mut self, now: Instant, key: &Key) {
+        let Some(previous) = self.actual.remove(key) else { return };
+        self.touched(now, key, Some(&previous));
+        if let Key::Link(link) = key {
+            self.cascade(now, link.netns, &link.name, |_| true);
+        }
+    }
+
+    /// What the kernel takes away with an interface without a word (`fib_sync_down_dev`, `neigh_ifdown`). Only a wanted
+    /// interface is worth the walk: what hung on any other is not wanted either.
+    fn cascade(&mut self, now: Instant, netns: Netns, device: &IfName, lost: impl Fn(&Key) -> bool) {
+        let link = Key::Link(kernel::LinkKey { netns, name: device.clone() });
+        if self.wanted(&link).is_none() {
+            return;
+        }
+        let hangs: Vec<Key> = self
+            .actual
+            .iter()
+            .filter(|(key, value)| key.netns() == netns && lost(key) && hangs_on(key, value, device))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in hangs {
+            self.gone(now, &key);
+        }
+    }
+
+    fn touched(&mut self, now: Instant, key: &Key, previous: Option<&Value>) {
+        self.suspects.insert(key.clone());
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key));
+        if in_flight {
+            return;
+        }
+        if let (Some(wanted), Some(previous)) = (self.wanted(key), previous)
+            && wanted.satisfied_by(previous)
+        {
+            self.tampered.entry(key.clone()).or_insert(now);
+        }
+    }
+
+    /// The next plan, if the writer is free and something differs.
+    pub fn plan(&mut self, now: Instant, id: EffectId) -> Option<Vec<Step>> {
+        if self.flight.is_some() {
+            return None;
+        }
+        let due = self.failed.iter().filter(|(_, failed)| failed.retry_at <= now).map(|(key, _)| key.clone());
+        self.suspects.extend(due.collect::<Vec<_>>());
+        let mut changes = Vec::new();
+        for key in std::mem::take(&mut self.suspects) {
+            if self.failed.get(&key).is_some_and(|failed| failed.retry_at > now) {
+                continue;
+            }
+            self.conflicts.remove(&key);
+            match change(&key, self.wanted(&key), self.actual.get(&key), ours) {
+                Some(Change::Conflict { key, found }) => {
+                    self.conflicts.insert(key, found);
+                }
+                Some(change) => changes.push(change),
+                None => {
+                    self.failed.remove(&key);
+                    self.tampered.remove(&key);
+                }
+            }
+        }
+        if changes.is_empty() {
+            return None;
+        }
+        let keys =
+            changes.iter().map(|change| (change.key().clone(), self.wanted(change.key()).cloned())).collect();
+        self.flight = Some(Flight { id, keys, noticed: BTreeSet::new() });
+        Some(plan(changes))
+    }
+
+    /// The writer is done with plan `id`. Says what people should know.
+    pub fn wrote(&mut self, now: Instant, id: EffectId, outcomes: Vec<Outcome>) -> Vec<Report> {
+        let flight =
+            self.flight.take_if(|flight| flight.id == id).expect("only the plan in flight has outcomes");
+        let mut reports = Vec::new();
+        for Outcome { key, result } in outcomes {
+            let written = flight.keys.get(&key).cloned().unwrap_or_default();
+            self.suspects.insert(key.clone());
+            match result {
+                Ok(()) => {
+                    self.failed.remove(&key);
+                    if !flight.noticed.contains(&key) {
+                        self.record(&key, written);
+                    }
+                    if let Some(since) = self.tampered.remove(&key) {
+                        reports.push(self.repaired(&key, now - since));
+                    }
+                }
+                Err(error) => reports.extend(self.refused(now, key, error)),
+            }
+        }
+        reports
+    }
+
+    /// Without a notice of its own (other namespaces, settings, rules), what was written is what is.
+    fn record(&mut self, key: &Key, written: Option<Value>) {
+        match (written, self.actual.get(key)) {
+            (Some(value), Some(actual)) if value.satisfied_by(actual) => {}
+            (Some(value), _) => {
+                self.actual.insert(key.clone(), value);
+            }
+            (None, _) => {
+                self.actual.remove(key);
+            }
+        }
+    }
+
+    fn repaired(&mut self, key: &Key, took: Duration) -> Report {
+        let object = key.to_string();
+        let count = match self.repairs.iter_mut().find(|repair| repair.object == object) {
+            Some(repair) => {
+                repair.count += 1;
+                repair.took_micros = took.micros();
+                repair.count
+            }
+            None => {
+                if self.repairs.len() == REPAIRS {
+                    self.repairs.remove(0);
+                }
+                self.repairs.push(Repair { object: object.clone(), count: 1, took_micros: took.micros() });
+                1
+            }
+        };
+        Report::warn(format!(
+            "restored {object}, {took} after somebody else changed or removed it (time {count})"
+        ))
+    }
+
+    /// The first refusal is worth a word, the same again is not.
+    fn refused(&mut self, now: Instant, key: Key, error: ApplyError) -> Option<Report> {
+        let before = self.failed.remove(&key);
+        let known = before.as_ref().is_some_and(|failed| failed.error == error);
+        let pause = before.map_or(RETRY.0, |failed| failed.pause.doubled(RETRY.1));
+        let report = (!known).then(|| Report::warn(format!("the kernel refuses {key}: {error}")));
+        self.failed.insert(key, Failed { error, pause, retry_at: now + pause });
+        report
+    }
+
+    /// How far `key` is.
+    pub fn applied(&self, key: &Key) -> Applied<'_> {
+        if self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key)) {
+            return Applied::Pending;
+        }
+        if let Some(failed) = self.failed.get(key) {
+            return Applied::Failed(&failed.error);
+        }
+        if self.conflicts.contains_key(key) {
+            return Applied::Conflict;
+        }
+        match (self.wanted(key), self.actual.get(key)) {
+            (None, None) => Applied::Yes,
+            (Some(wanted), Some(actual)) if wanted.satisfied_by(actual) => Applied::Yes,
+            _ => Applied::Pending,
+        }
+    }
+
+    /// Whether the kernel holds nothing under `key`, and nothing is on the way there.
+    pub fn is_clear(&self, key: &Key) -> bool {
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key));
+        !in_flight && !self.actual.contains_key(key)
+    }
+
+    /// Whether everything wanted is in the kernel, as far as it let us.
+    pub fn is_settled(&self) -> bool {
+        self.read && self.flight.is_none() && self.suspects.is_empty()
+    }
+
+    /// Forgets a pod's namespace: what was in it is out of reach.
+    pub fn forget(&mut self, netns: PodNs) {
+        self.actual.retain(|key, _| key.netns() != Netns::Pod(netns));
+        self.failed.retain(|key, _| key.netns() != Netns::Pod(netns));
+        self.suspects.retain(|key| key.netns() != Netns::Pod(netns));
+    }
+
+    /// When a refused object is to be tried again.
+    pub fn timeout(&self) -> Option<Instant> {
+        if self.flight.is_some() {
+            return None;
+        }
+        self.failed.values().map(|failed| failed.retry_at).min()
+    }
+
+    /// What is wanted and not so, in words.
+    pub fn problems(&self) -> Vec<String> {
+        let failed =
+            self.failed.iter().map(|(key, failed)| format!("the kernel refuses {key}: {}", failed.error));
+        let conflicts = self.conflicts.iter().map(|(key, found)| {
+            format!("{key} is somebody else's ({found:?}): remove it, and it is made anew")
+        });
+        failed.chain(conflicts).collect()
+    }
+
+    /// What was put back lately.
+    pub fn repairs(&self) -> &[Repair] {
+        &self.repairs
+    }
+}
+
+/// Whether somebody configured it. What the kernel learnt by itself gives way to what is configured.
+fn is_configured(value: &Value) -> bool {
+    match value {
+        Value::Neigh(neigh) => neigh.permanent,
+        Value::Fdb(fdb) => fdb.permanent,
+        _ => true,
+    }
+}
+
+fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
+    match (key, value) {
+        (Key::Addr(key), _) => key.device == *device,
+        (Key::Neigh(key), _) => key.device == *device,
+        (Key::Fdb(key), _) => key.device == *device,
+        (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(device),
+        (Key::Sysctl(key), _) => key.path.split('/').any(|part| part == device.as_str()),
+        _ => false,
+    }
+}

@@ -1,0 +1,147 @@
+//! What this node says of itself in its Node: its address, and the address of its VXLAN device.
+
+use crate::effect::Report;
+use crate::node::{Call, Node};
+use ipam::{RequestId, Tunnel, Want};
+use model::k8s::annotation;
+use model::store::{Key, Kind, Reply, Request as Ask};
+use model::v3::EncapMode;
+use model::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// How long after a failure the next try is made.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What of this is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Identity {
+    /// The annotations that are being written.
+    writing: bool,
+    /// The allocator's request for the tunnel address, or for its release.
+    request: Option<RequestId>,
+    /// The tunnel address that the allocator confirmed in this run of the agent.
+    confirmed: Option<IpAddr>,
+    /// A tunnel address of ours may still be assigned.
+    released: bool,
+    retry_at: Option<Instant>,
+    /// What went wrong last.
+    pub problem: Option<String>,
+}
+
+impl Identity {
+    pub fn timeout(&self) -> Option<Instant> {
+        self.retry_at
+    }
+}
+
+impl Node {
+    /// Writes what is missing or wrong, one thing at a time.
+    pub(crate) fn identify(&mut self) {
+        if self.identity.writing || self.identity.request.is_some() || self.cluster.in_sync().is_none() {
+            return;
+        }
+        if self.identity.retry_at.is_some_and(|at| self.now < at) {
+            return;
+        }
+        self.identity.retry_at = None;
+        let Some(own) = self.cluster.own() else {
+            let text = format!(
+                "node {} is unknown to the API server: check the agent's --node-name",
+                self.config.node
+            );
+            self.later(text);
+            return;
+        };
+        let said = |name: &str| own.metadata.annotations.get(name).cloned();
+        let address = self.config.address.map(|addr| addr.to_string());
+        let said_address = said(annotation::IPV4_ADDRESS);
+        let said_tunnel = said(annotation::IPV4_VXLAN_TUNNEL_ADDR);
+        let wants_tunnel = self.wants_tunnel();
+        let mut texts = BTreeMap::new();
+        if address.is_some() && said_address != address {
+            texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
+        }
+        match (wants_tunnel, self.identity.confirmed) {
+            (true, None) => return self.request_tunnel(Want::Tunnel(Tunnel::Vxlan)),
+            (true, Some(addr)) if said_tunnel.as_deref() != Some(&addr.to_string()) => {
+                texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), Some(addr.to_string()));
+            }
+            (false, _) if said_tunnel.is_some() => {
+                texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), None);
+            }
+            (false, confirmed) if confirmed.is_some() || !self.identity.released => {
+                let handle = Tunnel::Vxlan.handle(&self.config.node);
+                return self.request_tunnel(Want::Release { handle });
+            }
+            _ => {}
+        }
+        if texts.is_empty() {
+            self.identity.problem = None;
+            return;
+        }
+        self.identity.writing = true;
+        let key = Key::cluster(Kind::Node, self.config.node.clone());
+        self.call(Call::NodeAnnotated, Ask::Annotate { key, annotations: texts });
+    }
+
+    /// Whether a pool that selects this node wants VXLAN.
+    fn wants_tunnel(&self) -> bool {
+        let labels = self.cluster.own().map(|own| &own.metadata.labels);
+        self.world.pools.values().any(|pool| {
+            let selects = labels.is_some_and(|labels| {
+                pool.node_selector
+                    .parse::<model::selector::Selector>()
+                    .is_ok_and(|selector| selector.matches(labels))
+            });
+            pool.vxlan_mode != EncapMode::Never && !pool.disabled && selects
+        })
+    }
+
+    fn request_tunnel(&mut self, want: Want) {
+        let request = self.new_request();
+        let wall = self.wall();
+        self.identity.request = Some(request);
+        self.ipam.request(self.now, &wall, request, want);
+    }
+
+    /// Whether the allocator's answer was ours.
+    pub(crate) fn tunnel_answered(
+        &mut self,
+        id: RequestId,
+        result: &Result<Vec<IpAddr>, ipam::Error>,
+    ) -> bool {
+        if self.identity.request != Some(id) {
+            return false;
+        }
+        self.identity.request = None;
+        match result {
+            Ok(addresses) => {
+                self.identity.confirmed = addresses.first().copied();
+                self.identity.released = addresses.is_empty();
+            }
+            Err(error) => self.later(format!("no address for the VXLAN tunnel: {error}")),
+        }
+        true
+    }
+
+    /// The annotations are written, or not.
+    pub(crate) fn annotated(&mut self, reply: Reply) {
+        self.identity.writing = false;
+        match reply {
+            Ok(Some(node)) => self.learn(model::store::Event::Put(node)),
+            Ok(None) => {}
+            Err(error) => {
+                self.later(format!("cannot write the annotations of node {}: {error}", self.config.node))
+            }
+        }
+    }
+
+    fn later(&mut self, problem: String) {
+        self.identity.retry_at = Some(self.now + RETRY);
+        if self.identity.problem.as_ref() != Some(&problem) {
+            self.report(Report::warn(problem.clone()));
+        }
+        self.identity.problem = Some(problem);
+    }
+}

@@ -1,0 +1,408 @@
+//! [`Node`]: one mutation by `handle`, then `poll` until it says nothing; `poll_timeout` says when to come back.
+
+use crate::cluster::Cluster;
+use crate::datapath::Datapath;
+use crate::effect::{CniId, Effect, EffectId, Input, Notice, Report};
+use crate::identity::Identity;
+use crate::life::{ASSIGN_DEADLINE, Life, RELEASE_DEADLINE, Stage};
+use crate::socket::{NodeStatus, PathStatus};
+use derive::{Attachment, AttachmentId, Section, Uplink, World};
+use ipam::{Allocator, CallId, RequestId};
+use kernel::{Key, LinkKey, Netns, PodNs, Value};
+use model::store::{Event, Reply, Request as Ask};
+use model::{Duration, IfAddr, IfName, Instant, Mtu};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How often the whole kernel is read again, for what it does not tell of.
+const REFRESH: Duration = Duration::from_secs(90);
+/// Namespaces that the node itself asks for are numbered from here; the shell numbers those of clients below.
+const OWN_NETNS: u32 = 1 << 31;
+
+/// What a node is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of its Node.
+    pub node: String,
+    /// The address by which others reach it. `None`: what its Node says already.
+    pub address: Option<IfAddr>,
+    /// Microseconds of the wall clock since 1970 at `Instant::ZERO`.
+    pub epoch_micros: i64,
+}
+
+/// Why the node wants to be called at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The allocator's back-off.
+    Ipam,
+    /// An object that the kernel refused.
+    Kernel,
+    /// Node annotations.
+    Identity,
+    /// A CNI request's deadline.
+    Request,
+    /// The slow read of the whole kernel.
+    Refresh,
+}
+
+/// The agent's deciding part.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) boot_id: String,
+    pub(crate) world: World,
+    pub(crate) cluster: Cluster,
+    pub(crate) datapath: Datapath,
+    pub(crate) ipam: Allocator,
+    pub(crate) identity: Identity,
+    /// Sections whose inputs changed since they were derived.
+    pub(crate) dirty: BTreeSet<Section>,
+    pub(crate) lives: BTreeMap<AttachmentId, Life>,
+    /// Those that are on their way somewhere.
+    pub(crate) active: BTreeSet<AttachmentId>,
+    pub(crate) waiters: BTreeMap<CniId, Waiter>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) calls: BTreeMap<EffectId, Call>,
+    pub(crate) files: BTreeMap<EffectId, AttachmentId>,
+    /// Reads of namespaces: for a CHECK, or of the node's own.
+    pub(crate) dumps: BTreeMap<EffectId, Option<CniId>>,
+    pub(crate) opening: BTreeMap<PodNs, AttachmentId>,
+    /// Namespaces that were given back and whose objects are to be forgotten after the next derivation.
+    pub(crate) closing: Vec<PodNs>,
+    pub(crate) ipam_requests: BTreeMap<RequestId, AttachmentId>,
+    /// The attachments' files, until they are taken up.
+    pub(crate) found: Option<Vec<Attachment>>,
+    /// The data path was programmed once.
+    pub(crate) ready: bool,
+    refresh_at: Option<Instant>,
+    next: u64,
+}
+
+/// Who gets the API's answer.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Ipam(CallId),
+    Pod(AttachmentId),
+    NodeAnnotated,
+    PodAnnotated,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Add(AttachmentId),
+    Del(AttachmentId),
+    Check(AttachmentId, PodNs),
+    Gc(BTreeSet<AttachmentId>),
+}
+
+impl Node {
+    /// A node that knows nothing yet. The first input must be `Started`.
+    pub fn new(config: Config) -> Node {
+        Node {
+            world: World { node: config.node.clone(), ..World::default() },
+            ipam: Allocator::new(&config.node),
+            config,
+            now: Instant::ZERO,
+            boot_id: String::new(),
+            cluster: Cluster::default(),
+            datapath: Datapath::default(),
+            identity: Identity::default(),
+            dirty: BTreeSet::new(),
+            lives: BTreeMap::new(),
+            active: BTreeSet::new(),
+            waiters: BTreeMap::new(),
+            effects: VecDeque::new(),
+            calls: BTreeMap::new(),
+            files: BTreeMap::new(),
+            dumps: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            closing: Vec::new(),
+            ipam_requests: BTreeMap::new(),
+            found: None,
+            ready: false,
+            refresh_at: None,
+            next: 0,
+        }
+    }
+
+    /// Something happened. Cheap: what follows from it is worked out by `poll`, so that many inputs share one derivation.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = now;
+        match input {
+            Input::Started { attachments, boot_id } => {
+                self.boot_id = boot_id;
+                self.found = Some(attachments);
+                self.read_kernel();
+            }
+            Input::Api(event) => self.learn(event),
+            Input::Answered { id, reply } => self.answered(id, reply),
+            Input::Dumped { id, netns, objects } => self.dumped(id, netns, objects),
+            Input::Noticed(notices) => notices.into_iter().for_each(|notice| self.noticed(notice)),
+            Input::Overrun => {
+                self.report(Report::info("kernel notifications were lost; reading everything again".into()));
+                self.read_kernel();
+            }
+            Input::Wrote { id, outcomes } => {
+                let reports = self.datapath.wrote(now, id, outcomes);
+                self.effects.extend(reports.into_iter().map(Effect::Report));
+            }
+            Input::Filed { id, result } => self.filed(id, result),
+            Input::Opened { netns, result } => self.opened(netns, result),
+            Input::Cni { id, request, netns } => self.ask(id, request, netns),
+            Input::CniGone(id) => self.client_gone(id),
+            Input::Timeout => {
+                self.ipam.wake(now);
+                if self.refresh_at.is_some_and(|at| at <= now) {
+                    self.read_kernel();
+                }
+            }
+        }
+    }
+
+    /// The next thing to do, or `None` until something happens.
+    pub fn poll(&mut self) -> Option<Effect> {
+        if self.effects.is_empty() {
+            self.decide();
+        }
+        self.effects.pop_front()
+    }
+
+    /// When to call `handle` with `Timeout`, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let requests =
+            self.lives.values().filter(|_| !self.active.is_empty()).filter_map(|life| match &life.stage {
+                Stage::Asking | Stage::Assigning(_) => Some(life.since + ASSIGN_DEADLINE),
+                Stage::Leaving(leaving)
+                    if leaving.release.is_some() && !leaving.deferred && !leaving.released =>
+                {
+                    Some(life.since + RELEASE_DEADLINE)
+                }
+                _ => None,
+            });
+        [
+            (self.ipam.poll_timeout(), Reason::Ipam),
+            (self.datapath.timeout(), Reason::Kernel),
+            (self.identity.timeout(), Reason::Identity),
+            (requests.min(), Reason::Request),
+            (self.refresh_at, Reason::Refresh),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| at.map(|at| (at, reason)))
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// What this node says of itself.
+    pub fn status(&self) -> NodeStatus {
+        let paths = derive::paths(&self.world).filter(|(_, _, path)| *path != derive::Path::Local);
+        let mut problems: Vec<String> = self.cluster.problems().chain(self.datapath.problems()).collect();
+        problems.extend(self.identity.problem.clone());
+        NodeStatus {
+            node: self.config.node.clone(),
+            ready: self.ready,
+            waiting_for: self.cluster.waiting_for(),
+            uplink: self.world.uplink.as_ref().map(|uplink| uplink.device.to_string()),
+            paths: paths
+                .map(|(dst, owner, path)| PathStatus {
+                    block: dst.to_string(),
+                    node: owner.to_owned(),
+                    path: path.to_string(),
+                })
+                .collect(),
+            endpoints: self.world.endpoints.len(),
+            problems,
+            repairs: self.datapath.repairs().to_vec(),
+            mtu: derive::mtu::pod(&self.world).0,
+            bgp: false,
+        }
+    }
+
+    /// Works out what follows from all that was handled.
+    fn decide(&mut self) {
+        self.advance_ipam();
+        let Some(in_sync) = self.cluster.in_sync().filter(|_| self.datapath.is_read()) else { return };
+        self.adopt();
+        self.identify();
+        self.progress();
+        self.advance_ipam();
+        self.derive();
+        self.progress();
+        self.derive();
+        self.program(in_sync);
+    }
+
+    fn derive(&mut self) {
+        for section in std::mem::take(&mut self.dirty) {
+            self.datapath.want(section, derive::section(&self.world, section));
+        }
+        for netns in std::mem::take(&mut self.closing) {
+            self.datapath.forget(netns);
+        }
+    }
+
+    /// Hands the writer a plan. Only who can show that everything needed was listed may.
+    fn program(&mut self, _: crate::cluster::InSync) {
+        let id = EffectId(self.next + 1);
+        if let Some(steps) = self.datapath.plan(self.now, id) {
+            self.next += 1;
+            self.effects.push_back(Effect::Kernel { id, steps });
+        } else if !self.ready && self.datapath.is_settled() {
+            self.ready = true;
+            self.report(Report::info(format!("node {} is ready", self.config.node)));
+        }
+    }
+
+    fn advance_ipam(&mut self) {
+        while let Some((call, request)) = self.ipam.poll() {
+            self.call(Call::Ipam(call), request);
+        }
+        while let Some((request, result)) = self.ipam.poll_done() {
+            let result = result.map(|assigned| assigned.into_iter().map(|a| a.addr).collect());
+            if self.tunnel_answered(request, &result) {
+                continue;
+            }
+            if let Some(id) = self.ipam_requests.remove(&request) {
+                self.assigned(&id, result);
+            }
+        }
+    }
+
+    /// A watch spoke, or the API answered with an object.
+    pub(crate) fn learn(&mut self, event: Event) {
+        self.ipam.observe(&event);
+        let dirty = self.cluster.apply(&mut self.world, event);
+        if dirty.contains(&Section::Host) {
+            self.find_uplink();
+        }
+        self.dirty.extend(dirty);
+    }
+
+    fn answered(&mut self, id: EffectId, reply: Reply) {
+        match self.calls.remove(&id) {
+            Some(Call::Ipam(call)) => self.ipam.handle(self.now, call, reply),
+            Some(Call::NodeAnnotated) => self.annotated(reply),
+            Some(Call::Pod(attachment)) => {
+                let pod = reply.and_then(|pod| pod.ok_or(model::store::Error::NotFound));
+                self.asked(&attachment, pod);
+            }
+            Some(Call::PodAnnotated) => match reply {
+                Ok(_) | Err(model::store::Error::NotFound) => {}
+                Err(error) => {
+                    self.report(Report::warn(format!("cannot write a pod's address annotations: {error}")))
+                }
+            },
+            None => {}
+        }
+    }
+
+    fn dumped(&mut self, id: EffectId, netns: Netns, objects: Option<kernel::Objects>) {
+        match self.dumps.remove(&id) {
+            Some(Some(cni)) => self.checked(cni, objects.as_ref()),
+            Some(None) => {
+                self.refresh_at = Some(self.now + REFRESH);
+                let objects = objects.unwrap_or_default();
+                self.datapath.dumped(self.now, netns, objects);
+                self.find_uplink();
+                self.look_after_all();
+            }
+            None => {}
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        let (link, device) = match &notice {
+            Notice::Put(Key::Link(key), _) => (Some(key.clone()), true),
+            Notice::Gone(Key::Link(key)) => (Some(key.clone()), true),
+            Notice::Put(Key::Addr(_), _) | Notice::Gone(Key::Addr(_)) => (None, true),
+            _ => (None, false),
+        };
+        let gone = matches!(notice, Notice::Gone(_));
+        self.datapath.noticed(self.now, notice);
+        if device {
+            self.find_uplink();
+        }
+        if let (Some(link), true) = (link, gone) {
+            self.link_gone(&link);
+        }
+    }
+
+    /// A pod's interface or an uplink went away.
+    fn link_gone(&mut self, link: &LinkKey) {
+        let pod = self.lives.iter().find(|(_, life)| life.attachment.host_interface == link.name);
+        if let Some(id) = pod.map(|(id, _)| id.clone()) {
+            self.look_after(&id);
+        }
+    }
+
+    fn look_after_all(&mut self) {
+        if self.found.is_none() {
+            for id in self.lives.keys().cloned().collect::<Vec<_>>() {
+                self.look_after(&id);
+            }
+        }
+    }
+
+    /// The interface that holds our address is the uplink.
+    fn find_uplink(&mut self) {
+        let Some(own) = self.world.peers.get(&self.config.node) else { return };
+        let addr = own.addr.addr();
+        let device = self.datapath.actual().keys().find_map(|key| match key {
+            Key::Addr(key) if key.netns == Netns::Host && key.addr.addr() == addr => Some(key.device.clone()),
+            _ => None,
+        });
+        let uplink = device.map(|device| Uplink { mtu: self.mtu_of(&device), device });
+        if uplink != self.world.uplink {
+            self.world.uplink = uplink;
+            self.dirty.extend(Section::ALL);
+        }
+    }
+
+    fn mtu_of(&self, device: &IfName) -> Mtu {
+        let key = Key::Link(LinkKey { netns: Netns::Host, name: device.clone() });
+        match self.datapath.actual().get(&key) {
+            Some(Value::Link(link)) => link.mtu.unwrap_or(derive::mtu::UNKNOWN_UPLINK),
+            _ => derive::mtu::UNKNOWN_UPLINK,
+        }
+    }
+
+    fn read_kernel(&mut self) {
+        if self.dumps.values().any(Option::is_none) {
+            return;
+        }
+        let id = self.new_effect();
+        self.dumps.insert(id, None);
+        let sysctls = self.datapath.sysctls(Netns::Host);
+        self.effects.push_back(Effect::Dump { id, netns: Netns::Host, sysctls });
+    }
+
+    pub(crate) fn call(&mut self, who: Call, request: Ask) {
+        let id = self.new_effect();
+        self.calls.insert(id, who);
+        self.effects.push_back(Effect::Api { id, request });
+    }
+
+    pub(crate) fn report(&mut self, report: Report) {
+        self.effects.push_back(Effect::Report(report));
+    }
+
+    pub(crate) fn new_effect(&mut self) -> EffectId {
+        self.next += 1;
+        EffectId(self.next)
+    }
+
+    pub(crate) fn new_request(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    pub(crate) fn new_netns(&mut self) -> PodNs {
+        self.next += 1;
+        PodNs(OWN_NETNS + (self.next % u64::from(OWN_NETNS)) as u32)
+    }
+
+    /// The wall clock's time, RFC 3339. Only people read it.
+    pub(crate) fn wall(&self) -> String {
+        let micros = self.config.epoch_micros.saturating_add_unsigned(self.now.micros());
+        jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    }
+}
