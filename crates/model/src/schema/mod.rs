@@ -36,12 +36,25 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, F
     let Some(row) = find(kind) else { return Ok(new.clone()) };
     FieldErrors::check(types::errors(row, new))?;
     let mut object = new.clone();
+    drop_nulls(&mut object);
     v3::set_defaults(kind, &mut object);
     FieldErrors::check(v3::first_errors(kind, &object, old))?;
     let mut errors = metadata::errors(&object);
     errors.extend(v3::errors(kind, &object));
     FieldErrors::check(errors)?;
     Ok(object)
+}
+
+/// A field that is null is a field that is absent, as in Kubernetes. Nulls in lists stay: blocks have them.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +115,14 @@ mod tests {
         let said =
             said("BlockAffinity", "a", json!({"cidr": "10.0.0.1/26", "node": "n", "state": "confirmed"}));
         assert!(said.contains("`10.0.0.1/26` has host bits set: write 10.0.0.0/26"), "{said}");
+    }
+
+    #[test]
+    fn what_is_stored_can_be_read() {
+        let spec = json!({"cidr": "10.0.0.0/16", "disabled": null, "namespaceSelector": null});
+        let pool = json!({"metadata": {"name": "a", "labels": null}, "spec": spec});
+        let stored = validate("IPPool", &pool, None).expect("valid");
+        assert!(serde_json::from_value::<v3::IpPool>(stored).is_ok());
     }
 
     #[test]

@@ -32,11 +32,13 @@ use crate::field_error::FieldError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Gives an object of a kind its defaults.
+/// Gives an object of a kind its defaults, at least an empty spec.
 pub(crate) fn set_defaults(kind: &str, object: &mut Value) {
+    written::spec_mut(object);
     match kind {
         "IPPool" => ip_pool_rules::set_defaults(object),
         "IPAMConfiguration" => ipam_configuration::set_defaults(object),
+        "Node" => node::set_defaults(object),
         _ => {}
     }
 }

@@ -81,12 +81,14 @@ pub struct NodeInterface {
 pub struct OrchRef {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub orchestrator: String,
 }
 
 /// An address of a node and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeAddress {
+    #[serde(default)]
     pub address: String,
     /// `CalicoNodeIP`, `InternalIP` or `ExternalIP`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
@@ -103,6 +105,15 @@ pub struct NodeStatus {
     pub wireguard_public_key_v6: String,
     #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
     pub pod_cidrs: Vec<String>,
+}
+
+/// Drops empty texts: they say that there is none.
+pub(super) fn set_defaults(object: &mut Value) {
+    for part in ["/spec", "/spec/bgp", "/spec/wireguard", "/status"] {
+        if let Some(Value::Object(fields)) = object.pointer_mut(part) {
+            fields.retain(|_, value| value != "");
+        }
+    }
 }
 
 /// What is wrong with a Node.

@@ -54,9 +54,6 @@ impl<'a> Written<'a> {
 /// The `spec` of an object, made if it is missing.
 pub(crate) fn spec_mut(object: &mut Value) -> Option<&mut Map<String, Value>> {
     let spec = object.as_object_mut()?.entry("spec").or_insert_with(|| Value::Object(Map::new()));
-    if spec.is_null() {
-        *spec = Value::Object(Map::new());
-    }
     spec.as_object_mut()
 }
 
