@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_pods_mac_is_unicast_and_locally_administered() {
-        let attachment = crate::world::fixture::attachment("a", "6.2.137.67");
+        let attachment = crate::example::attachment("a", "6.2.137.67");
         let mac = attachment.pod_mac();
         assert!(mac.is_unicast());
         assert_eq!(mac.0[0] & 2, 2);

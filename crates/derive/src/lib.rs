@@ -11,6 +11,7 @@
 //! wholesale: equal worlds give equal sections, whatever came before.
 
 mod endpoint;
+pub mod example;
 mod host;
 pub mod mtu;
 pub mod path;

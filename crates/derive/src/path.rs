@@ -126,7 +126,7 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::fixture::{article, pool_mode};
+    use crate::example::{article, pool_mode};
     use EncapMode::{Always, CrossSubnet, Never};
 
     fn shown(world: &World, dst: &str, owner: &str) -> String {

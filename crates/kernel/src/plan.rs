@@ -32,35 +32,49 @@ pub struct ApplyError {
     pub text: String,
 }
 
-/// Orders changes: first what is added or replaced, in the order of the keys (interfaces, settings, addresses, rules,
-/// interfaces up, forwarding entries, neighbours, routes), then removals in the reverse order. A conflict gives no step.
+/// Orders changes: first what is added or replaced, each after what it needs, then removals the other way round. A
+/// conflict gives no step.
 pub fn plan(changes: Vec<Change>) -> Vec<Step> {
-    let mut first = Vec::new();
-    let mut ups = Vec::new();
-    let mut then = Vec::new();
+    let mut steps = Vec::new();
     let mut removals = Vec::new();
     for change in changes {
-        let wants_up = match &change {
-            Change::Add(Key::Link(k), Value::Link(v)) if v.up => Some((k.netns, k.name.clone())),
-            Change::Replace { key: Key::Link(k), to: Value::Link(v), .. } if v.up => {
-                Some((k.netns, k.name.clone()))
-            }
-            _ => None,
-        };
-        ups.extend(wants_up.map(|(netns, name)| Step::Up(netns, name)));
-        // Rules stand before any packet can come in by a new interface.
-        let before_up = matches!(change.key(), Key::Link(_) | Key::Sysctl(_) | Key::Addr(_) | Key::Nft(_));
-        let step = match change {
-            Change::Add(key, value) => Step::Create(key, value),
-            Change::Replace { key, from, to } => Step::Replace { key, from, to },
-            Change::Remove(key, value) => {
-                removals.push(Step::Remove(key, value));
-                continue;
-            }
-            Change::Conflict { .. } => continue,
-        };
-        if before_up { first.push(step) } else { then.push(step) }
+        if let Change::Add(Key::Link(key), Value::Link(link))
+        | Change::Replace { key: Key::Link(key), to: Value::Link(link), .. } = &change
+            && link.up
+        {
+            steps.push(Step::Up(key.netns, key.name.clone()));
+        }
+        match change {
+            Change::Add(key, value) => steps.push(Step::Create(key, value)),
+            Change::Replace { key, from, to } => steps.push(Step::Replace { key, from, to }),
+            Change::Remove(key, value) => removals.push(Step::Remove(key, value)),
+            Change::Conflict { .. } => {}
+        }
     }
-    removals.reverse();
-    first.into_iter().chain(ups).chain(then).chain(removals).collect()
+    steps.sort_by_key(need);
+    removals.sort_by_key(|step| std::cmp::Reverse(need(step)));
+    steps.append(&mut removals);
+    steps
+}
+
+/// What must be there before: an object needs only objects of smaller numbers.
+fn need(step: &Step) -> u8 {
+    let (key, value) = match step {
+        // After settings and addresses; rules stand before any packet can come in by a new interface.
+        Step::Up(..) => return 4,
+        Step::Create(key, value) | Step::Replace { key, to: value, .. } | Step::Remove(key, value) => {
+            (key, value)
+        }
+    };
+    match (key, value) {
+        (Key::Link(_), _) => 0,
+        (Key::Sysctl(_), _) => 1,
+        (Key::Addr(_), _) => 2,
+        (Key::Nft(_), _) => 3,
+        (Key::Fdb(_), _) => 5,
+        (Key::Neigh(_), _) => 6,
+        (Key::Route(_), Value::Route(route)) if route.gateway.is_none() => 7,
+        // The gateway must be reachable by a route of the step before.
+        (Key::Route(_), _) => 8,
+    }
 }

@@ -65,11 +65,23 @@ impl Monitor {
                     }
                 }
                 Ok(None) => return Ok(events),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                Err(error) if is_overrun(&error) => {
+                    self.discard();
                     self.relearn();
                     return Err(MonitorError::Overrun);
                 }
                 Err(error) => return Err(MonitorError::Read(error)),
+            }
+        }
+    }
+
+    /// Empties the queue. Until it is empty the kernel drops without saying so again (`NETLINK_S_CONGESTED`).
+    fn discard(&mut self) {
+        loop {
+            match self.socket.arrived() {
+                Ok(Some(_)) => {}
+                Err(error) if is_overrun(&error) => {}
+                Ok(None) | Err(_) => return,
             }
         }
     }
@@ -85,6 +97,10 @@ impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn is_overrun(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// Names first: the other objects are found through them.

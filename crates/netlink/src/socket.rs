@@ -298,12 +298,6 @@ impl Socket {
         }
     }
 
-    /// The next datagram, waiting for it.
-    pub fn next(&mut self) -> io::Result<&[u8]> {
-        let length = self.receive(0)?;
-        Ok(&self.buffer[..length])
-    }
-
     /// The next sequence number, for callers that stamp messages themselves.
     pub fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);

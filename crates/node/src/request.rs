@@ -274,9 +274,8 @@ impl Node {
             match waiter {
                 Waiter::Add(other) | Waiter::Del(other) if other == id => answers.push(*cni),
                 Waiter::Gc(stale) => {
-                    if stale.remove(id) && stale.is_empty() {
-                        answers.push(*cni);
-                    }
+                    stale.remove(id);
+                    answers.extend(stale.is_empty().then_some(*cni));
                 }
                 _ => {}
             }
