@@ -127,7 +127,7 @@ pub(super) const SPEC: &[Field] = &[
     ("ipv6NormalRoutePriority", Int),
     ("ipv6Support", Bool),
     ("istioAmbientMode", Str),
-    ("istioDSCPMark", Int),
+    ("istioDSCPMark", IntOrStr),
     ("kubeNodePortRanges", PORTS),
     ("liveMigrationRouteConvergenceTime", Str),
     ("localSubnetL2Reachability", Str),

@@ -279,6 +279,7 @@ pub(super) const KUBE_CONTROLLERS_CONFIGURATION: &[Field] = &[
             ("namespace", PERIODIC),
             ("node", NODE_CONTROLLER),
             ("policy", PERIODIC),
+            ("policyMigration", Object(&[("enabled", Str)])),
             ("serviceAccount", PERIODIC),
             ("workloadEndpoint", PERIODIC),
         ]),

@@ -7,6 +7,7 @@
 mod felix;
 mod fields;
 mod kinds;
+mod limits;
 mod metadata;
 mod types;
 mod unknown;
@@ -41,6 +42,7 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, F
     FieldErrors::check(v3::first_errors(kind, &object, old))?;
     let mut errors = metadata::errors(&object);
     errors.extend(v3::errors(kind, &object));
+    errors.extend(limits::errors(kind, &object));
     FieldErrors::check(errors)?;
     Ok(object)
 }
@@ -80,7 +82,7 @@ mod tests {
             (json!({"maxBlocksPerHost": 4}), "spec (maxBlocksPerHost needs strictAffinity"),
             (
                 json!({"ipCooldownSeconds": 1201}),
-                "spec.ipCooldownSeconds = '1201' (must be between 0 and 1200)",
+                "spec.ipCooldownSeconds (spec.ipCooldownSeconds in body should be less than",
             ),
             (
                 json!({"kubeVirtVMAddressPersistence": "on"}),
@@ -96,11 +98,17 @@ mod tests {
     fn settings_that_the_agent_reads_are_looked_at() {
         let kind = "FelixConfiguration";
         for (spec, field) in [
-            (json!({"vxlanVNI": 16777216}), "spec.vxlanVNI = '16777216' (must be between 0 and 16777215)"),
-            (json!({"vxlanPort": -1}), "spec.vxlanPort = '-1'"),
+            (
+                json!({"vxlanVNI": 16777216}),
+                "spec.vxlanVNI (spec.vxlanVNI in body should be less than or equal to 16777215)",
+            ),
+            (
+                json!({"vxlanPort": -1}),
+                "spec.vxlanPort (spec.vxlanPort in body should be greater than or equal to 0)",
+            ),
             (
                 json!({"routeRefreshInterval": "-5s"}),
-                "spec.routeRefreshInterval = '-5s' (`-5s` is not a duration",
+                "spec.routeRefreshInterval (spec.routeRefreshInterval in body should match",
             ),
             (json!({"nodeSelector": "all()"}), "FelixConfiguration (nodeSelector must not be set on"),
             (json!({"vxlanMTU": "1400"}), "spec.vxlanMTU = '\"1400\"' (must be of type integer)"),

@@ -3,7 +3,7 @@
 use super::written::Written;
 use crate::field_error::FieldError;
 use crate::meta::Resource;
-use crate::{Duration, Mtu, Vni};
+use crate::{Mtu, Vni};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,28 +52,9 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     let spec = Written::spec(object);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let mut errors = Vec::new();
-    // Differs from Calico, which takes any number and fails in the kernel.
-    for (field, limit) in [("vxlanVNI", 0xff_ffff), ("vxlanPort", 0xffff), ("vxlanMTU", 0xffff)] {
-        let value = spec.int(field);
-        if !(0..=limit).contains(&value) {
-            errors.push(FieldError::new(
-                format!("spec.{field}"),
-                value,
-                format!("must be between 0 and {limit}"),
-            ));
-        }
-    }
     let exclusions = spec.text("natOutgoingExclusions");
     if !matches!(exclusions, "" | "IPPoolsOnly" | "IPPoolsAndHostIPs") {
         errors.push(FieldError::tag("NATOutgoingExclusions", exclusions, "oneof"));
-        let reason = "supported values: \"IPPoolsOnly\", \"IPPoolsAndHostIPs\"";
-        errors.push(FieldError::bare("spec.natOutgoingExclusions", reason));
-    }
-    let interval = spec.text("routeRefreshInterval");
-    if !interval.is_empty()
-        && let Err(error) = Duration::parse_go(interval)
-    {
-        errors.push(FieldError::new("spec.routeRefreshInterval", interval, error.to_string()));
     }
     if !spec.text("nodeSelector").is_empty() && (name == "default" || name.starts_with("node.")) {
         let reason =

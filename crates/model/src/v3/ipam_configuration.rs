@@ -55,21 +55,6 @@ pub(super) fn set_defaults(object: &mut Value) {
 pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     let spec = Written::spec(object);
     let mut errors = Vec::new();
-    for (field, limit) in [("maxBlocksPerHost", 1_000_000), ("ipCooldownSeconds", 1200)] {
-        let value = spec.int(field);
-        if !(0..=limit).contains(&value) {
-            errors.push(FieldError::new(
-                format!("spec.{field}"),
-                value,
-                format!("must be between 0 and {limit}"),
-            ));
-        }
-    }
-    let persistence = spec.text("kubeVirtVMAddressPersistence");
-    if !matches!(persistence, "" | "Enabled" | "Disabled") {
-        let reason = "supported values: \"Enabled\", \"Disabled\"";
-        errors.push(FieldError::bare("spec.kubeVirtVMAddressPersistence", reason));
-    }
     let strict = spec.flag("strictAffinity");
     if !strict && !spec.flag("autoAllocateBlocks") {
         let reason = "strictAffinity and autoAllocateBlocks cannot both be false: no node could get a block";
