@@ -14,7 +14,7 @@ mod encode;
 pub mod message;
 pub mod monitor;
 pub mod netns;
-mod nft;
+pub mod nft;
 mod parse;
 pub mod socket;
 pub mod writer;

@@ -42,10 +42,9 @@ impl Message {
     }
 
     /// Adds an attribute that is a text with a zero at its end.
-    pub fn text(self, kind: u16, value: &str) -> Message {
-        let mut bytes = value.as_bytes().to_vec();
-        bytes.push(0);
-        self.attr(kind, &bytes)
+    pub fn text(mut self, kind: u16, value: &str) -> Message {
+        self.push_text(kind, value);
+        self
     }
 
     /// Adds an attribute whose value is what `inner` adds: attributes, after an optional fixed part.
@@ -53,23 +52,53 @@ impl Message {
     /// # Panics
     /// As [`Message::attr`].
     pub fn nest(mut self, kind: u16, fixed: &[u8], inner: impl FnOnce(Message) -> Message) -> Message {
-        let start = self.0.len();
-        self.0.extend([0; 4]);
+        let start = self.open_nest();
         self.0.extend(fixed);
         self.finish();
         let mut message = inner(self);
-        let length = u16::try_from(message.0.len() - start).expect("a nest is shorter than 64 KiB");
-        message.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-        message.0[start + 2..start + 4].copy_from_slice(&(kind | NLA_F_NESTED).to_ne_bytes());
+        message.close_nest(start, kind);
         message
     }
 
-    fn push(&mut self, kind: u16, value: &[u8]) {
+    /// As [`Message::attr`], in place.
+    pub(crate) fn push(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(value.len() + 4).expect("an attribute is shorter than 64 KiB");
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
         self.finish();
+    }
+
+    /// As [`Message::text`], in place.
+    pub(crate) fn push_text(&mut self, kind: u16, value: &str) {
+        let mut bytes = value.as_bytes().to_vec();
+        bytes.push(0);
+        self.push(kind, &bytes);
+    }
+
+    /// Adds a 32-bit number in network byte order, as nf_tables wants it.
+    pub(crate) fn push_be32(&mut self, kind: u16, value: u32) {
+        self.push(kind, &value.to_be_bytes());
+    }
+
+    /// As [`Message::nest`] without a fixed part, in place.
+    pub(crate) fn push_nest(&mut self, kind: u16, inner: impl FnOnce(&mut Message)) {
+        let start = self.open_nest();
+        self.finish();
+        inner(self);
+        self.close_nest(start, kind);
+    }
+
+    fn open_nest(&mut self) -> usize {
+        let start = self.0.len();
+        self.0.extend([0; 4]);
+        start
+    }
+
+    fn close_nest(&mut self, start: usize, kind: u16) {
+        let length = u16::try_from(self.0.len() - start).expect("a nest is shorter than 64 KiB");
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        self.0[start + 2..start + 4].copy_from_slice(&(kind | NLA_F_NESTED).to_ne_bytes());
     }
 
     /// Pads, and writes the length.
@@ -154,6 +183,16 @@ impl<'a> Attributes<'a> {
     /// A 32-bit number in the host's byte order.
     pub fn number(self, kind: u16) -> Option<u32> {
         u32_at(self.get(kind)?, 0)
+    }
+
+    /// A 32-bit number in network byte order.
+    pub(crate) fn be32(self, kind: u16) -> Option<u32> {
+        Some(u32::from_be_bytes(self.get(kind)?.try_into().ok()?))
+    }
+
+    /// A 64-bit number in network byte order.
+    pub(crate) fn be64(self, kind: u16) -> Option<u64> {
+        Some(u64::from_be_bytes(self.get(kind)?.try_into().ok()?))
     }
 
     /// A text, up to its zero.

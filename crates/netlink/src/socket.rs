@@ -136,6 +136,12 @@ impl Socket {
         self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes as libc::c_int)
     }
 
+    /// Sets the send buffer's size in bytes, beyond the system's limit: the most that one `send` takes.
+    pub fn send_buffer(&self, bytes: usize) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+    }
+
     /// Sends messages, in order; the result has one entry for each. A message that fails does not stop the next.
     pub fn batch(&mut self, messages: &mut [Message]) -> Vec<Result<(), Refusal>> {
         let mut results = Vec::with_capacity(messages.len());

@@ -60,6 +60,8 @@ pub enum Family {
 /// A table: named counters, sets and chains, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// Switched off as a whole (`flags dormant`); never wanted.
+    pub dormant: bool,
     /// Their counts are no part of what is wanted: they survive every change of the rules that count.
     pub counters: BTreeSet<String>,
     pub sets: BTreeMap<String, Set>,
@@ -67,6 +69,10 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table that holds nothing.
+    pub const EMPTY: Table =
+        Table { dormant: false, counters: BTreeSet::new(), sets: BTreeMap::new(), chains: BTreeMap::new() };
+
     /// Adds a set or verdict map.
     ///
     /// # Panics
@@ -91,7 +97,8 @@ impl Table {
     /// Whether the table that was found is as `self` demands: nothing missing, nothing else, nothing different.
     /// See [`crate::Value::satisfied_by`].
     pub fn satisfied_by(&self, actual: &Table) -> bool {
-        self.counters == actual.counters
+        self.dormant == actual.dormant
+            && self.counters == actual.counters
             && self.sets == actual.sets
             && self.chains.len() == actual.chains.len()
             && self

@@ -153,6 +153,8 @@ impl Display for Rule {
 impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let op = if self.negated { "!= " } else { "" };
+        // Of bits, `!=` compares all of them.
+        let none = if self.negated { "! " } else { "" };
         match &self.condition {
             Condition::In(fields, set) => write!(f, "{} {op}@{set}", join(fields, " . ")),
             Condition::Iifname(name) => write!(f, "iifname {op}\"{name}\""),
@@ -172,8 +174,8 @@ impl Display for Match {
             }
             Condition::SaddrLocal => write!(f, "fib saddr type {op}local"),
             Condition::DaddrLocal => write!(f, "fib daddr type {op}local"),
-            Condition::Established => write!(f, "ct state {op}established,related"),
-            Condition::Dnatted => write!(f, "ct status {op}dnat"),
+            Condition::Established => write!(f, "ct state {none}established,related"),
+            Condition::Dnatted => write!(f, "ct status {none}dnat"),
             Condition::Mark { value, mask } => {
                 write!(f, "meta mark & {mask:#010x} {} {value:#010x}", if self.negated { "!=" } else { "==" })
             }

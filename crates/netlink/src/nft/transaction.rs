@@ -1,0 +1,359 @@
+//! The messages that turn one table into another, in an order that the kernel takes, as one transaction.
+//!
+//! ```text
+//!  table ─ new chains ─ rules out ─ elements out ─ sets out ─ chains out ─ counters out ─ counters in ─ sets in ─ elements in ─ rules in
+//! ```
+//!
+//! What refers to something else goes before it and comes after it. The kernel shows the new table to packets as a whole.
+
+use super::numbers::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, ELEM_LIST_ELEMENTS, ELEM_LIST_SET, HOOK_HOOKNUM,
+    HOOK_PRIORITY, NF_ACCEPT, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, OBJ_DATA, OBJ_NAME, OBJ_TYPE,
+    OBJECT_COUNTER, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_NAME, SUBSYS_NFTABLES, TABLE_FLAGS, msg,
+};
+use super::{expr, fingerprint, request, set};
+use crate::message::Message;
+use kernel::nft::{
+    Action, Chain, Condition, Element, Fingerprint, Hook, HookPoint, Rule, Rules, Set, Table, TableKey,
+};
+use std::fmt;
+
+/// The most bytes of elements in one message. An attribute's length is 16 bits wide.
+const ELEMENTS_BYTES: usize = 48 * 1024;
+
+/// A transaction: its messages, and what each is about.
+pub(super) struct Transaction<'a> {
+    key: &'a TableKey,
+    messages: Vec<(Subject<'a>, Message)>,
+}
+
+/// What a message is about, to name it when the kernel refuses it.
+enum Subject<'a> {
+    Table,
+    Counter(&'a str),
+    Chain(&'a str),
+    Rules(&'a str),
+    Rule(&'a str, &'a Rule),
+    Set(&'a str),
+    /// Each with the offset in the message at which it ends.
+    Elements(&'a str, Vec<(usize, &'a Element)>),
+}
+
+impl<'a> Transaction<'a> {
+    /// What to send to make `to` of `from`; `None` if nothing is to be done.
+    pub(super) fn between(
+        key: &'a TableKey,
+        from: Option<&'a Table>,
+        to: Option<&'a Table>,
+    ) -> Option<Transaction<'a>> {
+        let mut transaction = Transaction { key, messages: Vec::new() };
+        match (from, to) {
+            (None, None) => (),
+            (Some(_), None) => transaction.message(msg::DELTABLE, 0, Subject::Table, |_| ()),
+            (None, Some(to)) => {
+                transaction.message(msg::NEWTABLE, CREATE_NEW, Subject::Table, |_| ());
+                transaction.change(&EMPTY, to);
+            }
+            (Some(from), Some(to)) => {
+                if from.dormant && !to.dormant {
+                    transaction.message(msg::NEWTABLE, 0, Subject::Table, |m| m.push_be32(TABLE_FLAGS, 0));
+                }
+                transaction.change(from, to);
+            }
+        }
+        (!transaction.messages.is_empty()).then_some(transaction)
+    }
+
+    /// How many messages there are between begin and end.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The bytes to send at once. The begin has the number `first`, the messages those that follow. The last of them asks
+    /// for an answer: to the end itself the kernel answers only since 6.10.
+    pub(super) fn bytes(&mut self, first: u32) -> Vec<u8> {
+        let [high, low] = SUBSYS_NFTABLES.to_be_bytes();
+        let mark = |kind, number| Message::new(kind, 0, &[0, 0, high, low]).stamped(number, false).to_vec();
+        let mut bytes = mark(NFNL_MSG_BATCH_BEGIN, first);
+        let count = self.messages.len();
+        for (index, (_, message)) in self.messages.iter_mut().enumerate() {
+            bytes.extend(message.stamped(number(first, index), index + 1 == count));
+        }
+        bytes.extend(mark(NFNL_MSG_BATCH_END, number(first, count)));
+        bytes
+    }
+
+    /// What a message is about, by its index, at `offset` in it if the kernel points there; without an index, the whole.
+    pub(super) fn describe(&self, index: Option<usize>, offset: Option<usize>) -> String {
+        match index.and_then(|index| self.messages.get(index)) {
+            None => format!("table {}", self.key),
+            Some((subject, _)) => format!("table {}: {}", self.key, At { subject, offset }),
+        }
+    }
+
+    /// A message about something in the table; `body` writes what follows the table's name.
+    fn message(&mut self, kind: u8, flags: u16, subject: Subject<'a>, body: impl FnOnce(&mut Message)) {
+        let mut message = request(kind, flags, self.key);
+        body(&mut message);
+        self.messages.push((subject, message));
+    }
+
+    fn change(&mut self, from: &'a Table, to: &'a Table) {
+        let plan = Plan::between(from, to);
+        for (name, chain) in plan.chains_in.iter().filter(|(name, _)| !from.chains.contains_key(*name)) {
+            self.add_chain(name, chain);
+        }
+        for name in &plan.rules_out {
+            self.message(msg::DELRULE, 0, Subject::Rules(name), |m| m.push_text(RULE_CHAIN, name));
+        }
+        for (name, set, elements) in &plan.elements_out {
+            self.elements(msg::DELSETELEM, 0, name, set, elements);
+        }
+        for name in &plan.sets_out {
+            self.message(msg::DELSET, 0, Subject::Set(name), |m| m.push_text(SET_NAME, name));
+        }
+        for name in &plan.chains_out {
+            self.message(msg::DELCHAIN, 0, Subject::Chain(name), |m| m.push_text(CHAIN_NAME, name));
+        }
+        for (name, chain) in plan.chains_in.iter().filter(|(name, _)| from.chains.contains_key(*name)) {
+            self.add_chain(name, chain);
+        }
+        for name in from.counters.difference(&to.counters) {
+            self.message(msg::DELOBJ, 0, Subject::Counter(name), |m| counter(m, name));
+        }
+        for name in to.counters.difference(&from.counters) {
+            self.message(msg::NEWOBJ, CREATE_NEW, Subject::Counter(name), |m| {
+                counter(m, name);
+                m.push_nest(OBJ_DATA, |_| ());
+            });
+        }
+        for (id, (name, set)) in (1..).zip(&plan.sets_in) {
+            self.message(msg::NEWSET, CREATE_NEW, Subject::Set(name), |m| {
+                m.push_text(SET_NAME, name);
+                set::describe(m, set, id);
+            });
+        }
+        for (name, set, elements) in &plan.elements_in {
+            self.elements(msg::NEWSETELEM, CREATE, name, set, elements);
+        }
+        for (chain, rules) in &plan.rules_in {
+            for rule in *rules {
+                self.message(msg::NEWRULE, APPEND, Subject::Rule(chain, rule), |m| {
+                    m.push_text(RULE_CHAIN, chain);
+                    m.push_nest(RULE_EXPRESSIONS, |m| expr::expressions(m, rule));
+                    m.push(RULE_USERDATA, &fingerprint::encode(Fingerprint::of(rule)));
+                });
+            }
+        }
+    }
+
+    fn add_chain(&mut self, name: &'a str, chain: &'a Chain) {
+        self.message(msg::NEWCHAIN, CREATE_NEW, Subject::Chain(name), |m| {
+            m.push_text(CHAIN_NAME, name);
+            if let Some(hook) = &chain.hook {
+                write_hook(m, hook);
+            }
+        });
+    }
+
+    /// Elements of one set, in as many messages as they need.
+    fn elements(&mut self, kind: u8, flags: u16, name: &'a str, set: &Set, elements: &[&'a Element]) {
+        let mut rest = elements.iter();
+        while rest.len() > 0 {
+            let mut taken = Vec::new();
+            let mut message = request(kind, flags, self.key);
+            message.push_text(ELEM_LIST_SET, name);
+            let start = message.len();
+            message.push_nest(ELEM_LIST_ELEMENTS, |m| {
+                while m.len() - start < ELEMENTS_BYTES
+                    && let Some(element) = rest.next()
+                {
+                    set::element(m, set, element);
+                    taken.push((m.len(), *element));
+                }
+            });
+            self.messages.push((Subject::Elements(name, taken), message));
+        }
+    }
+}
+
+/// What an absent table is compared with.
+static EMPTY: Table = Table::EMPTY;
+
+/// The number of the message with this index, when the begin has the number `first`.
+pub(super) fn number(first: u32, index: usize) -> u32 {
+    let index = u32::try_from(index).expect("a transaction has fewer than 2^32 messages");
+    first.wrapping_add(1).wrapping_add(index)
+}
+
+/// To create what must not exist.
+const CREATE_NEW: u16 = CREATE | libc::NLM_F_EXCL as u16;
+const CREATE: u16 = libc::NLM_F_CREATE as u16;
+const APPEND: u16 = CREATE | libc::NLM_F_APPEND as u16;
+
+/// What differs between two states of a table.
+struct Plan<'a> {
+    chains_in: Vec<(&'a str, &'a Chain)>,
+    chains_out: Vec<&'a str>,
+    rules_in: Vec<(&'a str, &'a [Rule])>,
+    rules_out: Vec<&'a str>,
+    sets_in: Vec<(&'a str, &'a Set)>,
+    sets_out: Vec<&'a str>,
+    elements_in: Vec<(&'a str, &'a Set, Vec<&'a Element>)>,
+    elements_out: Vec<(&'a str, &'a Set, Vec<&'a Element>)>,
+}
+
+impl<'a> Plan<'a> {
+    fn between(from: &'a Table, to: &'a Table) -> Plan<'a> {
+        let mut plan = Plan {
+            chains_in: Vec::new(),
+            chains_out: Vec::new(),
+            rules_in: Vec::new(),
+            rules_out: Vec::new(),
+            sets_in: Vec::new(),
+            sets_out: Vec::new(),
+            elements_in: Vec::new(),
+            elements_out: Vec::new(),
+        };
+        plan.sets(from, to);
+        plan.chains(from, to);
+        plan
+    }
+
+    /// A set of another kind under the same name is made anew.
+    fn sets(&mut self, from: &'a Table, to: &'a Table) {
+        for (name, have) in &from.sets {
+            match to.sets.get(name) {
+                Some(want) if same_kind(have, want) => {
+                    let out: Vec<&Element> = have.elements.difference(&want.elements).collect();
+                    self.elements_out.extend((!out.is_empty()).then_some((name.as_str(), have, out)));
+                }
+                _ => {
+                    self.sets_out.push(name);
+                    // A verdict map that goes must let go of the chains first.
+                    let out: Vec<&Element> = have.elements.iter().collect();
+                    self.elements_out.extend((have.verdicts && !out.is_empty()).then_some((
+                        name.as_str(),
+                        have,
+                        out,
+                    )));
+                }
+            }
+        }
+        for (name, want) in &to.sets {
+            let kept = from.sets.get(name).filter(|have| same_kind(have, want));
+            if kept.is_none() {
+                self.sets_in.push((name, want));
+            }
+            let elements: Vec<&Element> = want
+                .elements
+                .iter()
+                .filter(|element| kept.is_none_or(|have| !have.elements.contains(element)))
+                .collect();
+            self.elements_in.extend((!elements.is_empty()).then_some((name.as_str(), want, elements)));
+        }
+    }
+
+    /// A chain with another hook under the same name is made anew; one with other rules, or with rules that refer to a
+    /// set that is made anew, gets its rules anew.
+    fn chains(&mut self, from: &'a Table, to: &'a Table) {
+        for (name, have) in &from.chains {
+            let want = to.chains.get(name);
+            let kept = want.is_some_and(|want| want.hook == have.hook);
+            if !kept {
+                self.chains_out.push(name);
+            }
+            if !want.is_some_and(|want| want.satisfied_by(have) && !self.refers_to_new_set(want)) {
+                self.rules_out.push(name);
+            }
+        }
+        for (name, want) in &to.chains {
+            let have = from.chains.get(name);
+            if have.is_none_or(|have| want.hook != have.hook) {
+                self.chains_in.push((name, want));
+            }
+            let Rules::Written(rules) = &want.rules else {
+                panic!("chain {name} is wanted as it was found, which has no rules")
+            };
+            if (have.is_none() || self.rules_out.contains(&name.as_str())) && !rules.is_empty() {
+                self.rules_in.push((name, rules));
+            }
+        }
+    }
+
+    fn refers_to_new_set(&self, chain: &Chain) -> bool {
+        let Rules::Written(rules) = &chain.rules else { return false };
+        let new = |set: &String| self.sets_in.iter().any(|(name, _)| name == set);
+        rules.iter().any(|rule| {
+            let matches =
+                rule.matches.iter().any(|m| matches!(&m.condition, Condition::In(_, set) if new(set)));
+            matches || matches!(&rule.action, Action::Dispatch(_, map) if new(map))
+        })
+    }
+}
+
+/// Whether two sets differ in their elements at most.
+fn same_kind(a: &Set, b: &Set) -> bool {
+    (&a.key, a.interval, a.verdicts) == (&b.key, b.interval, b.verdicts)
+}
+
+fn counter(m: &mut Message, name: &str) {
+    m.push_text(OBJ_NAME, name);
+    m.push_be32(OBJ_TYPE, OBJECT_COUNTER);
+}
+
+fn write_hook(m: &mut Message, hook: &Hook) {
+    m.push_nest(CHAIN_HOOK, |m| {
+        m.push_be32(HOOK_HOOKNUM, hook_number(hook.point));
+        m.push(HOOK_PRIORITY, &hook.priority.to_be_bytes());
+    });
+    m.push_be32(CHAIN_POLICY, NF_ACCEPT);
+    m.push_text(CHAIN_TYPE, &hook.chain_type.to_string());
+}
+
+/// `enum nf_inet_hooks`.
+const HOOKS: [HookPoint; 5] =
+    [HookPoint::Prerouting, HookPoint::Input, HookPoint::Forward, HookPoint::Output, HookPoint::Postrouting];
+
+fn hook_number(point: HookPoint) -> u32 {
+    match point {
+        HookPoint::Prerouting => 0,
+        HookPoint::Input => 1,
+        HookPoint::Forward => 2,
+        HookPoint::Output => 3,
+        HookPoint::Postrouting => 4,
+        HookPoint::Other(number) => number,
+    }
+}
+
+pub(super) fn hook_point(number: u32) -> HookPoint {
+    HOOKS.into_iter().find(|point| hook_number(*point) == number).unwrap_or(HookPoint::Other(number))
+}
+
+/// A subject, at an offset in its message.
+struct At<'s, 'a> {
+    subject: &'s Subject<'a>,
+    offset: Option<usize>,
+}
+
+impl fmt::Display for At<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subject {
+            Subject::Table => f.write_str("the table itself"),
+            Subject::Counter(name) => write!(f, "counter {name}"),
+            Subject::Chain(name) => write!(f, "chain {name}"),
+            Subject::Rules(chain) => write!(f, "the rules of chain {chain}"),
+            Subject::Rule(chain, rule) => write!(f, "rule `{rule}` of chain {chain}"),
+            Subject::Set(name) => write!(f, "set {name}"),
+            Subject::Elements(set, elements) => {
+                let at = self.offset.and_then(|offset| elements.iter().find(|(end, _)| offset < *end));
+                match (at, elements.as_slice()) {
+                    (Some((_, element)), _) | (None, [(_, element)]) => {
+                        write!(f, "element {element} of set {set}")
+                    }
+                    (None, elements) => write!(f, "one of {} elements of set {set}", elements.len()),
+                }
+            }
+        }
+    }
+}
