@@ -22,6 +22,7 @@ mod kinds;
 mod kubeconfig;
 mod object;
 mod patch;
+mod protobuf;
 mod rest;
 mod rights;
 mod select;

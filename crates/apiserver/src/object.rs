@@ -104,6 +104,9 @@ pub fn update(kind: &Kind, part: Part, old: &Value, mut new: Value) -> Result<Ne
         metadata["labels"]["kubernetes.io/metadata.name"] = json!(name);
         copy(true, "spec", old, &mut new);
     }
+    if kind.resource == "secrets" {
+        encode_texts(&mut new);
+    }
     let mut new = admit::validate(kind, new, Some(old))?;
     immutable(kind, old, &new)?;
     if &new == old {
@@ -320,13 +323,26 @@ fn begin(kind: &Kind, object: &mut Value) {
             default(&mut object["spec"], "sessionAffinity", json!("None"));
             object["status"] = json!({ "loadBalancer": {} });
         }
-        "secrets" => default(object, "type", json!("Opaque")),
+        "secrets" => {
+            default(object, "type", json!("Opaque"));
+            encode_texts(object);
+        }
         "nodes" => {
             default(object, "spec", json!({}));
             default(object, "status", json!({}));
         }
         _ => {}
     }
+}
+
+/// `stringData` of a secret is only a way to write `data`.
+fn encode_texts(secret: &mut Value) {
+    let texts = secret["stringData"].as_object().cloned().unwrap_or_default();
+    for (key, value) in texts {
+        let text = value.as_str().unwrap_or_default();
+        secret["data"][key] = json!(data_encoding::BASE64.encode(text.as_bytes()));
+    }
+    remove(secret, "stringData");
 }
 
 /// What may never change.

@@ -7,6 +7,7 @@ use crate::json::text;
 use crate::kinds::Kind;
 use crate::object::{self, Birth, DeleteOptions, Next, Part};
 use crate::patch::Patch;
+use crate::protobuf;
 use crate::rights;
 use crate::status::Status;
 use crate::store::{Tx, Version};
@@ -291,10 +292,18 @@ fn birth() -> Birth {
 }
 
 fn decode(kind: &Kind, media_type: &str, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    if !matches!(media_type.split(';').next().map(str::trim), Some("" | "application/json" | "*/*")) {
-        return Err(Status::unsupported_media_type("application/json"));
+    match media_type.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" | "*/*" => {
+            crate::json::parse(body).map_err(|error| Status::undecodable(kind, &error.to_string()))
+        }
+        "application/vnd.kubernetes.protobuf" if protobuf::takes(kind) => {
+            match protobuf::decode(kind, body) {
+                Ok(object) => Ok((object, Vec::new())),
+                Err(error) => Err(Status::undecodable(kind, &error)),
+            }
+        }
+        _ => Err(Status::unsupported_media_type("application/json")),
     }
-    crate::json::parse(body).map_err(|error| Status::undecodable(kind, &error.to_string()))
 }
 
 fn delete_options(body: &[u8]) -> Result<DeleteOptions, Status> {

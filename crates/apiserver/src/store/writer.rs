@@ -9,10 +9,14 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Writes that may share a transaction.
 const GROUP: usize = 256;
+/// How long a group waits for as many writes as the last one had: their clients have just been answered, and a sync
+/// takes ten times as long.
+const GATHER: Duration = Duration::from_micros(500);
 /// Writes after which history is cut.
 const COMPACT_EVERY: u64 = 200;
 
@@ -89,9 +93,11 @@ struct Group {
 
 impl Group {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        let mut last = 0;
         while let Ok(first) = jobs.recv() {
-            let waiting = std::iter::once(first).chain(jobs.try_iter()).take(GROUP);
-            self.commit(waiting);
+            let group = gather(first, jobs, last);
+            last = group.len();
+            self.commit(group);
             if self.revision - self.compacted >= COMPACT_EVERY {
                 if let Err(error) = self.compact() {
                     tracing::warn!(%error, "cannot cut the history");
@@ -103,13 +109,13 @@ impl Group {
     }
 
     /// Decides `jobs` in one transaction and answers them all.
-    fn commit(&mut self, jobs: impl Iterator<Item = Job>) {
+    fn commit(&mut self, jobs: Vec<Job>) {
         let mut tx =
             Tx { connection: &self.connection, revision: self.revision, changes: Vec::new(), broken: None };
         if let Err(error) = tx.connection.execute_batch("BEGIN IMMEDIATE") {
             tx.broken = Some(error.into());
         }
-        let answers: Vec<Answer> = jobs.map(|job| job(&mut tx)).collect();
+        let answers: Vec<Answer> = jobs.into_iter().map(|job| job(&mut tx)).collect();
         let Tx { changes, broken, .. } = tx;
         let committed = match broken {
             Some(error) => Err(error),
@@ -145,6 +151,22 @@ impl Group {
         tx.prepare_cached("UPDATE horizon SET compacted = ?1")?.execute([horizon])?;
         tx.commit()?;
         Ok(())
+    }
+}
+
+/// All writes that wait, and for a moment those of clients that wrote in the last group of `expected`.
+fn gather(first: Job, jobs: &mpsc::Receiver<Job>, expected: usize) -> Vec<Job> {
+    let mut group = vec![first];
+    let until = Instant::now() + GATHER;
+    loop {
+        group.extend(jobs.try_iter().take(GROUP - group.len()));
+        if group.len() >= expected.min(GROUP) {
+            return group;
+        }
+        match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(job) => group.push(job),
+            Err(_) => return group,
+        }
     }
 }
 
