@@ -1,1 +1,224 @@
+//! The lab under test: `tortie lab` as people run it, asserted with iproute2, nft, ping, tcpdump and kubectl.
+//!
+//! A file of tests shares one lab ([`suite`]), since starting one takes seconds; a case that fails gets a new one for those
+//! after it.
 
+mod cni;
+pub mod suite;
+
+pub use cni::Answer;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use testkit::sampler::Place;
+
+/// The pods of the first three nodes of every lab: node, name, address.
+pub const PODS: [(&str, &str, &str); 3] = [
+    ("master1", "ping-test-rfwx9", "6.2.137.67"),
+    ("master2", "ping-test-fljwb", "6.2.180.2"),
+    ("master3", "ping-test-mrrdv", "6.2.136.4"),
+];
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// A lab that goes down when this is dropped.
+pub struct Lab {
+    pub name: String,
+    pub dir: PathBuf,
+    program: PathBuf,
+}
+
+/// The program under test, built beside the tests.
+///
+/// # Panics
+/// If it was not built.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let program = test.ancestors().nth(2).expect("target/debug/deps/test").join("tortie");
+    assert!(program.exists(), "{} is not there: `cargo build -p tortie` makes it", program.display());
+    program
+}
+
+impl Lab {
+    /// Starts a lab with these arguments of `lab up`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn up(args: &[&str]) -> Lab {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("t{}-{number}", std::process::id());
+        let lab = Lab { name, dir: std::env::temp_dir().join("tortie-lab-tests"), program: program() };
+        lab.verb(&[&["up"], args].concat());
+        lab
+    }
+
+    /// Runs a verb of `tortie lab` on this lab.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn verb(&self, args: &[&str]) -> String {
+        good(&format!("lab {}", args.join(" ")), &self.try_verb(args))
+    }
+
+    /// Runs a verb, whatever comes of it.
+    pub fn try_verb(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.program);
+        command.arg("lab").arg("--name").arg(&self.name).arg("--dir").arg(&self.dir).args(args);
+        command.output().expect("the program runs")
+    }
+
+    /// Runs a line of shell on a node, or in a pod (`NODE/POD`), as typed.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn exec(&self, place: &str, line: &str) -> String {
+        good(&format!("{place}: {line}"), &self.try_exec(place, line))
+    }
+
+    /// Runs a line of shell, whatever comes of it.
+    pub fn try_exec(&self, place: &str, line: &str) -> Output {
+        self.try_verb(&["exec", place, "--", "sh", "-c", line])
+    }
+
+    /// A JSON document that a command prints.
+    ///
+    /// # Panics
+    /// If it fails or prints something else.
+    pub fn json(&self, line: &str) -> Value {
+        let text = self.exec("master1", line);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("`{line}` prints no JSON: {e}\n{text}"))
+    }
+
+    /// The file on which a node's namespace is mounted.
+    pub fn netns(&self, node: &str) -> PathBuf {
+        self.root().join("netns").join(node)
+    }
+
+    /// A pod as an end of the sampler.
+    ///
+    /// # Panics
+    /// If it does not run there.
+    pub fn place(&self, node: &str, pod: &str) -> Place {
+        let sandbox = self.sandbox(node, pod);
+        let addr = sandbox["result"]["ips"][0]["address"].as_str().expect("an ADD gives an address");
+        Place {
+            netns: sandbox["netns"].as_str().expect("a sandbox has a namespace").into(),
+            addr: addr.split('/').next().and_then(|addr| addr.parse::<IpAddr>().ok()).expect("an address"),
+        }
+    }
+
+    /// What the node's runtime knows of a pod.
+    ///
+    /// # Panics
+    /// If it does not run there.
+    pub fn sandbox(&self, node: &str, pod: &str) -> Value {
+        let file = self.node_file(node, &format!("pods/default.{pod}.json"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        serde_json::from_str(&text).expect("a sandbox")
+    }
+
+    /// A file of a node.
+    pub fn node_file(&self, node: &str, file: &str) -> PathBuf {
+        self.root().join("nodes").join(node).join(file)
+    }
+
+    /// The directory of this lab.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    /// The pid of a resident process.
+    ///
+    /// # Panics
+    /// If it was never started.
+    pub fn pid(&self, process: &str) -> u32 {
+        let record = std::fs::read_to_string(self.root().join("processes").join(process)).expect("it was started");
+        record.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid")
+    }
+
+    /// What a resident process has logged.
+    pub fn log(&self, process: &str) -> String {
+        std::fs::read_to_string(self.root().join("logs").join(process)).unwrap_or_default()
+    }
+
+    /// What a node's agent says of itself.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn agent(&self, node: &str) -> Value {
+        let mut stream = UnixStream::connect(self.node_file(node, "agent.sock")).expect("the agent listens");
+        stream.write_all(b"\"status\"\n").expect("the agent reads");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("the agent answers");
+        let answer: Value = serde_json::from_str(&line).expect("JSON");
+        answer["status"].clone()
+    }
+
+    /// Names of the nodes.
+    pub fn nodes(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root().join("nodes")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// One ping from a pod arrives and is answered.
+    ///
+    /// # Panics
+    /// Otherwise.
+    pub fn ping(&self, from: &str, target: &str) {
+        self.exec(from, &format!("ping -n -c1 -W2 {target}"));
+    }
+
+    /// Every pod pings every other pod.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn ping_all(&self, pods: &[(&str, &str, &str)]) {
+        for (node, pod, address) in pods {
+            for (_, _, target) in pods.iter().filter(|other| other.2 != *address) {
+                self.ping(&format!("{node}/{pod}"), target);
+            }
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::env::var_os("TORTIE_KEEP_LAB").is_none() && self.root().exists() {
+            let output = self.try_verb(&["down"]);
+            if !output.status.success() {
+                eprintln!("lab {} does not go down: {}", self.name, String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+}
+
+/// What a command printed, if it ended well.
+///
+/// # Panics
+/// If it did not.
+pub fn good(what: &str, output: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "`{what}` fails with {}\n{out}{err}", output.status);
+    out.into_owned()
+}
+
+/// Waits until something holds; how long that took.
+///
+/// # Panics
+/// If it does not within the deadline.
+pub fn within(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    start.elapsed()
+}

@@ -1,0 +1,208 @@
+//! The article's transcript, line by line, and the change of mode that it ends with.
+
+use lab_tests::{Lab, PODS, cases, suite, within};
+use std::process::ExitCode;
+use std::time::Duration;
+
+const PATCH: &str = "calicoctl patch ippool default-ipv4-ippool -p";
+
+fn main() -> ExitCode {
+    suite::run(
+        &[],
+        cases![
+            kubectl_shows_three_ready_masters,
+            kubectl_shows_the_pods_with_their_addresses,
+            calicoctl_shows_the_pool_in_vxlan_mode,
+            calicoctl_node_status_says_that_no_bgp_runs,
+            route_n_leads_to_the_other_blocks_through_the_tunnel,
+            ifconfig_shows_the_tunnel_device,
+            every_pair_of_pods_pings,
+            every_pair_of_pods_carries_tcp,
+            on_the_wire_five_layers_are_around_a_ping,
+            a_pod_reaches_the_world_with_its_nodes_address,
+            a_pod_reaches_its_own_node_and_other_nodes,
+            ipam_check_is_clean,
+            vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk,
+        ],
+    )
+}
+
+/// The words of a table's lines.
+fn words(text: &str) -> Vec<Vec<&str>> {
+    text.lines().map(|line| line.split_whitespace().collect()).collect()
+}
+
+fn kubectl_shows_three_ready_masters(lab: &Lab) {
+    let text = lab.exec("master1", "kubectl get node -owide");
+    let lines = words(&text);
+    assert_eq!(
+        lines[0].join(" "),
+        "NAME STATUS ROLES AGE VERSION INTERNAL-IP EXTERNAL-IP OS-IMAGE KERNEL-VERSION CONTAINER-RUNTIME"
+    );
+    assert_eq!(lines.len(), 4, "{text}");
+    for (n, line) in lines[1..].iter().enumerate() {
+        let name = format!("master{}", n + 1);
+        assert_eq!(&line[..3], [name.as_str(), "Ready", "master"], "{text}");
+        assert_eq!(line[5], format!("192.168.50.16{}", n + 1), "{text}");
+    }
+}
+
+fn kubectl_shows_the_pods_with_their_addresses(lab: &Lab) {
+    let text = lab.exec("master1", "kubectl get po -owide");
+    let lines = words(&text);
+    assert_eq!(lines[0].join(" "), "NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES");
+    for (node, pod, address) in PODS {
+        let line = lines.iter().find(|line| line[0] == pod).unwrap_or_else(|| panic!("{pod} is not in\n{text}"));
+        assert_eq!(&line[1..4], ["1/1", "Running", "0"], "{text}");
+        assert_eq!(&line[5..], [address, node, "<none>", "<none>"], "{text}");
+    }
+}
+
+fn calicoctl_shows_the_pool_in_vxlan_mode(lab: &Lab) {
+    let text = lab.exec("master1", "calicoctl get ippool -o wide");
+    assert_eq!(
+        text,
+        "NAME                  CIDR         NAT    IPIPMODE   VXLANMODE   DISABLED   DISABLEBGPEXPORT   SELECTOR   ASSIGNMENTMODE   \n\
+         default-ipv4-ippool   6.2.0.0/16   true   Never      Always      false      false              all()      Automatic        \n\n"
+    );
+}
+
+fn calicoctl_node_status_says_that_no_bgp_runs(lab: &Lab) {
+    for node in ["master1", "master2", "master3"] {
+        let text = lab.exec(node, "calicoctl node status");
+        let said = "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n";
+        assert_eq!(text.trim_end(), said.trim_end(), "{node}");
+    }
+}
+
+fn route_n_leads_to_the_other_blocks_through_the_tunnel(lab: &Lab) {
+    let line = "route -n | egrep '(Destination|vxlan)'";
+    let head = "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n";
+    let route = |block: &str, gateway: &str| {
+        format!("{block:<15} {gateway:<15} 255.255.255.192 UG    0      0        0 vxlan.calico\n")
+    };
+    let to1 = route("6.2.137.64", "6.2.137.65");
+    let to2 = route("6.2.180.0", "6.2.180.1");
+    let to3 = route("6.2.136.0", "6.2.136.3");
+    assert_eq!(lab.exec("master1", line), format!("{head}{to3}{to2}"));
+    assert_eq!(lab.exec("master2", line), format!("{head}{to3}{to1}"));
+    assert_eq!(lab.exec("master3", line), format!("{head}{to1}{to2}"));
+}
+
+fn ifconfig_shows_the_tunnel_device(lab: &Lab) {
+    let text = lab.exec("master1", "ifconfig vxlan.calico");
+    for part in [
+        "vxlan.calico: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1450",
+        "inet 6.2.137.65  netmask 255.255.255.255  broadcast 0.0.0.0",
+        "inet6 fe80::",
+        "ether 66:",
+        "txqueuelen 0  (Ethernet)",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+}
+
+fn every_pair_of_pods_pings(lab: &Lab) {
+    lab.ping_all(&PODS);
+}
+
+fn every_pair_of_pods_carries_tcp(lab: &Lab) {
+    for (node, pod, address) in PODS {
+        let listener = testkit::process::Guard::spawn(
+            testkit::netns::command(&lab.place(node, pod).netns, "nc").args(["-lk", address, "8080"]),
+        );
+        for (other_node, other, _) in PODS.iter().filter(|other| other.1 != pod) {
+            let place = format!("{other_node}/{other}");
+            within(Duration::from_secs(2), &format!("{place} connects to {address}"), || {
+                lab.try_exec(&place, &format!("nc -z -w1 {address} 8080")).status.success()
+            });
+        }
+        drop(listener);
+    }
+}
+
+/// What tcpdump saw on master1's uplink while a pod of master2 pinged a pod of master1.
+fn capture(lab: &Lab, filter: &str, fields: &str) -> Vec<String> {
+    let file = lab.root().join("capture.pcap");
+    let mut command = testkit::netns::command(&lab.netns("master1"), "timeout");
+    command.args(["5", "tcpdump", "-Uni", "ens192", "-c", "4", "-w"]).arg(&file).args(filter.split(' '));
+    let mut stderr = command.stderr(std::process::Stdio::piped()).spawn().expect("tcpdump runs");
+    let mut said = std::io::BufReader::new(stderr.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0, "tcpdump does not listen");
+    }
+    lab.exec("master2/ping-test-fljwb", "ping -n -c2 -i0.2 -W2 6.2.137.67");
+    stderr.wait().expect("tcpdump ends");
+    let text = lab.exec("master1", &format!("tshark -r {} -T fields {fields} 2>/dev/null", file.display()));
+    text.lines().map(str::to_owned).collect()
+}
+
+fn on_the_wire_five_layers_are_around_a_ping(lab: &Lab) {
+    let fields = "-e frame.protocols -e ip.src -e ip.dst -e udp.dstport -e vxlan.vni";
+    let packets = capture(lab, "udp port 4789", fields);
+    let (there, back) = ("192.168.50.162,6.2.180.2\t192.168.50.161,6.2.137.67", "192.168.50.161,6.2.137.67\t192.168.50.162,6.2.180.2");
+    let layers = "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:icmp:data";
+    let packet = |addresses: &str| format!("{layers}\t{addresses}\t4789\t4096");
+    assert_eq!(packets, [packet(there), packet(back), packet(there), packet(back)]);
+}
+
+fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
+    let mut command = testkit::netns::command(&lab.netns("fabric"), "timeout");
+    command.args(["5", "tcpdump", "-lni", "lan0", "-c", "1", "icmp[icmptype] == icmp-echo and dst host 192.168.50.1"]);
+    let mut tcpdump = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("tcpdump runs");
+    let mut said = std::io::BufReader::new(tcpdump.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0, "tcpdump does not listen");
+    }
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.1");
+    let seen = tcpdump.wait_with_output().expect("tcpdump ends");
+    let seen = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.contains("192.168.50.161 > 192.168.50.1"), "{seen}");
+}
+
+fn a_pod_reaches_its_own_node_and_other_nodes(lab: &Lab) {
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.161");
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.162");
+    lab.ping("master1", "6.2.137.67");
+    lab.ping("master1", "6.2.180.2");
+}
+
+fn ipam_check_is_clean(lab: &Lab) {
+    let text = lab.exec("master1", "calicoctl ipam check");
+    assert!(text.contains("found 0 problems"), "{text}");
+}
+
+fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
+    lab.exec("master1", &format!(r#"{PATCH} '{{"spec":{{"vxlanMode":"Never"}}}}'"#));
+    for node in ["master1", "master2", "master3"] {
+        within(Duration::from_secs(10), &format!("the tunnel of {node} is gone"), || {
+            let links = lab.exec(node, "ip -o link show");
+            let routes = lab.exec(node, "ip route show proto 80");
+            !links.contains("vxlan.calico") && routes.lines().filter(|r| r.contains("dev ens192")).count() == 2
+        });
+    }
+    lab.ping_all(&PODS);
+    let fields = "-e frame.protocols -e ip.src -e ip.dst";
+    let packets = capture(lab, "icmp or udp port 4789", fields);
+    let packet = |src: &str, dst: &str| format!("eth:ethertype:ip:icmp:data\t{src}\t{dst}");
+    assert_eq!(packets[0], packet("6.2.180.2", "6.2.137.67"));
+    assert_eq!(packets[1], packet("6.2.137.67", "6.2.180.2"));
+    let route = lab.exec("master1", "route -n | grep 6.2.180.0");
+    assert_eq!(words(&route)[0], "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192".split(' ').collect::<Vec<_>>());
+
+    lab.exec("master1", &format!(r#"{PATCH} '{{"spec":{{"vxlanMode":"Always"}}}}'"#));
+    for node in ["master1", "master2", "master3"] {
+        within(Duration::from_secs(10), &format!("the tunnel of {node} is back"), || {
+            lab.exec(node, "ip route show proto 80").lines().filter(|r| r.contains("dev vxlan.calico")).count() == 2
+        });
+    }
+    lab.ping_all(&PODS);
+}
