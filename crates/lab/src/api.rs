@@ -1,10 +1,10 @@
 //! The lab's own access to its API server, from inside the fabric's namespace.
 
 use crate::layout::Layout;
-use crate::netns;
 use crate::topology::Topology;
 use anyhow::ensure;
 use datastore::Client;
+use netlink::netns::Netns;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -19,9 +19,8 @@ where
     T: Send,
     F: Future<Output = anyhow::Result<T>>,
 {
-    netns::inside(&layout.fabric(), || {
-        runtime()?.block_on(async { f(connect(&layout.kubeconfig()).await?).await })
-    })
+    Netns::open_any(&layout.fabric())?
+        .run(|| runtime()?.block_on(async { f(connect(&layout.kubeconfig()).await?).await }))?
 }
 
 /// A runtime of the calling thread alone: its sockets are in the thread's namespace.

@@ -1,10 +1,11 @@
 //! The end of a lab: its processes, its namespaces with all devices in them, its files. Works from what there is, so that
 //! a lab whose processes were killed, or which never came up, is removed just as well.
 
+use crate::kubelet;
 use crate::layout::{LabName, Layout};
 use crate::process::{self, Process};
-use crate::{kubelet, netns};
 use anyhow::{Context, bail, ensure};
+use netlink::netns;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +25,7 @@ pub fn down(layout: &Layout) -> anyhow::Result<()> {
     }
     end_processes(layout, &inodes)?;
     for path in &namespaces {
-        netns::remove(path)?;
+        netns::delete(path).with_context(|| format!("cannot unmount {}", path.display()))?;
     }
     fs::remove_dir_all(&layout.root).with_context(|| format!("cannot remove {}", layout.root.display()))?;
     // The last lab takes the directory with it.

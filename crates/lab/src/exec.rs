@@ -6,6 +6,7 @@ use crate::kubelet;
 use crate::layout::Layout;
 use crate::topology::Topology;
 use anyhow::{Context, ensure};
+use netlink::netns::Netns;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::str::FromStr;
@@ -33,7 +34,9 @@ impl FromStr for Place {
 /// Runs a command; returns only if it cannot be started.
 pub fn exec(layout: &Layout, place: &Place, command: &[String]) -> anyhow::Error {
     match prepare(layout, place, command) {
-        Ok(mut command) => anyhow::Error::new(command.exec()).context("cannot run nsenter (util-linux)"),
+        Ok(mut prepared) => {
+            anyhow::Error::new(prepared.exec()).context(format!("cannot run `{}`", command.join(" ")))
+        }
         Err(e) => e,
     }
 }
@@ -49,13 +52,13 @@ fn prepare(layout: &Layout, place: &Place, command: &[String]) -> anyhow::Result
         })?,
     };
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut nsenter = Command::new("nsenter");
-    nsenter
-        .arg(format!("--net={}", netns.display()))
-        .arg("--")
-        .args(command)
+    let (program, args) = command.split_first().context("there is no command")?;
+    let mut command = Command::new(program);
+    command
+        .args(args)
         .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", layout.bin().display()))
         .env("KUBECONFIG", layout.kubeconfig())
         .env("TORTIE_AGENT_SOCKET", node.socket());
-    Ok(nsenter)
+    Netns::open_any(&netns)?.start(&mut command)?;
+    Ok(command)
 }

@@ -17,7 +17,6 @@ mod down;
 mod exec;
 mod kubelet;
 mod layout;
-mod netns;
 mod network;
 mod pods;
 mod process;

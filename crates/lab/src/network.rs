@@ -2,24 +2,24 @@
 //! interface with a default route. Said in iproute2's words, so that anybody can read what a lab is made of.
 
 use crate::layout::Layout;
-use crate::netns;
 use crate::topology::Topology;
 use anyhow::{Context, ensure};
+use netlink::netns::Netns;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Makes the namespaces and joins them.
 pub fn build(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
-    netns::create(&layout.fabric())?;
-    netns::inside(&layout.fabric(), || Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
+    let fabric_netns = Netns::create(&layout.fabric())?;
+    fabric_netns.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+    let mut nodes = Vec::new();
     for node in &topology.nodes {
-        netns::create(&layout.node_netns(&node.name))?;
+        nodes.push((node, Netns::create(&layout.node_netns(&node.name))?));
     }
-    ip(&layout.fabric(), &fabric(layout, topology))?;
-    for node in &topology.nodes {
-        ip(&layout.node_netns(&node.name), &uplink(topology, &node.name))?;
+    ip(&fabric_netns, &fabric(layout, topology))?;
+    for (node, netns) in &nodes {
+        ip(netns, &uplink(topology, &node.name))?;
     }
     Ok(())
 }
@@ -67,19 +67,14 @@ fn uplink(topology: &Topology, name: &str) -> String {
 }
 
 /// Runs an `ip -batch` script inside a namespace.
-pub fn ip(netns: &Path, script: &str) -> anyhow::Result<()> {
-    let mut child = Command::new("nsenter")
-        .arg(format!("--net={}", netns.display()))
-        .args(["ip", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run `ip` (iproute2)")?;
+pub fn ip(netns: &Netns, script: &str) -> anyhow::Result<()> {
+    let mut command = Command::new("ip");
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = netns.start(&mut command)?.spawn().context("cannot run `ip` (iproute2)")?;
     child.stdin.take().expect("piped").write_all(script.as_bytes())?;
     let output = child.wait_with_output()?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`ip -batch` refuses in {}: {}", netns.display(), error.trim());
+    ensure!(output.status.success(), "`ip -batch` refuses: {}", error.trim());
     Ok(())
 }
 
@@ -87,6 +82,7 @@ pub fn ip(netns: &Path, script: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::topology::Mode;
+    use std::path::Path;
 
     #[test]
     fn a_node_behind_the_router_has_a_bridge_of_its_own() {

@@ -3,6 +3,7 @@
 
 use crate::layout::Layout;
 use anyhow::Context;
+use netlink::netns::Netns;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -23,18 +24,16 @@ impl Process {
     /// Starts this program with `args` inside a namespace, with its output in the log of that name.
     pub fn start(layout: &Layout, name: &str, netns: &Path, args: &[String]) -> anyhow::Result<Process> {
         let log = File::options().create(true).append(true).open(layout.log(name))?;
-        let child = Command::new("nsenter")
-            .arg(format!("--net={}", netns.display()))
-            .arg("--")
-            .arg(layout.bin().join("tortie"))
+        let mut command = Command::new(layout.bin().join("tortie"));
+        command
             .args(args)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {name} with nsenter (util-linux)"))?;
+            .process_group(0);
+        let netns = Netns::open_any(netns)?;
+        let child = netns.start(&mut command)?.spawn().with_context(|| format!("cannot start {name}"))?;
         let process = Process::running(child.id()).with_context(|| format!("{name} ended at once"))?;
         fs::write(layout.processes().join(name), format!("{} {}\n", process.pid, process.start))?;
         Ok(process)

@@ -1,10 +1,6 @@
 //! Network namespaces of a test: made for it, and gone with it, also when it fails.
 
 use crate::process::Guard;
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,14 +21,7 @@ impl Netns {
     pub fn new() -> Netns {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tortie-test-{}-{number}.netns", std::process::id()));
-        File::create(&path).expect("a temporary file");
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                #[expect(deprecated, reason = "what can go wrong is the file table, which is not unshared")]
-                rustix::thread::unshare(UnshareFlags::NEWNET).expect("tests run as root");
-                mount_bind("/proc/thread-self/ns/net", &path).expect("tests run as root");
-            });
-        });
+        netlink::netns::Netns::create(&path).expect("tests run as root");
         let netns = Netns { path };
         netns.run("ip link set lo up");
         netns
@@ -80,8 +69,7 @@ impl Default for Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let _ = unmount(&self.path, UnmountFlags::DETACH);
-        let _ = fs::remove_file(&self.path);
+        let _ = netlink::netns::delete(&self.path);
     }
 }
 
@@ -97,19 +85,12 @@ pub fn command(path: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// # Panics
 /// If there is none, or `f` does.
 pub fn inside<T: Send>(path: &Path, f: impl FnOnce() -> T + Send) -> T {
-    let netns = File::open(path).unwrap_or_else(|e| panic!("no namespace at {}: {e}", path.display()));
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            enter(&netns);
-            f()
-        });
-        thread.join().expect("the closure does not panic")
-    })
+    open(path).run(f).expect("tests run as root")
 }
 
-/// Moves the calling thread into a namespace, for good.
-pub(crate) fn enter(netns: &File) {
-    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).expect("tests run as root");
+/// Opens the namespace mounted at `path`.
+pub(crate) fn open(path: &Path) -> netlink::netns::Netns {
+    netlink::netns::Netns::open_any(path).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// What a command printed, if it ended well.
@@ -123,6 +104,7 @@ pub(crate) fn succeed(what: &str, output: std::io::Result<Output>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_namespace_has_nothing_but_lo_and_goes_with_its_guard() {

@@ -14,7 +14,6 @@
 
 use crate::netns;
 use std::fmt;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -139,8 +138,7 @@ impl Sampler {
             listener
         };
         let (stream_listener, dial_listener) = (listen(STREAM_PORT), listen(DIAL_PORT));
-        let netns_a = || File::open(&a.netns).expect("it was open before");
-        let (stream_netns, dial_netns, target) = (netns_a(), netns_a(), b.addr);
+        let (stream_netns, dial_netns, target) = (netns::open(&a.netns), netns::open(&a.netns), b.addr);
         let stops: [Arc<AtomicBool>; 4] = std::array::from_fn(|_| stop.clone());
         let [stop_reader, stop_stream, stop_acceptor, stop_dialler] = stops;
         Sampler {
@@ -148,12 +146,12 @@ impl Sampler {
             back: way(&udp_b, &udp_a, a.addr),
             reader: std::thread::spawn(move || read_stream(&stream_listener, &stop_reader)),
             stream: std::thread::spawn(move || {
-                netns::enter(&stream_netns);
+                stream_netns.enter().expect("tests run as root");
                 write_stream(SocketAddr::new(target, STREAM_PORT), &stop_stream)
             }),
             acceptor: std::thread::spawn(move || accept(&dial_listener, &stop_acceptor)),
             dialler: std::thread::spawn(move || {
-                netns::enter(&dial_netns);
+                dial_netns.enter().expect("tests run as root");
                 dial(SocketAddr::new(target, DIAL_PORT), &stop_dialler)
             }),
             stop,

@@ -138,7 +138,8 @@ impl Lab {
     /// # Panics
     /// If it was never started.
     pub fn pid(&self, process: &str) -> u32 {
-        let record = std::fs::read_to_string(self.root().join("processes").join(process)).expect("it was started");
+        let record =
+            std::fs::read_to_string(self.root().join("processes").join(process)).expect("it was started");
         record.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid")
     }
 

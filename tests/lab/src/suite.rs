@@ -63,7 +63,8 @@ fn frame(lab: &Lab) {
     for process in processes(lab) {
         let log = lab.log(&process);
         for line in testkit::frame::complaints(&log) {
-            let announced = ANNOUNCED.with_borrow(|announced| announced.iter().any(|text| line.contains(text)));
+            let announced =
+                ANNOUNCED.with_borrow(|announced| announced.iter().any(|text| line.contains(text)));
             assert!(announced, "{process} complains: {line}");
         }
     }

@@ -52,7 +52,8 @@ fn kubectl_shows_the_pods_with_their_addresses(lab: &Lab) {
     let lines = words(&text);
     assert_eq!(lines[0].join(" "), "NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES");
     for (node, pod, address) in PODS {
-        let line = lines.iter().find(|line| line[0] == pod).unwrap_or_else(|| panic!("{pod} is not in\n{text}"));
+        let line =
+            lines.iter().find(|line| line[0] == pod).unwrap_or_else(|| panic!("{pod} is not in\n{text}"));
         assert_eq!(&line[1..4], ["1/1", "Running", "0"], "{text}");
         assert_eq!(&line[5..], [address, node, "<none>", "<none>"], "{text}");
     }
@@ -70,7 +71,8 @@ fn calicoctl_shows_the_pool_in_vxlan_mode(lab: &Lab) {
 fn calicoctl_node_status_says_that_no_bgp_runs(lab: &Lab) {
     for node in ["master1", "master2", "master3"] {
         let text = lab.exec(node, "calicoctl node status");
-        let said = "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n";
+        let said =
+            "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n";
         assert_eq!(text.trim_end(), said.trim_end(), "{node}");
     }
 }
@@ -131,7 +133,10 @@ fn capture(lab: &Lab, filter: &str, fields: &str) -> Vec<String> {
     let mut line = String::new();
     while !line.contains("listening on") {
         line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0, "tcpdump does not listen");
+        assert!(
+            std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0,
+            "tcpdump does not listen"
+        );
     }
     lab.exec("master2/ping-test-fljwb", "ping -n -c2 -i0.2 -W2 6.2.137.67");
     stderr.wait().expect("tcpdump ends");
@@ -142,7 +147,10 @@ fn capture(lab: &Lab, filter: &str, fields: &str) -> Vec<String> {
 fn on_the_wire_five_layers_are_around_a_ping(lab: &Lab) {
     let fields = "-e frame.protocols -e ip.src -e ip.dst -e udp.dstport -e vxlan.vni";
     let packets = capture(lab, "udp port 4789", fields);
-    let (there, back) = ("192.168.50.162,6.2.180.2\t192.168.50.161,6.2.137.67", "192.168.50.161,6.2.137.67\t192.168.50.162,6.2.180.2");
+    let (there, back) = (
+        "192.168.50.162,6.2.180.2\t192.168.50.161,6.2.137.67",
+        "192.168.50.161,6.2.137.67\t192.168.50.162,6.2.180.2",
+    );
     let layers = "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:icmp:data";
     let packet = |addresses: &str| format!("{layers}\t{addresses}\t4789\t4096");
     assert_eq!(packets, [packet(there), packet(back), packet(there), packet(back)]);
@@ -150,7 +158,15 @@ fn on_the_wire_five_layers_are_around_a_ping(lab: &Lab) {
 
 fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
     let mut command = testkit::netns::command(&lab.netns("fabric"), "timeout");
-    command.args(["5", "tcpdump", "-lni", "lan0", "-c", "1", "icmp[icmptype] == icmp-echo and dst host 192.168.50.1"]);
+    command.args([
+        "5",
+        "tcpdump",
+        "-lni",
+        "lan0",
+        "-c",
+        "1",
+        "icmp[icmptype] == icmp-echo and dst host 192.168.50.1",
+    ]);
     let mut tcpdump = command
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
@@ -160,7 +176,10 @@ fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
     let mut line = String::new();
     while !line.contains("listening on") {
         line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0, "tcpdump does not listen");
+        assert!(
+            std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0,
+            "tcpdump does not listen"
+        );
     }
     lab.ping("master1/ping-test-rfwx9", "192.168.50.1");
     let seen = tcpdump.wait_with_output().expect("tcpdump ends");
@@ -186,7 +205,8 @@ fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
         within(Duration::from_secs(10), &format!("the tunnel of {node} is gone"), || {
             let links = lab.exec(node, "ip -o link show");
             let routes = lab.exec(node, "ip route show proto 80");
-            !links.contains("vxlan.calico") && routes.lines().filter(|r| r.contains("dev ens192")).count() == 2
+            !links.contains("vxlan.calico")
+                && routes.lines().filter(|r| r.contains("dev ens192")).count() == 2
         });
     }
     lab.ping_all(&PODS);
@@ -196,12 +216,19 @@ fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
     assert_eq!(packets[0], packet("6.2.180.2", "6.2.137.67"));
     assert_eq!(packets[1], packet("6.2.137.67", "6.2.180.2"));
     let route = lab.exec("master1", "route -n | grep 6.2.180.0");
-    assert_eq!(words(&route)[0], "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192".split(' ').collect::<Vec<_>>());
+    assert_eq!(
+        words(&route)[0],
+        "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192".split(' ').collect::<Vec<_>>()
+    );
 
     lab.exec("master1", &format!(r#"{PATCH} '{{"spec":{{"vxlanMode":"Always"}}}}'"#));
     for node in ["master1", "master2", "master3"] {
         within(Duration::from_secs(10), &format!("the tunnel of {node} is back"), || {
-            lab.exec(node, "ip route show proto 80").lines().filter(|r| r.contains("dev vxlan.calico")).count() == 2
+            lab.exec(node, "ip route show proto 80")
+                .lines()
+                .filter(|r| r.contains("dev vxlan.calico"))
+                .count()
+                == 2
         });
     }
     lab.ping_all(&PODS);

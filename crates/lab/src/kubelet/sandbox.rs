@@ -1,9 +1,10 @@
 //! Pod sandboxes: a network namespace each, and a file that says whose it is.
 
 use crate::layout::NodeLayout;
-use crate::{netns, network};
+use crate::network;
 use anyhow::Context;
 use model::k8s;
+use netlink::netns::{self, Netns};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
@@ -44,11 +45,8 @@ impl Sandbox {
         let netns = files.pods().join(format!("{}.netns", &id[..12]));
         let sandbox = Sandbox { pod, uid: uid.into(), id, netns: netns.clone(), result: None };
         sandbox.save(files)?;
-        tokio::task::spawn_blocking(move || {
-            netns::create(&netns)?;
-            network::ip(&netns, "link set lo up\n")
-        })
-        .await??;
+        tokio::task::spawn_blocking(move || network::ip(&Netns::create(&netns)?, "link set lo up\n"))
+            .await??;
         Ok(sandbox)
     }
 
@@ -63,7 +61,10 @@ impl Sandbox {
 
     /// Removes the namespace, then the file.
     pub fn remove(&self, files: &NodeLayout) -> anyhow::Result<()> {
-        netns::remove(&self.netns)?;
+        match netns::delete(&self.netns) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e)?,
+            _ => {}
+        }
         fs::remove_file(path(files, &self.pod))
             .with_context(|| format!("cannot remove the sandbox of pod {}", self.pod.name))
     }
