@@ -25,23 +25,25 @@ pub enum Next {
     Call(Box<Request>),
     /// The block is this node's, or is so no more.
     Done,
-    /// The block belongs to somebody else.
+    /// The block belongs to somebody else, or to nobody any more.
     Lost,
 }
 
-/// The next step to make a block this node's. `written`: the block was written since the affinity is pending.
+/// The next step to make a block this node's. `written`: the block was written since the affinity is pending. Without a time
+/// no block is made: a claim that an earlier life left without one is given up.
 pub fn claim(
     node: &str,
     cidr: Cidr,
     affinity: Option<&BlockAffinity>,
     known: Known<'_>,
     written: bool,
-    wall: &Wall,
+    wall: Option<&Wall>,
 ) -> Next {
     let Some(affinity) = affinity else {
         return match known {
             Known::Unread => call(Request::Get(block_key(cidr))),
             Known::Read(b) if !b.spec.deleted && block::owner(&b.spec) != Some(node) => Next::Lost,
+            Known::Absent if wall.is_none() => Next::Lost,
             _ => call(Request::Create(new(node, cidr).into())),
         };
     };
@@ -54,10 +56,12 @@ pub fn claim(
         Known::Read(b) if b.spec.deleted => call(delete(&b.clone().into())),
         Known::Read(b) if !ours(b) => call(delete(&affinity.clone().into())),
         Known::Read(_) if affinity.spec.state == AffinityState::Confirmed => Next::Done,
+        Known::Absent if wall.is_none() => call(delete(&affinity.clone().into())),
         _ if affinity.spec.state != AffinityState::Pending => {
             call(with_state(affinity, AffinityState::Pending))
         }
         Known::Absent => {
+            let wall = wall.expect("without a time the claim was given up above");
             let spec = block::new(cidr, node, wall);
             let b = IpamBlock { metadata: Metadata::named(names::block(cidr)), spec };
             call(Request::Create(b.into()))

@@ -17,6 +17,7 @@
 pub mod affinity;
 mod allocator;
 pub mod block;
+pub mod check;
 mod error;
 mod pool;
 mod request;

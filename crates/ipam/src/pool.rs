@@ -126,7 +126,7 @@ impl Snapshot {
         let unclaimed = pools.iter().find_map(|pool| {
             candidates(pool, &self.node)
                 .filter(|cidr| !reserved.iter().any(|r| r.covers(*cidr)))
-                .find(|cidr| !self.exists(*cidr))
+                .find(|cidr| !self.taken(*cidr))
         });
         match unclaimed {
             Some(cidr) => Ok(cidr),

@@ -150,9 +150,13 @@ impl Snapshot {
         self.blocks.retain(|cidr, _| !self.others.contains(cidr));
     }
 
-    /// Whether a block exists, as far as is known.
-    pub fn exists(&self, cidr: Cidr) -> bool {
-        self.blocks.contains_key(&cidr) || self.others.contains(&cidr)
+    /// Whether a block has an address of `cidr`, as far as is known. Blocks are disjoint, so the last one that begins before
+    /// the end of `cidr` decides.
+    pub fn taken(&self, cidr: Cidr) -> bool {
+        let end = Cidr::host(cidr.last());
+        let own = self.blocks.range(..=end).next_back().map(|(known, _)| known);
+        let other = self.others.range(..=end).next_back();
+        own.into_iter().chain(other).any(|known| known.overlaps(cidr))
     }
 
     /// This node's block from which addresses may be given now: its affinity is confirmed.

@@ -6,3 +6,4 @@ pub mod leaks;
 pub mod netns;
 pub mod process;
 pub mod sampler;
+pub mod sim;

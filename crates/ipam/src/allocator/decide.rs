@@ -151,11 +151,14 @@ impl Allocator {
         Vec::new()
     }
 
-    /// Whether the content of every block that a handle names is known; reads those of which it is not.
+    /// Whether the content of every block that a handle names is known, and no write is changing it; reads those that are
+    /// not known.
     fn read_named(&mut self, handle: &IpamHandle) -> bool {
         let named: Vec<Cidr> = handle.spec.block.keys().filter_map(|cidr| cidr.parse().ok()).collect();
-        let unread =
-            |cidr: &Cidr| self.unsure.contains(&block_key(*cidr)) || self.snapshot.others.contains(cidr);
+        let unread = |cidr: &Cidr| {
+            let key = block_key(*cidr);
+            self.unsure.contains(&key) || self.busy(&key) || self.snapshot.others.contains(cidr)
+        };
         let unread: Vec<Cidr> = named.into_iter().filter(unread).collect();
         for cidr in &unread {
             self.call(Request::Get(block_key(*cidr)));
@@ -163,9 +166,8 @@ impl Allocator {
         unread.is_empty()
     }
 
-    /// Of the blocks that a handle names: those that were not written since the request began. A write of an earlier life
-    /// or one whose answer was lost may still be on its way to them: another write makes it fail. Only then may the handle
-    /// stop naming the block.
+    /// Of the blocks that a handle names: those that a write for it may still reach. One of an earlier life, or one whose
+    /// answer was lost, may be on its way: another write makes it fail. Only then may the handle stop naming the block.
     fn unfenced(&self, goal: &Goal, handle: &IpamHandle) -> Vec<Cidr> {
         let named = handle.spec.block.keys().filter_map(|cidr| cidr.parse().ok());
         named.filter(|cidr| self.snapshot.blocks.contains_key(cidr) && !goal.fenced.contains(cidr)).collect()
@@ -241,6 +243,9 @@ impl Allocator {
             };
         }
         let (Some(known), Some(mut b)) = (known, b) else { return };
+        if self.unsure.contains(&key) {
+            return self.call(Request::Get(key));
+        }
         if !changed {
             return;
         }
@@ -277,7 +282,10 @@ impl Allocator {
             _ => Ok(false),
         };
         match given {
-            Ok(true) => return true,
+            Ok(true) => {
+                goal.fenced.remove(&cidr);
+                return true;
+            }
             Ok(false) => {
                 goal.chosen = None;
                 self.dirty = true;
@@ -322,10 +330,7 @@ impl Allocator {
                 .find(|cidr| !self.snapshot.affinities.contains_key(cidr))
                 .map(|cidr| (cidr, WorkKind::Claim))
         };
-        let found = half_way.or_else(unclaimed);
-        self.work = found
-            .filter(|(_, kind)| *kind == WorkKind::Release || self.wall.is_some())
-            .map(|(cidr, kind)| Work::new(cidr, kind));
+        self.work = half_way.or_else(unclaimed).map(|(cidr, kind)| Work::new(cidr, kind));
     }
 
     /// Brings the claim or the giving up of a block forward.
@@ -345,14 +350,14 @@ impl Allocator {
             _ if work.kind == WorkKind::Release && !work.read => Known::Unread,
             Some(b) => Known::Read(b),
             None if self.snapshot.others.contains(&cidr) => Known::Unread,
+            // Before a claim is given up for want of its block, the API says so itself.
+            None if self.wall.is_none() && !work.read => Known::Unread,
             None => Known::Absent,
         };
-        let next = match (work.kind, &self.wall) {
-            (WorkKind::Claim, Some(wall)) => {
-                affinity::claim(&node, cidr, affinity, known, work.written, wall)
-            }
-            (WorkKind::Claim, None) => return,
-            (WorkKind::Release, _) => affinity::release(&node, cidr, affinity, known),
+        let wall = self.wall.as_ref();
+        let next = match work.kind {
+            WorkKind::Claim => affinity::claim(&node, cidr, affinity, known, work.written, wall),
+            WorkKind::Release => affinity::release(&node, cidr, affinity, known),
         };
         match next {
             Next::Call(request) => {

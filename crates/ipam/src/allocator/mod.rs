@@ -51,7 +51,7 @@ struct Goal {
     chosen: Option<Cidr>,
     /// A given address that seems taken is believed to be so after a read.
     read: bool,
-    /// The blocks that were written since it began.
+    /// The blocks that were written since it began, and since a write of its own to them.
     fenced: BTreeSet<Cidr>,
     over: bool,
 }
@@ -215,6 +215,7 @@ impl Allocator {
             Want::Release { .. } => goal.over = goal.id.is_some(),
             _ => self.undo(goal),
         }
+        self.dirty = true;
     }
 
     fn succeed(&mut self, goal: &mut Goal, assigned: Vec<Assigned>) {

@@ -1,0 +1,32 @@
+//! Whole clusters in one thread and virtual time: the production code that decides, against fakes that misbehave.
+//!
+//! ```text
+//!   kubelets ── ADD, DEL, again after a crash ──►┌────────────────┐──requests──► Faults ──► FakeApi
+//!                                                │ ipam::Allocator│◄──answers, or none──────┤
+//!   crashes, restarts ──────────────────────────►│   on N nodes   │◄──watches, each late────┘
+//!                                                └────────────────┘
+//!                          after every event: Laws over API × answers        at the end: nothing pending, nothing leaked
+//! ```
+//!
+//! A run is its seed: [`seeded::run`] draws the cluster, the load and the classes of faults from it, so that rare mixtures
+//! come up. A directed case is written in the same words ([`Sim::cluster`]). A broken law is a [`Broken`], which prints the
+//! last events and the command that shows it again.
+//!
+//! What it cannot see: sockets, tasks, real timing.
+
+pub mod api;
+pub mod faults;
+mod kubelet;
+pub mod laws;
+pub mod queue;
+pub mod rng;
+pub mod seeded;
+mod simulation;
+mod trace;
+
+pub use api::FakeApi;
+pub use faults::{Faults, Verb};
+pub use laws::Broken;
+pub use queue::Queue;
+pub use rng::Rng;
+pub use simulation::Sim;

@@ -1,0 +1,108 @@
+//! Runs that a seed draws whole: cluster, load, and which faults there are and how often.
+
+use super::kubelet::Pod;
+use super::laws::Broken;
+use super::simulation::Happening;
+use super::{Faults, Rng, Sim};
+use model::Duration;
+use model::v3::IpamConfigurationSpec;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What a run was, if it kept every law.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// Of everything that happened: two runs of one seed have the same.
+    pub hash: u64,
+    pub events: u64,
+}
+
+/// Runs one seed: load under faults, then rest, then everything deleted, then rest.
+pub fn run(seed: u64, aloud: bool) -> Result<Story, Box<Broken>> {
+    let mut sim = cluster(seed);
+    sim.trace.aloud = aloud;
+    load(&mut sim, &mut Rng::stream(seed, "load"));
+    sim.faults = faults(seed);
+    while sim.queue.now() < LOAD_ENDS && !sim.queue.is_empty() {
+        sim.step()?;
+    }
+    sim.come_to_rest()?;
+    let pods: Vec<String> = sim.kubelets.pods.keys().cloned().collect();
+    for pod in pods {
+        sim.queue.push(Duration::ZERO, Happening::DelPod(pod));
+    }
+    sim.come_to_rest()?;
+    Ok(Story { hash: sim.hash(), events: sim.events() })
+}
+
+const LOAD_ENDS: model::Instant = model::Instant::from_micros(6_000_000);
+
+/// Small pools and blocks, so that blocks and pools run out.
+fn cluster(seed: u64) -> Sim {
+    let mut rng = Rng::stream(seed, "cluster");
+    let mut sim = Sim::cluster(rng.between(2, 5) as usize);
+    sim.seed = Some(seed);
+    sim.queue.reseed(Rng::stream(seed, "ties"));
+    let block_size = if rng.per_mille(670) { 29 } else { 30 };
+    sim = sim.pool(rng.pick::<&str>(&["10.0.0.0/28", "10.0.0.0/27", "10.0.0.0/26"]), block_size);
+    if rng.per_mille(300) {
+        sim = sim.pool("10.1.0.0/28", block_size);
+    }
+    if rng.per_mille(700) {
+        sim = sim.tunnels();
+    }
+    if rng.per_mille(500) {
+        let strict_affinity = rng.per_mille(500);
+        let max_blocks_per_host = if strict_affinity { rng.below(3) as u32 } else { 0 };
+        sim = sim.configuration(IpamConfigurationSpec {
+            strict_affinity,
+            max_blocks_per_host,
+            ..IpamConfigurationSpec::default()
+        });
+    }
+    sim
+}
+
+fn load(sim: &mut Sim, rng: &mut Rng) {
+    let nodes = sim.nodes() as u64;
+    for n in 0..rng.between(5, 40) {
+        let name = format!("p{n}");
+        let given = rng.per_mille(100).then(|| IpAddr::V4(Ipv4Addr::new(10, 0, 0, rng.below(70) as u8)));
+        let pod = Pod { node: rng.below(nodes) as usize, given, wanted: true, tries: 0, error: None };
+        sim.kubelets.pods.insert(name.clone(), pod);
+        // Bursts: many pods begin at a few points in time.
+        let start = rng.below(8) * 500_000 + if rng.per_mille(500) { 0 } else { rng.below(300_000) };
+        sim.queue.push(Duration::from_micros(start), Happening::AddPod(name.clone()));
+        if rng.per_mille(100) {
+            let patience = Duration::from_micros(start + rng.below(20_000));
+            sim.queue.push(patience, Happening::CancelAdd(name.clone()));
+        }
+        if rng.per_mille(600) {
+            let end = Duration::from_micros(start + rng.below(2_500_000));
+            sim.queue.push(end, Happening::DelPod(name));
+        }
+    }
+}
+
+/// The seed turns each class on or off, then draws its rate.
+fn faults(seed: u64) -> Faults {
+    let mut rng = Rng::stream(seed, "swarm");
+    let mut rate = |most: u64| if rng.per_mille(500) { rng.between(1, most) } else { 0 };
+    let (request_lost, answer_lost, late, failed) = (rate(100), rate(150), rate(50), rate(100));
+    let (crash, broken_watch, stale) = (rate(3), rate(50), rate(30));
+    let latency = *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]);
+    Faults {
+        rng: Rng::stream(seed, "faults"),
+        request_lost,
+        answer_lost,
+        late,
+        failed,
+        crash,
+        most_crashes: 25,
+        broken_watch,
+        stale,
+        latency,
+        watch_delay: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
+        downtime: *rng.pick(&[(1_000, 20_000), (50_000, 1_000_000)]),
+        ..Faults::none()
+    }
+}

@@ -1,0 +1,34 @@
+//! Random clusters under random faults. `TORTIE_SIM_SEED` runs one seed and tells its story; `TORTIE_SIM_SEEDS` is how many
+//! are run, `TORTIE_SIM_FIRST` the first of them.
+
+use testkit::sim::seeded;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not `{text}`")))
+}
+
+#[test]
+fn every_law_holds_in_every_seed() {
+    if let Some(seed) = number("TORTIE_SIM_SEED") {
+        match seeded::run(seed, true) {
+            Ok(story) => println!("seed {seed}: {story:?}"),
+            Err(broken) => panic!("{broken}"),
+        }
+        return;
+    }
+    let first = number("TORTIE_SIM_FIRST").unwrap_or(1);
+    let seeds = first..first + number("TORTIE_SIM_SEEDS").unwrap_or(300);
+    let broken: Vec<String> =
+        seeds.filter_map(|seed| seeded::run(seed, false).err()).map(|broken| broken.to_string()).collect();
+    let few = broken.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n");
+    assert!(broken.is_empty(), "{} seeds break a law\n{few}", broken.len());
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    for seed in [7, 8] {
+        let (once, twice) = (seeded::run(seed, false), seeded::run(seed, false));
+        assert_eq!(once.map_err(|b| b.to_string()), twice.map_err(|b| b.to_string()), "seed {seed}");
+    }
+}
