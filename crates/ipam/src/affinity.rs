@@ -6,7 +6,7 @@
 
 use crate::{Wall, block};
 use model::store::{Key, Kind, Object, Request};
-use model::v3::{AffinityState, BlockAffinity, BlockAffinitySpec, IpamBlock};
+use model::v3::{AffinityState, BlockAffinity, IpamBlock};
 use model::{Cidr, Metadata, names};
 
 /// A block as far as it is known.
@@ -44,7 +44,7 @@ pub fn claim(
             Known::Unread => call(Request::Get(block_key(cidr))),
             Known::Read(b) if !b.spec.deleted && block::owner(&b.spec) != Some(node) => Next::Lost,
             Known::Absent if wall.is_none() => Next::Lost,
-            _ => call(Request::Create(new(node, cidr).into())),
+            _ => call(Request::Create(BlockAffinity::of_host(node, cidr, AffinityState::Pending).into())),
         };
     };
     if affinity.spec.deleted {
@@ -122,26 +122,6 @@ pub fn delete(object: &Object) -> Request {
         uid: meta.uid.clone(),
         resource_version: meta.resource_version.clone(),
     }
-}
-
-fn new(node: &str, cidr: Cidr) -> BlockAffinity {
-    let mut metadata = Metadata::named(names::affinity(node, cidr));
-    // By these a node's affinities are listed.
-    let version = if cidr.is_ipv4() { "4" } else { "6" };
-    metadata.labels = [
-        ("projectcalico.org/hostname-hash".to_owned(), names::hostname_hash(node)),
-        ("projectcalico.org/affinity-type".to_owned(), "host".to_owned()),
-        ("projectcalico.org/ip-version".to_owned(), version.to_owned()),
-    ]
-    .into();
-    let spec = BlockAffinitySpec {
-        state: AffinityState::Pending,
-        node: node.to_owned(),
-        affinity_type: Some("host".to_owned()),
-        cidr,
-        deleted: false,
-    };
-    BlockAffinity { metadata, spec }
 }
 
 fn with_state(affinity: &BlockAffinity, state: AffinityState) -> Request {

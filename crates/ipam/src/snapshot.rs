@@ -119,7 +119,7 @@ impl Snapshot {
             }
             Kind::BlockAffinity => self.affinities.retain(|_, affinity| affinity.metadata.name != key.name),
             Kind::IpamBlock => {
-                if let Some(cidr) = block_cidr(&key.name) {
+                if let Some(cidr) = names::block_cidr(&key.name) {
                     self.blocks.remove(&cidr);
                     self.others.remove(&cidr);
                 }
@@ -192,13 +192,6 @@ fn newer(new: &Metadata, old: &Metadata) -> bool {
     }
 }
 
-/// The CIDR that a block's object name stands for. Dashes were dots or colons: only one of the two reads as an address.
-pub fn block_cidr(name: &str) -> Option<Cidr> {
-    let (addr, len) = name.rsplit_once('-')?;
-    let v4 = format!("{}/{len}", addr.replace('-', "."));
-    v4.parse().or_else(|_| format!("{}/{len}", addr.replace('-', ":")).parse()).ok()
-}
-
 fn is_host(affinity: &BlockAffinity) -> bool {
     affinity.spec.affinity_type.as_deref().is_none_or(|kind| kind == "host")
 }
@@ -208,19 +201,5 @@ pub fn allows(pool: &IpPoolSpec, wanted: AllowedUse) -> bool {
     match pool.allowed_uses.as_slice() {
         [] => wanted != AllowedUse::LoadBalancer,
         uses => uses.contains(&wanted),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_blocks_name_gives_its_cidr_back() {
-        for text in ["10.244.1.0/26", "fd00:10::/122", "fd4f:7744:113d::40/122", "::/116"] {
-            let cidr: Cidr = text.parse().expect("a CIDR");
-            assert_eq!(block_cidr(&names::block(cidr)), Some(cidr), "{text}");
-        }
-        assert_eq!(block_cidr("node1"), None);
     }
 }

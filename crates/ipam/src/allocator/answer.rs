@@ -2,8 +2,8 @@
 
 use super::{Allocator, WorkKind, handle_key};
 use crate::affinity::{affinity_key, block_key};
-use crate::snapshot::block_cidr;
 use crate::{CallId, Error, Want, block};
+use model::names;
 use model::store::{self, Key, Kind, Object, Reply};
 use std::mem;
 
@@ -104,7 +104,7 @@ impl Allocator {
                 b.is_some_and(|b| block::held(&b.spec, &goal.handle).next().is_some())
             };
             let needs_block = match key.kind {
-                Kind::IpamBlock => block_cidr(&key.name)
+                Kind::IpamBlock => names::block_cidr(&key.name)
                     .is_some_and(|cidr| goal.chosen == Some(cidr) || (releases && holds(cidr))),
                 _ => false,
             };
