@@ -1,0 +1,281 @@
+//! One node against a fake API and kernel: what it promises of an attachment, of a restart and of repairs.
+
+mod rig;
+
+use model::Duration;
+use model::store::{Kind, Object, Request as Ask};
+use model::v3::EncapMode;
+use node::cni::{Command, Reply, code};
+use node::{CniId, Input};
+use rig::Rig;
+
+fn direct() -> Rig {
+    let mut rig = Rig::new(EncapMode::Never);
+    rig.create_pod("a");
+    rig
+}
+
+fn add(rig: &mut Rig, container: &str, pod: &str) -> std::net::IpAddr {
+    match rig.cni(Command::Add, container, pod) {
+        Some(Reply::Added(added)) => added.addresses[0],
+        other => panic!("ADD of {container}: {other:?}; {:#?}", rig.reports),
+    }
+}
+
+fn failure(reply: Option<Reply>) -> (u32, String) {
+    match reply {
+        Some(Reply::Failed(failure)) => (failure.code, failure.msg),
+        other => panic!("a failure, not {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_written_before_everything_needed_was_listed() {
+    let mut rig = direct();
+    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    rig.steps.clear();
+    rig.node.handle(rig.now, Input::Started { attachments: vec![], boot_id: "boot-1".into() });
+    rig.settle();
+    rig.pass(Duration::from_secs(300));
+    assert_eq!(rig.steps, Vec::<String>::new());
+    let (code, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(code, node::cni::code::TRY_AGAIN_LATER);
+    assert_eq!(text, "the agent of node n1 has just started and waits for: Node, IpPool, IpamBlock, Pod");
+    assert_eq!(failure(rig.cni(Command::Status, "", "")).0, node::cni::code::NOT_AVAILABLE);
+}
+
+#[test]
+fn an_answered_add_means_addresses_routes_rules_and_file() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let listing = rig.listing();
+    for wanted in
+        [format!("route {addr}/32"), "nftables inet calico".into(), format!("neighbour {addr} dev cali7f")]
+    {
+        let wanted = wanted.trim_end_matches(" dev cali7f");
+        assert!(listing.iter().any(|line| line.starts_with(wanted)), "{wanted}: {listing:#?}");
+    }
+    assert_eq!(rig.files.len(), 1);
+    assert_eq!(rig.in_use(), 1);
+    let Some(Object::Pod(pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
+    assert_eq!(pod.metadata.annotations["cni.projectcalico.org/podIP"], format!("{addr}/32"));
+    assert_eq!(pod.metadata.annotations["cni.projectcalico.org/containerID"], "c1");
+}
+
+#[test]
+fn del_leaves_nothing_and_may_be_sent_again() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    for _ in 0..2 {
+        assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+        // The block stays with the node.
+        assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
+        assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    }
+}
+
+#[test]
+fn f25_a_second_add_is_an_error_and_changes_nothing() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.steps.clear();
+    let (_, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(text, "container c1 (eth0 of network net) is attached already: send DEL before another ADD");
+    assert_eq!((rig.steps.len(), rig.in_use()), (0, 1));
+}
+
+#[test]
+fn f26_an_add_that_the_kernel_refuses_is_undone_and_may_be_tried_again() {
+    let mut rig = direct();
+    let host = model::names::host_interface("default", "a");
+    rig.refused.insert(format!("link {host}"));
+    let (_, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(text, format!("the kernel refuses link {host}: Invalid argument (errno 22)"));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    assert!(
+        !rig.listing().iter().any(|line| line.contains("cali") && !line.contains("nft")),
+        "{:#?}",
+        rig.listing()
+    );
+    rig.refused.clear();
+    add(&mut rig, "c1", "a");
+}
+
+#[test]
+fn an_add_whose_client_went_away_is_undone() {
+    let mut rig = direct();
+    let id = rig.request(Command::Add, "c1", "a");
+    rig.node.handle(rig.now, Input::CniGone(id));
+    rig.settle();
+    assert_eq!(rig.replies.get(&CniId(1)), None);
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}
+
+#[test]
+fn a_restart_changes_nothing_in_the_kernel() {
+    for mode in [EncapMode::Never, EncapMode::Always] {
+        let mut rig = Rig::new(mode);
+        rig.create_pod("a");
+        add(&mut rig, "c1", "a");
+        rig.restart();
+        assert_eq!(rig.steps, Vec::<String>::new(), "{mode:?}");
+        assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+        assert_eq!(rig.in_use(), 0);
+    }
+}
+
+#[test]
+fn a_lost_file_is_made_anew_from_the_kernel() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let file = rig.files.values().next().unwrap().clone();
+    rig.files.clear();
+    rig.restart();
+    assert_eq!(rig.steps, Vec::<String>::new());
+    let again = rig.files.get(&file.id).expect("made anew");
+    assert_eq!((again.addresses.clone(), again.pod_mac()), (vec![addr], file.pod_mac()));
+}
+
+#[test]
+fn after_a_reboot_the_addresses_are_given_back() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.kernel.retain(|key, _| !key.to_string().contains("cali"));
+    rig.boot_id = "boot-2";
+    rig.restart();
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}
+
+#[test]
+fn f40_what_somebody_removes_is_put_back_and_said() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let host = model::names::host_interface("default", "a");
+    for what in
+        [format!("route {addr}/32"), format!("neighbour {addr} dev {host}"), "nftables inet calico".into()]
+    {
+        let before = rig.listing();
+        rig.reports.clear();
+        rig.meddle(&what);
+        assert_eq!(rig.listing(), before, "{what}");
+        assert!(
+            rig.reports.iter().any(|text| text.contains(&format!("restored {what}"))),
+            "{what}: {:?}",
+            rig.reports
+        );
+    }
+    assert_eq!(rig.node.status().repairs.len(), 3);
+}
+
+#[test]
+fn f40_a_pods_interface_that_somebody_removes_is_made_anew_with_all_that_hung_on_it() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    let before = rig.listing();
+    let host = model::names::host_interface("default", "a");
+    rig.meddle(&format!("link {host}"));
+    assert_eq!(rig.listing(), before);
+}
+
+#[test]
+fn an_object_of_somebody_else_is_reported_and_left_alone() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let key = rig.kernel.keys().find(|key| key.to_string() == format!("route {addr}/32")).cloned().unwrap();
+    let Some(kernel::Value::Route(mut route)) = rig.kernel.get(&key).cloned() else { panic!("a route") };
+    route.protocol = kernel::route::PROTO_BOOT;
+    route.device = Some(model::IfName::fixed("ens192"));
+    rig.kernel.insert(key.clone(), kernel::Value::Route(route.clone()));
+    rig.restart();
+    assert_eq!(rig.kernel.get(&key), Some(&kernel::Value::Route(route)));
+    assert!(rig.node.status().problems.iter().any(|text| text.contains("is somebody else's")));
+}
+
+#[test]
+fn f32_a_del_while_the_api_is_away_is_answered_and_finished_later_even_by_another_process() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.api_is_up = false;
+    assert_eq!(rig.cni(Command::Del, "c1", "a"), None);
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(rig.replies.values().last(), Some(&Reply::Done));
+    assert!(rig.files.values().all(|file| file.deleted));
+    rig.api_is_up = true;
+    rig.restart();
+    rig.pass(Duration::from_secs(60));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}
+
+#[test]
+fn f11_an_add_while_the_api_is_away_fails_clearly_and_leaves_nothing() {
+    let mut rig = direct();
+    rig.api_is_up = false;
+    assert_eq!(rig.cni(Command::Add, "c1", "a"), None);
+    rig.pass(Duration::from_secs(20));
+    let (code, text) = failure(rig.replies.values().last().cloned());
+    assert_eq!(code, code::TRY_AGAIN_LATER);
+    assert!(text.starts_with("no address within 8 s: "), "{text}");
+    rig.api_is_up = true;
+    rig.pass(Duration::from_secs(60));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}
+
+#[test]
+fn a_late_del_of_an_old_sandbox_touches_nothing_of_the_new_one() {
+    let mut rig = direct();
+    let old = add(&mut rig, "c1", "a");
+    let new = add(&mut rig, "c2", "a");
+    assert_ne!(old, new, "the old sandbox still has its address");
+    let before = rig.listing();
+    assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+    assert_eq!(rig.listing(), before);
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+    let Some(Object::Pod(pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
+    assert_eq!(pod.metadata.annotations["cni.projectcalico.org/podIP"], format!("{new}/32"));
+}
+
+#[test]
+fn gc_removes_what_is_not_valid() {
+    let mut rig = direct();
+    rig.create_pod("b");
+    add(&mut rig, "c1", "a");
+    add(&mut rig, "c2", "b");
+    let valid = rig.files.keys().filter(|id| id.container_id == "c2").cloned().collect();
+    assert_eq!(rig.cni(Command::Gc { valid }, "", ""), Some(Reply::Done));
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+}
+
+#[test]
+fn check_says_what_is_missing() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    // The rig numbers every request's namespace anew, and this one holds nothing.
+    let (_, text) = failure(rig.cni(Command::Check { previous: Default::default() }, "c1", "a"));
+    assert!(text.contains("is missing or changed"), "{text}");
+    let (code, _) = failure(rig.cni(Command::Check { previous: Default::default() }, "c9", "a"));
+    assert_eq!(code, code::UNKNOWN_CONTAINER);
+}
+
+#[test]
+fn the_tunnel_comes_and_goes_with_the_pools_mode() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let tunnel = own.metadata.annotations[model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR].clone();
+    assert!(rig.listing().contains(&format!("address {tunnel}/32 dev vxlan.calico")), "{:#?}", rig.listing());
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.vxlan_mode = EncapMode::Never;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    assert!(!rig.listing().iter().any(|line| line.contains("vxlan.calico")), "{:#?}", rig.listing());
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    assert!(!own.metadata.annotations.contains_key(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR));
+}
+
+#[test]
+fn a_tunnel_device_that_somebody_removes_is_back_with_its_address_and_routes() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let before = rig.listing();
+    rig.meddle("link vxlan.calico");
+    assert_eq!(rig.listing(), before);
+    assert!(rig.reports.iter().any(|text| text.contains("restored link vxlan.calico")), "{:?}", rig.reports);
+}

@@ -1,0 +1,351 @@
+//! One node driven to rest: a fake API that answers at once or not at all, a kernel and files as maps.
+
+use derive::{Attachment, AttachmentId};
+use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value};
+use model::store::{Error, Kind, Object, Request as Ask};
+use model::{Duration, IfName, Instant, Metadata, k8s, v3};
+use node::cni::{Command, NetnsRef, Options, Reply, Request};
+use node::{CniId, Config, Effect, FileOp, Input, Node, Notice};
+use std::collections::{BTreeMap, BTreeSet};
+use testkit::sim::{FakeApi, Revision};
+
+const KINDS: [Kind; 8] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::BlockAffinity,
+    Kind::IpamConfiguration,
+    Kind::IpReservation,
+    Kind::Pod,
+    Kind::ClusterInformation,
+];
+
+pub struct Rig {
+    pub api: FakeApi,
+    told: Revision,
+    /// Without it, every request's answer is lost before it reaches the server.
+    pub api_is_up: bool,
+    pub kernel: Objects,
+    /// Keys that the kernel refuses, by their text.
+    pub refused: BTreeSet<String>,
+    pub files: BTreeMap<AttachmentId, Attachment>,
+    /// Every step that was carried out, in words.
+    pub steps: Vec<String>,
+    pub reports: Vec<String>,
+    pub replies: BTreeMap<CniId, Reply>,
+    pub node: Node,
+    pub now: Instant,
+    pub boot_id: &'static str,
+    next_cni: u64,
+    next_netns: u32,
+}
+
+pub fn pod_key(name: &str) -> Object {
+    let mut pod = k8s::Pod::default();
+    pod.metadata = Metadata { namespace: Some("default".into()), ..Metadata::named(name) };
+    pod.spec.node_name = Some("n1".into());
+    pod.into()
+}
+
+pub fn pool(vxlan: v3::EncapMode) -> Object {
+    let spec = serde_json::json!({"cidr": "10.0.0.0/24", "blockSize": 28, "natOutgoing": true});
+    let mut spec: v3::IpPoolSpec = serde_json::from_value(spec).unwrap();
+    spec.vxlan_mode = vxlan;
+    v3::IpPool { metadata: Metadata::named("pool"), spec: spec.defaulted() }.into()
+}
+
+fn node_object(name: &str, addr: &str) -> Object {
+    let mut node = k8s::Node { metadata: Metadata::named(name), ..k8s::Node::default() };
+    node.metadata.annotations.insert(k8s::annotation::IPV4_ADDRESS.into(), addr.into());
+    node.into()
+}
+
+impl Rig {
+    /// Node `n1` beside `n2`, a pool, an uplink.
+    pub fn new(vxlan: v3::EncapMode) -> Rig {
+        let mut api = FakeApi::default();
+        for object in [node_object("n1", "192.168.0.1/24"), node_object("n2", "192.168.0.2/24"), pool(vxlan)]
+        {
+            api.apply(&Ask::Create(object)).unwrap();
+        }
+        let mut rig = Rig {
+            api,
+            told: Revision(0),
+            api_is_up: true,
+            kernel: uplink(),
+            refused: BTreeSet::new(),
+            files: BTreeMap::new(),
+            steps: Vec::new(),
+            reports: Vec::new(),
+            replies: BTreeMap::new(),
+            node: Node::new(config()),
+            now: Instant::ZERO,
+            boot_id: "boot-1",
+            next_cni: 0,
+            next_netns: 0,
+        };
+        rig.start();
+        rig
+    }
+
+    /// A new process on the same kernel and files.
+    pub fn restart(&mut self) {
+        self.node = Node::new(config());
+        self.steps.clear();
+        self.start();
+    }
+
+    pub fn start(&mut self) {
+        let attachments = self.files.values().cloned().collect();
+        self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
+        self.drive();
+        self.list();
+        self.settle();
+    }
+
+    pub fn list(&mut self) {
+        self.told = self.api.revision();
+        for kind in KINDS {
+            let event = self.api.list(kind, self.told);
+            self.node.handle(self.now, Input::Api(event));
+        }
+    }
+
+    /// Until nothing is left to do, without time passing.
+    pub fn settle(&mut self) {
+        loop {
+            self.drive();
+            let mut told = false;
+            while let Some((revision, event)) =
+                KINDS.iter().filter_map(|kind| self.api.next(*kind, self.told)).min_by_key(|(at, _)| *at)
+            {
+                self.told = revision;
+                self.node.handle(self.now, Input::Api(event));
+                told = true;
+            }
+            if !told {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, timeout by timeout.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some((at, _)) = self.node.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = at.max(self.now);
+            self.node.handle(self.now, Input::Timeout);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn drive(&mut self) {
+        while let Some(effect) = self.node.poll() {
+            if let Some(input) = self.carry_out(effect) {
+                self.node.handle(self.now, input);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Api { id, request } => {
+                let lost = || Err(Error::Unknown("connection refused".into()));
+                let reply = if self.api_is_up { self.api.apply(&request) } else { lost() };
+                Some(Input::Answered { id, reply })
+            }
+            Effect::Kernel { id, steps } => {
+                let outcomes = self.apply(steps);
+                Some(Input::Wrote { id, outcomes })
+            }
+            Effect::Dump { id, netns, .. } => {
+                let found = self.kernel.iter().filter(|(key, _)| key.netns() == netns);
+                let objects = found.map(|(key, value)| (key.clone(), value.clone())).collect();
+                Some(Input::Dumped { id, netns, objects: Some(objects) })
+            }
+            Effect::File { id, op } => {
+                match op {
+                    FileOp::Write(attachment) => _ = self.files.insert(attachment.id.clone(), attachment),
+                    FileOp::Remove(attachment) => _ = self.files.remove(&attachment),
+                }
+                Some(Input::Filed { id, result: Ok(()) })
+            }
+            Effect::OpenNetns { netns, path, .. } => {
+                let result =
+                    if path.starts_with("/run/netns/gone") { Err("No such file".into()) } else { Ok(()) };
+                Some(Input::Opened { netns, result })
+            }
+            Effect::CloseNetns(_) => None,
+            Effect::Cni { id, reply } => {
+                self.replies.insert(id, reply);
+                None
+            }
+            Effect::Report(report) => {
+                self.reports.push(report.text);
+                None
+            }
+        }
+    }
+
+    fn apply(&mut self, steps: Vec<Step>) -> Vec<Outcome> {
+        let mut outcomes: BTreeMap<Key, Result<(), ApplyError>> = BTreeMap::new();
+        for step in steps {
+            let (key, result) = self.apply_one(step);
+            let known = outcomes.entry(key).or_insert(Ok(()));
+            if known.is_ok() {
+                *known = result;
+            }
+        }
+        outcomes.into_iter().map(|(key, result)| Outcome { key, result }).collect()
+    }
+
+    fn apply_one(&mut self, step: Step) -> (Key, Result<(), ApplyError>) {
+        let refuse = |errno, text: &str| Err(ApplyError { errno, text: text.into() });
+        let (key, word, value) = match step {
+            Step::Up(netns, name) => {
+                let key = Key::Link(kernel::LinkKey { netns, name });
+                match self.kernel.get_mut(&key) {
+                    Some(Value::Link(link)) => link.up = true,
+                    _ => return (key, refuse(19, "No such device")),
+                }
+                return (key, Ok(()));
+            }
+            Step::Create(key, _) if self.refused.contains(&key.to_string()) => {
+                return (key, refuse(22, "Invalid argument"));
+            }
+            Step::Create(key, value) => (key, "+", Some(value)),
+            Step::Replace { key, to, .. } => (key, "~", Some(to)),
+            Step::Remove(key, _) => (key, "-", None),
+        };
+        self.steps.push(format!("{word} {key}"));
+        match value {
+            None => self.forget(&key),
+            Some(Value::Link(mut link)) => {
+                if let LinkKind::Veth { peer: Some(peer) } = link.kind.clone() {
+                    link.kind = LinkKind::Veth { peer: None };
+                    let mut other = link.clone();
+                    other.alias = None;
+                    self.kernel.entry(Key::Link(peer.key)).or_insert(Value::Link(other));
+                }
+                self.kernel.insert(key.clone(), Value::Link(link));
+            }
+            Some(value) => _ = self.kernel.insert(key.clone(), value),
+        }
+        (key, Ok(()))
+    }
+
+    /// Removes an object and what goes with it.
+    fn forget(&mut self, key: &Key) {
+        self.kernel.remove(key);
+        if let Key::Link(link) = key {
+            self.kernel.retain(|other, value| !hangs_on(other, value, &link.name));
+        }
+    }
+
+    /// Somebody else removes an object.
+    pub fn meddle(&mut self, what: &str) {
+        let key = self.kernel.keys().find(|key| key.to_string() == what).cloned();
+        let key = key.unwrap_or_else(|| panic!("the kernel does not hold {what}: {:#?}", self.listing()));
+        self.forget(&key);
+        self.node.handle(self.now, Input::Noticed(vec![Notice::Gone(key)]));
+        self.settle();
+    }
+
+    /// The node's own objects but the uplink and settings, in words.
+    pub fn listing(&self) -> Vec<String> {
+        let own = uplink();
+        let keys = self.kernel.keys().filter(|key| {
+            key.netns() == Netns::Host && !own.contains_key(key) && !matches!(key, Key::Sysctl(_))
+        });
+        keys.map(Key::to_string).collect()
+    }
+
+    pub fn request(&mut self, command: Command, container: &str, pod: &str) -> CniId {
+        self.next_cni += 1;
+        self.next_netns += 1;
+        let id = CniId(self.next_cni);
+        let request = Request {
+            command,
+            network: "net".into(),
+            container_id: container.into(),
+            interface: Some(IfName::fixed("eth0")),
+            netns: Some(NetnsRef {
+                path: format!("/run/netns/{container}"),
+                inode: (4, u64::from(self.next_netns)),
+            }),
+            pod: Some(("default".into(), pod.into())),
+            options: Options::default(),
+        };
+        self.node.handle(self.now, Input::Cni { id, request, netns: Some(PodNs(self.next_netns)) });
+        id
+    }
+
+    /// A request driven to rest.
+    pub fn cni(&mut self, command: Command, container: &str, pod: &str) -> Option<Reply> {
+        let id = self.request(command, container, pod);
+        self.settle();
+        self.replies.remove(&id)
+    }
+
+    pub fn create_pod(&mut self, name: &str) {
+        self.api.apply(&Ask::Create(pod_key(name))).unwrap();
+        self.settle();
+    }
+
+    pub fn get(&mut self, kind: Kind, name: &str) -> Option<Object> {
+        self.api.objects().find(|object| object.kind() == kind && object.metadata().name == name).cloned()
+    }
+
+    /// Addresses that blocks say are in use, tunnel addresses aside.
+    pub fn in_use(&self) -> usize {
+        let blocks = self.api.objects().filter_map(|object| match object {
+            Object::IpamBlock(block) => Some(&block.spec),
+            _ => None,
+        });
+        blocks
+            .flat_map(|spec| {
+                spec.allocations.iter().flatten().map(|index| &spec.attributes[*index as usize].secondary)
+            })
+            .filter(|attributes| !attributes.contains_key("type"))
+            .count()
+    }
+}
+
+fn config() -> Config {
+    Config {
+        node: "n1".into(),
+        address: Some("192.168.0.1/24".parse().unwrap()),
+        epoch_micros: 1_700_000_000_000_000,
+    }
+}
+
+fn uplink() -> Objects {
+    let name = IfName::fixed("ens192");
+    let link = kernel::LinkValue {
+        kind: LinkKind::Other("veth".into()),
+        mac: None,
+        mtu: Some(model::Mtu(1500)),
+        up: true,
+        alias: None,
+    };
+    let addr = "192.168.0.1/24".parse().unwrap();
+    [
+        (Key::Link(kernel::LinkKey { netns: Netns::Host, name: name.clone() }), Value::Link(Box::new(link))),
+        (
+            Key::Addr(kernel::AddrKey { netns: Netns::Host, device: name, addr }),
+            Value::Addr(kernel::AddrValue { scope: kernel::addr::AddrScope::Global }),
+        ),
+    ]
+    .into()
+}
+
+fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
+    match (key, value) {
+        (Key::Addr(key), _) => key.device == *device,
+        (Key::Neigh(key), _) => key.device == *device,
+        (Key::Fdb(key), _) => key.device == *device,
+        (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(device),
+        _ => false,
+    }
+}
