@@ -24,7 +24,7 @@ pub mod seeded;
 mod simulation;
 mod trace;
 
-pub use api::FakeApi;
+pub use api::{FakeApi, Revision};
 pub use faults::{Faults, Verb};
 pub use laws::Broken;
 pub use queue::Queue;
