@@ -15,7 +15,8 @@ mod unknown;
 pub use crate::field_error::{FieldError, FieldErrors};
 pub use fields::{Field, Type};
 pub use kinds::{Column, KINDS, Kind, VIEWS, find};
-pub use unknown::unknown_fields;
+pub use types::type_errors;
+pub use unknown::{unknown_fields, unknown_in};
 
 use crate::v3;
 use serde_json::Value;

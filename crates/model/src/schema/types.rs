@@ -5,8 +5,13 @@ use serde_json::Value;
 
 /// Every field of `spec` that has another type than the kind's. `null` counts as absent.
 pub(super) fn errors(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    type_errors(&object["spec"], kind.spec, "spec")
+}
+
+/// Every field of `value`, which stands at `path`, that has another type than its own. `null` counts as absent.
+pub fn type_errors(value: &Value, fields: &'static [Field], path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(&object["spec"], Type::Object(kind.spec), "spec", &mut errors);
+    check(value, Type::Object(fields), path, &mut errors);
     errors
 }
 

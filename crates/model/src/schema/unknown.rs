@@ -22,6 +22,13 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
+/// The paths of fields of `value` that are not among `fields`, under the path of the value itself.
+pub fn unknown_in(value: &Value, fields: &[Field], path: &str) -> Vec<String> {
+    let mut unknown = Vec::new();
+    walk(value, fields, path, &mut unknown);
+    unknown
+}
+
 /// The paths of the fields of `object` that its kind does not have (`spec.nosuchfield`, `spec.ingress[0].typo`), in the
 /// order of the object. Empty for a kind that is not in the table.
 pub fn unknown_fields(kind: &str, object: &Value) -> Vec<String> {
