@@ -1,5 +1,6 @@
 //! What may be stored: names, labels, fields that a kind does not have, Calico's rules.
 
+use crate::core;
 use crate::json;
 use crate::kinds::Kind;
 use crate::status::{Cause, Status};
@@ -42,24 +43,43 @@ pub fn prune(
     duplicates: &[String],
     rule: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let unknown = schema::unknown_fields(kind.kind, object);
-    let unknown = if kind.calico.is_some() { unknown } else { Vec::new() };
+    let unknown = unknown_fields(kind, object);
     let complaints: Vec<String> = unknown
         .iter()
         .map(|path| format!("unknown field {path:?}"))
         .chain(duplicates.iter().map(|path| format!("duplicate field {path:?}")))
         .collect();
-    match rule {
-        FieldValidation::Strict if !complaints.is_empty() => {
-            let why = format!("strict decoding error: {}", complaints.join(", "));
-            return Err(Status::undecodable(kind, &why));
-        }
-        FieldValidation::Strict | FieldValidation::Warn | FieldValidation::Ignore => {}
+    if rule == FieldValidation::Strict && !complaints.is_empty() {
+        let why = format!("strict decoding error: {}", complaints.join(", "));
+        return Err(Status::undecodable(kind, &why));
     }
     for path in unknown.iter().rev() {
         remove(object, path);
     }
+    check_types(kind, object)?;
     Ok(if rule == FieldValidation::Warn { complaints } else { Vec::new() })
+}
+
+fn unknown_fields(kind: &Kind, object: &Value) -> Vec<String> {
+    let Some(fields) = core::fields(kind) else { return schema::unknown_fields(kind.kind, object) };
+    let fields: Vec<schema::Field> = core::HEAD.iter().chain(fields).copied().collect();
+    let unknown = schema::unknown_in(object, &fields, "");
+    unknown.into_iter().map(|path| path.trim_start_matches('.').to_owned()).collect()
+}
+
+/// A field of Kubernetes' own kinds that has another type than it must, as its decoder complains.
+///
+/// Calico's kinds are judged by their schema, when all else is known.
+fn check_types(kind: &Kind, object: &Value) -> Result<(), Status> {
+    let Some(fields) = core::fields(kind) else { return Ok(()) };
+    let errors = [core::HEAD, fields].into_iter().flat_map(|fields| schema::type_errors(object, fields, ""));
+    match errors.into_iter().next() {
+        None => Ok(()),
+        Some(error) => {
+            let field = error.field.trim_start_matches('.');
+            Err(Status::undecodable(kind, &format!("{field}: {}", error.reason)))
+        }
+    }
 }
 
 /// Removes the field at a path like `spec.ingress[1].typo`.
@@ -79,6 +99,9 @@ fn remove(object: &mut Value, path: &str) {
 pub fn validate(kind: &Kind, new: Value, old: Option<&Value>) -> Result<Value, Status> {
     let name = json::text(&new, &["metadata", "name"]).to_owned();
     let mut causes = metadata(kind, &new);
+    if kind.resource == "pods" {
+        causes.extend(pod(&new));
+    }
     let new = match kind.calico {
         None => new,
         Some(_) if !causes.is_empty() => new,
@@ -93,7 +116,25 @@ pub fn validate(kind: &Kind, new: Value, old: Option<&Value>) -> Result<Value, S
     if causes.is_empty() { Ok(new) } else { Err(Status::invalid(kind, &name, &causes)) }
 }
 
-fn calico_cause(error: &schema::FieldError) -> Cause {
+/// What a pod must have.
+fn pod(pod: &Value) -> Vec<Cause> {
+    let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if containers.is_empty() {
+        return vec![Cause::required("spec.containers", "")];
+    }
+    let mut causes = Vec::new();
+    for (at, container) in containers.iter().enumerate() {
+        for field in ["name", "image"] {
+            if json::text(container, &[field]).is_empty() {
+                causes.push(Cause::required(format!("spec.containers[{at}].{field}"), ""));
+            }
+        }
+    }
+    causes
+}
+
+/// A complaint of Calico's rules.
+pub fn calico_cause(error: &schema::FieldError) -> Cause {
     match &error.value {
         Some(value) => Cause::invalid(&error.field, &json!(value), error.reason.trim()),
         None => Cause {
@@ -218,11 +259,45 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_kubernetes_kinds_are_known_with_their_types() {
+        let pods = Kind::core("pods");
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "lables": {}},
+            "spec": {"contaniers": [], "containers": [{"name": "c", "imege": "x", "resources": {"limits": {}}}]}});
+        let error = prune(pods, &mut pod.clone(), &[], FieldValidation::Strict).expect_err("strict");
+        assert!(
+            error.message.ends_with(
+                "unknown field \"metadata.lables\", unknown field \"spec.containers[0].imege\", \
+                 unknown field \"spec.contaniers\""
+            ),
+            "{}",
+            error.message
+        );
+        prune(pods, &mut pod, &[], FieldValidation::Ignore).expect("dropped");
+        assert_eq!(pod["spec"], json!({"containers": [{"name": "c", "resources": {"limits": {}}}]}));
+        pod["spec"]["hostNetwork"] = json!("yes");
+        let error = prune(pods, &mut pod, &[], FieldValidation::Ignore).expect_err("a wrong type");
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (
+                400,
+                "Pod in version \"v1\" cannot be handled as a Pod: spec.hostNetwork: must be of type boolean"
+            )
+        );
+    }
+
+    #[test]
+    fn a_pod_has_containers_with_name_and_image() {
+        let error = validate(Kind::core("pods"), json!({"metadata": {"name": "a"}, "spec": {}}), None);
+        assert_eq!(error.expect_err("none").message, "Pod \"a\" is invalid: spec.containers: Required value");
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}});
+        let error = validate(Kind::core("pods"), pod, None).expect_err("no image");
+        assert_eq!(error.message, "Pod \"a\" is invalid: spec.containers[0].image: Required value");
+    }
+
+    #[test]
     fn names_and_labels_are_judged() {
-        let judge = |metadata: Value| metadata_causes(Kind::core("pods"), metadata);
-        fn metadata_causes(kind: &Kind, m: Value) -> usize {
-            metadata(kind, &json!({ "metadata": m })).len()
-        }
+        let judge =
+            |metadata: Value| super::metadata(Kind::core("pods"), &json!({ "metadata": metadata })).len();
         for (object, wrong) in [
             (json!({"name": "a.b-c"}), 0),
             (json!({}), 1),

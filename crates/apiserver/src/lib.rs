@@ -16,6 +16,7 @@
 mod admit;
 mod args;
 mod auth;
+mod core;
 mod discovery;
 mod json;
 mod kinds;

@@ -76,7 +76,7 @@ fn node_may(verb: Verb, kind: &Kind, subresource: Option<&str>) -> bool {
         ("pods", Verb::Update | Verb::Patch) => subresource == Some("status"),
         ("pods", Verb::Delete) => true,
         ("events", Verb::Create | Verb::Update | Verb::Patch) => true,
-        ("leases", Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => true,
+        ("leases.coordination.k8s.io", Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => true,
         (
             "blockaffinities.projectcalico.org"
             | "ipamblocks.projectcalico.org"
@@ -107,7 +107,7 @@ pub fn check_object(
             let why = format!("node {node:?} can only write pods with spec.nodeName set to itself");
             Err(Status::forbidden(kind, name, &why))
         }
-        "leases"
+        "leases.coordination.k8s.io"
             if name != node
                 || !objects().all(|o| json::text(o, &["metadata", "namespace"]) == "kube-node-lease") =>
         {

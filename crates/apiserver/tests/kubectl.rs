@@ -222,7 +222,7 @@ async fn mistakes_are_named_in_the_real_servers_words() {
         (
             "create -f -",
             pool("p", "cidr: 6.2.0.0/17"),
-            "The IPPool \"p\" is invalid: spec.cidr: Invalid value: \"6.2.0.0/17\": IPPool(p) CIDR overlaps with IPPool(default-ipv4-ippool) CIDR 6.2.0.0/16\nexit: 1\n",
+            "The IPPool \"p\" is invalid: IPPool.Spec.CIDR: Invalid value: \"6.2.0.0/17\": IPPool(p) CIDR overlaps with IPPool(default-ipv4-ippool) CIDR 6.2.0.0/16\nexit: 1\n",
         ),
     ] {
         assert_eq!(kubectl.run(line, &input).await, expected, "kubectl {line}");

@@ -256,27 +256,17 @@ fn check_place(tx: &mut Tx<'_>, kind: &Kind, namespace: &str) -> Result<(), Stat
 
 /// Rules between objects: a new pool may not overlap another.
 fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<(), Status> {
-    if kind.resource != "ippools.projectcalico.org" {
+    let cidr = |object: &Value| text(object, &["spec", "cidr"]).parse().ok();
+    let (Some(new), "ippools.projectcalico.org") = (cidr(object), kind.resource.as_str()) else {
         return Ok(());
+    };
+    let pools = tx.list(kind, None)?;
+    let pools = pools.iter().filter_map(|pool| Some((pool.name.as_str(), cidr(&parse(pool))?)));
+    let name = text(object, &["metadata", "name"]);
+    match model::v3::overlap(name, new, pools) {
+        None => Ok(()),
+        Some(error) => Err(Status::invalid(kind, name, &[admit::calico_cause(&error)])),
     }
-    let cidr = text(object, &["spec", "cidr"]);
-    let Ok(new) = cidr.parse::<model::Cidr>() else { return Ok(()) };
-    for version in tx.list(kind, None)? {
-        let other = parse(&version);
-        let theirs = text(&other, &["spec", "cidr"]);
-        if version.name != text(object, &["metadata", "name"])
-            && theirs.parse().is_ok_and(|theirs: model::Cidr| new.overlaps(theirs))
-        {
-            let why = format!(
-                "IPPool({}) CIDR overlaps with IPPool({}) CIDR {theirs}",
-                text(object, &["metadata", "name"]),
-                version.name
-            );
-            let cause = crate::status::Cause::invalid("spec.cidr", &json!(cidr), &why);
-            return Err(Status::invalid(kind, text(object, &["metadata", "name"]), &[cause]));
-        }
-    }
-    Ok(())
 }
 
 fn stored(tx: &mut Tx<'_>, kind: &Kind, namespace: &str, name: &str) -> Result<Version, Status> {
