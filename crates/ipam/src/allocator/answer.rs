@@ -1,6 +1,6 @@
 //! What an answer of the API teaches.
 
-use super::{Allocator, WorkKind, handle_key};
+use super::{Allocator, Heard, WorkKind, handle_key};
 use crate::affinity::{affinity_key, block_key};
 use crate::{CallId, Error, Want, block};
 use model::names;
@@ -11,21 +11,27 @@ impl Allocator {
     pub(super) fn answer(&mut self, id: CallId, reply: Reply) {
         let found = self.in_flight.iter().find(|(_, call)| call.id == id);
         let key = found.map(|(key, _)| key.clone()).expect("the API answers a call that was made, once");
-        let reads = self.in_flight.remove(&key).is_some_and(|call| call.reads);
+        let call = self.in_flight.remove(&key).expect("it was just found");
         match reply {
             Ok(Some(object)) => {
                 self.unsure.remove(&key);
-                if !reads {
+                if !call.reads {
                     self.backoff.succeeded(&key);
                 }
-                self.learn(&key, object, reads);
+                self.learn(&key, object, call.reads);
+                if call.heard == Some(Heard::Gone) {
+                    self.unsure.insert(key);
+                }
+            }
+            Ok(None) | Err(store::Error::NotFound) if call.heard == Some(Heard::Put) => {
+                self.unsure.insert(key);
             }
             Ok(None) => {
                 self.backoff.succeeded(&key);
                 self.forget(&key);
             }
             Err(store::Error::NotFound) => {
-                if !reads {
+                if !call.reads {
                     self.backoff.conflicted(&key, self.now);
                 }
                 self.forget(&key);

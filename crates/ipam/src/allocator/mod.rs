@@ -78,6 +78,14 @@ enum WorkKind {
 struct Call {
     id: CallId,
     reads: bool,
+    /// What a watch said last of the object while the call was under way: which of the two is older cannot be told.
+    heard: Option<Heard>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Put,
+    Gone,
 }
 
 impl Allocator {
@@ -104,6 +112,16 @@ impl Allocator {
     /// A watch spoke. Kinds that do not matter here are ignored, so everything may be passed on.
     pub fn observe(&mut self, event: &Event) {
         self.snapshot.apply(event);
+        match event {
+            Event::Put(object) => self.overtake(&object.key(), Heard::Put),
+            Event::Gone(key) => self.overtake(key, Heard::Gone),
+            Event::Listed(kind, objects) => {
+                let of_kind = self.in_flight.iter_mut().filter(|(key, _)| key.kind == *kind);
+                of_kind.for_each(|(_, call)| call.heard = Some(Heard::Gone));
+                objects.iter().for_each(|object| self.overtake(&object.key(), Heard::Put));
+            }
+            Event::Failed { .. } => {}
+        }
         self.dirty = true;
     }
 
@@ -223,6 +241,12 @@ impl Allocator {
         goal.over = true;
     }
 
+    fn overtake(&mut self, key: &Key, heard: Heard) {
+        if let Some(call) = self.in_flight.get_mut(key) {
+            call.heard = Some(heard);
+        }
+    }
+
     fn busy(&self, key: &Key) -> bool {
         self.in_flight.contains_key(key)
     }
@@ -243,7 +267,7 @@ impl Allocator {
         );
         self.last_call += 1;
         let id = CallId(self.last_call);
-        self.in_flight.insert(key, Call { id, reads });
+        self.in_flight.insert(key, Call { id, reads, heard: None });
         self.calls.push_back((id, request));
     }
 }

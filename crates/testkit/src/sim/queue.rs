@@ -32,7 +32,7 @@ impl<E> Queue<E> {
     /// Lets an event happen `span` from now.
     pub fn push(&mut self, span: Duration, event: E) {
         self.pushed += 1;
-        self.events.insert((self.now + span, self.ties.next(), self.pushed), event);
+        self.events.insert((self.now + span, self.ties.draw(), self.pushed), event);
     }
 
     /// The next event; time moves on to it.
