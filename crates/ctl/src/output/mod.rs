@@ -1,0 +1,7 @@
+//! The forms in which answers are printed, each byte for byte as Calico's tools print it.
+
+pub mod boxed;
+pub mod json;
+pub mod number;
+pub mod table;
+pub mod yaml;
