@@ -1,1 +1,107 @@
-pub mod output;
+//! The command line: `calicoctl`'s commands with its words, and `status` beyond them.
+//!
+//! ```text
+//!   argv ──cli──► Args ──► get write patch ipam version status ──► store ──datastore──► API server
+//!                           │                                      └ views: Node, WorkloadEndpoint, Profile
+//!                           └──► node_status ──► the agent's socket
+//! ```
+//!
+//! A command reads and writes JSON documents; what a kind is called, how its table looks and how it is stored stands in one
+//! table ([`kind`]). Output is data on standard output, complaints on standard error, status 0 or 1.
+
+mod agent;
+mod cells;
+mod cli;
+mod connect;
+mod document;
+mod failure;
+mod get;
+mod ipam;
+mod kind;
+mod namespace;
+mod node_status;
+mod output;
+mod patch;
+mod session;
+mod status;
+mod store;
+mod version;
+mod views;
+mod write;
+
+pub use cli::{Args, augment};
+pub use session::Io;
+
+use cli::{Command, Ipam, Node, Parsed};
+use failure::Failure;
+use session::Session;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use store::Write;
+
+/// Runs `calicoctl` (or `tortie ctl`, or `kubectl calico`) on the process's own streams. `argv` begins with a name.
+pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    on_own_streams(async |io| execute(&argv, io).await)
+}
+
+/// Runs a command line that was parsed already.
+pub fn run(args: Args) -> ExitCode {
+    on_own_streams(async |io| finish(args, io).await)
+}
+
+fn on_own_streams(act: impl AsyncFnOnce(Io<'_>) -> u8) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("cannot start: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut stdin, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let io = Io { stdin: &mut stdin, out: &mut out, err: &mut err };
+    ExitCode::from(runtime.block_on(act(io)))
+}
+
+/// Runs a command line on the given streams, inside a tokio runtime; the exit status.
+pub async fn execute(argv: &[OsString], io: Io<'_>) -> u8 {
+    match cli::parse(argv) {
+        Parsed::Run(args) => finish(*args, io).await,
+        Parsed::Print { out, err, status } => {
+            // Nobody is left to tell if the streams are closed.
+            let _ = io.out.write_all(out.as_bytes()).and_then(|()| io.err.write_all(err.as_bytes()));
+            status
+        }
+    }
+}
+
+async fn finish(args: Args, io: Io<'_>) -> u8 {
+    let mut session = Session { io, global: args.global };
+    let result = dispatch(&mut session, args.command).await;
+    let Err(Failure { text, on_stdout }) = result else { return 0 };
+    let stream = if on_stdout { session.io.out } else { session.io.err };
+    // Nobody is left to tell if the stream is closed.
+    let _ = writeln!(stream, "{text}");
+    1
+}
+
+async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Get(args) => get::run(session, &args).await,
+        Command::Create(args) => write::create(session, &args).await,
+        Command::Apply(args) => write::run(session, &args, Write::Apply, false).await,
+        Command::Replace(args) => write::run(session, &args, Write::Replace, false).await,
+        Command::Patch(args) => patch::patch(session, &args).await,
+        Command::Delete(args) => write::delete(session, &args).await,
+        Command::Label(args) => patch::label(session, &args).await,
+        Command::Validate(args) => write::validate(session, &args),
+        Command::Ipam(Ipam::Show(args)) => ipam::show::run(session, &args).await,
+        Command::Ipam(Ipam::Check(args)) => ipam::check::run(session, &args).await,
+        Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
+        Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
+        Command::Node(Node::Status) => node_status::run(session),
+        Command::Version(args) => version::run(session, &args).await,
+        Command::Status(args) => status::run(session, &args).await,
+    }
+}

@@ -4,4 +4,5 @@ pub mod boxed;
 pub mod json;
 pub mod number;
 pub mod table;
+pub mod template;
 pub mod yaml;

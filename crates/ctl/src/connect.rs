@@ -1,0 +1,101 @@
+//! The way to the API: a kubeconfig, `calicoctl`'s own configuration file, or the environment.
+
+use crate::failure::Failure;
+use datastore::{Client, Source};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A client of what the flags, the configuration file and the environment say, in this order.
+pub async fn open(
+    config: Option<&Path>,
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Client, Failure> {
+    let failed = |cause: String| Failure::on_stdout(format!("Failed to create Calico API client: {cause}"));
+    let open = async |source: Source<'_>, context: Option<&str>| {
+        Client::open(source, context).await.map_err(|e| match (&e, context) {
+            (datastore::Error::Kubeconfig { cause, .. } | datastore::Error::Infer(cause), Some(context))
+                if cause.contains("context") =>
+            {
+                failed(format!("context \"{context}\" does not exist"))
+            }
+            _ => failed(e.to_string()),
+        })
+    };
+    if let Some(path) = kubeconfig {
+        return open(Source::File(path), context).await;
+    }
+    let Some(path) = config else {
+        return match settings(|name| environment(name)) {
+            Some(text) => open(Source::Text(&text), None).await,
+            None => open(Source::Environment, context).await,
+        };
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|_| Failure::on_stdout(format!("Error reading config file: {}", path.display())))?;
+    let wrong = |what: String| failed(format!("syntax error in {}: {what}", path.display()));
+    let document: Value = serde_saphyr::from_str(&text).map_err(|e| {
+        wrong(format!(
+            "failed to parse config as YAML/JSON: {}",
+            e.to_string().lines().next().unwrap_or_default()
+        ))
+    })?;
+    match (document["kind"].as_str().unwrap_or_default(), document["apiVersion"].as_str().unwrap_or_default())
+    {
+        ("Config", _) => return open(Source::File(path), context).await,
+        ("CalicoAPIConfig", "projectcalico.org/v3") => {}
+        ("CalicoAPIConfig", version) => {
+            return Err(wrong(format!("invalid config file: unknown APIVersion '{version}'")));
+        }
+        (kind, _) => {
+            return Err(wrong(format!("invalid config file: expected kind 'CalicoAPIConfig', got '{kind}'")));
+        }
+    }
+    let spec = &document["spec"];
+    if spec["datastoreType"].as_str().is_some_and(|kind| kind != "kubernetes") {
+        return Err(failed("only datastoreType kubernetes is supported".to_owned()));
+    }
+    let context = context.or(spec["k8sCurrentContext"].as_str());
+    if let Some(inline) = spec["kubeconfigInline"].as_str().filter(|text| !text.is_empty()) {
+        return open(Source::Text(inline), context).await;
+    }
+    if let Some(file) = spec["kubeconfig"].as_str().filter(|text| !text.is_empty()) {
+        return open(Source::File(Path::new(file)), context).await;
+    }
+    match settings(|name| spec[name].as_str().map(str::to_owned)) {
+        Some(text) => open(Source::Text(&text), None).await,
+        None => open(Source::Environment, context).await,
+    }
+}
+
+/// The environment's name of a setting: `k8sAPIEndpoint` is `K8S_API_ENDPOINT`.
+fn environment(setting: &str) -> Option<String> {
+    let name = match setting {
+        "k8sAPIEndpoint" => "K8S_API_ENDPOINT",
+        "k8sKeyFile" => "K8S_KEY_FILE",
+        "k8sCertFile" => "K8S_CERT_FILE",
+        "k8sCAFile" => "K8S_CA_FILE",
+        "k8sAPIToken" => "K8S_API_TOKEN",
+        _ => return None,
+    };
+    std::env::var(name).ok()
+}
+
+/// A kubeconfig made of single settings, if the server's address is among them.
+fn settings(read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let read = |name| read(name).filter(|text| !text.is_empty());
+    let server = read("k8sAPIEndpoint")?;
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "settings",
+        "contexts": [{"name": "settings", "context": {"cluster": "settings", "user": "settings"}}],
+        "clusters": [{"name": "settings", "cluster": {"server": server, "certificate-authority": read("k8sCAFile")}}],
+        "users": [{"name": "settings", "user": {
+            "token": read("k8sAPIToken"),
+            "client-certificate": read("k8sCertFile"),
+            "client-key": read("k8sKeyFile"),
+        }}],
+    });
+    Some(config.to_string())
+}

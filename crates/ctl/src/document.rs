@@ -1,0 +1,273 @@
+//! Documents of users: read from files, folders and standard input, split, and told from what is no resource.
+
+use crate::failure::Failure;
+use crate::kind::Kind;
+use model::schema::{self, Field, Type};
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A resource that a user wrote.
+#[derive(Debug)]
+pub struct Document {
+    pub kind: &'static Kind,
+    pub value: Value,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kind)
+    }
+}
+
+impl Document {
+    /// `metadata.name`, empty if there is none.
+    pub fn name(&self) -> &str {
+        self.value["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, if it is given.
+    pub fn namespace(&self) -> Option<&str> {
+        self.value["metadata"]["namespace"].as_str().filter(|namespace| !namespace.is_empty())
+    }
+
+    /// Takes one value for a resource: it must be of a known kind and version, and have no field that the kind lacks.
+    pub fn new(mut value: Value) -> Result<Document, Failure> {
+        let (kind, version) = (text(&value["kind"]), text(&value["apiVersion"]));
+        let Some(known) = Kind::of_document(&kind).filter(|_| version == "projectcalico.org/v3") else {
+            let text = format!(
+                "failed to execute command: unknown resource type ({kind}) and/or version ({version})"
+            );
+            return Err(Failure::new(text));
+        };
+        let row = schema::find(known.kind).expect("every kind of the command line is in the schema");
+        coerce_metadata(&mut value["metadata"]);
+        coerce_fields(&mut value["spec"], row.spec);
+        let unknown = schema::unknown_fields(known.kind, &value);
+        if let Some(path) = unknown.first() {
+            let field = path.rsplit('.').next().unwrap_or(path);
+            return Err(Failure::new(format!(
+                "field in document is not recognized or is in the wrong location: {field}"
+            )));
+        }
+        Ok(Document { kind: known, value })
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Where documents come from.
+pub struct Source<'a> {
+    /// A file, a folder, or `-` for standard input.
+    pub filename: &'a str,
+    /// Whether folders in a folder are read, too.
+    pub recursive: bool,
+    /// Whether a source without documents is no error.
+    pub skip_empty: bool,
+}
+
+impl Source<'_> {
+    /// All documents, in the order of files by name and of documents in a file.
+    pub fn read(&self, stdin: &mut dyn Read) -> Result<Vec<Document>, Failure> {
+        let failed = |path: &Path, e: std::io::Error| {
+            Failure::new(format!("failed to execute command: open {}: {}", path.display(), reason(&e)))
+        };
+        let path = Path::new(self.filename);
+        let mut documents = Vec::new();
+        let is_folder = self.filename != "-" && path.is_dir();
+        if self.filename == "-" {
+            let mut text = String::new();
+            stdin.read_to_string(&mut text).map_err(|e| failed(path, e))?;
+            documents = parse(&text)?;
+        } else if is_folder {
+            for file in files(path, self.recursive).map_err(|e| failed(path, e))? {
+                documents.extend(parse(&std::fs::read_to_string(&file).map_err(|e| failed(&file, e))?)?);
+            }
+        } else {
+            documents = parse(&std::fs::read_to_string(path).map_err(|e| failed(path, e))?)?;
+        }
+        if documents.is_empty() && !self.skip_empty {
+            let what = if is_folder { "directory" } else { "file" };
+            return Err(Failure::new(format!("no resources specified in {what} {}", self.filename)));
+        }
+        Ok(documents)
+    }
+}
+
+/// The operating system's words without the number that Rust adds.
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The files of a folder that hold documents, by name; those of inner folders where their folder's name stands.
+fn files(folder: &Path, recursive: bool) -> std::io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    let mut found = Vec::new();
+    for path in entries {
+        let is_document =
+            path.extension().is_some_and(|ext| ["json", "yaml", "yml"].iter().any(|known| ext == *known));
+        match path.is_dir() {
+            true if recursive => found.extend(files(&path, true)?),
+            false if is_document => found.push(path),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The documents of a text: YAML or JSON, one or several, each a resource, a list of a kind, or an array of resources.
+pub fn parse(text: &str) -> Result<Vec<Document>, Failure> {
+    let mut documents = Vec::new();
+    for part in split(text.trim_start_matches('\u{feff}')) {
+        let value: Value = serde_saphyr::from_str(&part).map_err(|e| not_yaml(&e))?;
+        match value {
+            Value::Null => {}
+            Value::Array(items) => flatten(items, &mut documents)?,
+            Value::Object(mut list) if list.contains_key("items") && !list.contains_key("spec") => {
+                match list.remove("items") {
+                    Some(Value::Array(items)) => flatten(items, &mut documents)?,
+                    _ => documents.push(Document::new(Value::Object(list))?),
+                }
+            }
+            Value::Object(object) => documents.push(Document::new(Value::Object(object))?),
+            other => {
+                return Err(Failure::new(format!("failed to execute command: `{other}` is not a resource")));
+            }
+        }
+    }
+    Ok(documents)
+}
+
+fn flatten(items: Vec<Value>, documents: &mut Vec<Document>) -> Result<(), Failure> {
+    for item in items {
+        if !item.is_object() {
+            return Err(Failure::new(format!(
+                "failed to execute command: `{item}` in a list is not a resource"
+            )));
+        }
+        documents.push(Document::new(item)?);
+    }
+    Ok(())
+}
+
+/// The parts between lines that begin with `---`, without those that hold only space and comments.
+fn split(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in text.lines() {
+        let after = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        match after {
+            Some(rest) => parts.push(format!("{rest}\n")),
+            None => {
+                let part = parts.last_mut().expect("there is always a part");
+                part.push_str(line);
+                part.push('\n');
+            }
+        }
+    }
+    let says_something =
+        |part: &String| part.lines().any(|line| !matches!(line.trim().chars().next(), None | Some('#')));
+    parts.into_iter().filter(says_something).collect()
+}
+
+fn not_yaml(error: &serde_saphyr::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
+    Failure::new(format!("failed to execute command: error converting YAML to JSON: yaml: {line}{first}"))
+}
+
+/// Numbers and booleans where text is meant become text (`name: 123`), as Calico takes them.
+fn coerce_fields(value: &mut Value, fields: &[Field]) {
+    for (name, kind) in fields {
+        if let Some(value) = value.get_mut(name) {
+            coerce(value, *kind);
+        }
+    }
+}
+
+fn coerce(value: &mut Value, kind: Type) {
+    match kind {
+        Type::Str => to_text(value),
+        Type::List(item) => value.as_array_mut().into_iter().flatten().for_each(|value| coerce(value, *item)),
+        Type::Object(fields) => coerce_fields(value, fields),
+        Type::Bool | Type::Int | Type::Number | Type::IntOrStr | Type::Map => {}
+    }
+}
+
+fn coerce_metadata(metadata: &mut Value) {
+    for field in ["name", "namespace", "resourceVersion"] {
+        if let Some(value) = metadata.get_mut(field) {
+            to_text(value);
+        }
+    }
+    for map in ["labels", "annotations"] {
+        metadata
+            .get_mut(map)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flatten()
+            .for_each(|(_, value)| to_text(value));
+    }
+}
+
+fn to_text(value: &mut Value) {
+    if value.is_number() || value.is_boolean() {
+        *value = Value::String(value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\n";
+
+    fn names(text: &str) -> String {
+        match parse(text) {
+            Ok(documents) => documents.iter().map(|d| format!("{}/{} ", d.kind.kind, d.name())).collect(),
+            Err(failure) => failure.text,
+        }
+    }
+
+    #[test]
+    fn documents_are_found_wherever_they_stand() {
+        let (a, b) = (format!("{SET}metadata: {{name: a}}\n"), format!("{SET}metadata: {{name: b}}\n"));
+        let two = "GlobalNetworkSet/a GlobalNetworkSet/b ";
+        assert_eq!(names(&format!("{a}---\n{b}---\n")), two);
+        assert_eq!(names(&format!("--- # c\n{a}\n--- # c\n{b}")), two);
+        assert_eq!(names(&format!("\u{feff}{a}")), "GlobalNetworkSet/a ");
+        let item = |name: &str| {
+            format!(r#"{{"apiVersion":"projectcalico.org/v3","kind":"Tier","metadata":{{"name":{name}}}}}"#)
+        };
+        assert_eq!(names(&format!("[{},{}]", item("\"a\""), item("1"))), "Tier/a Tier/1 ");
+        assert_eq!(names(&format!(r#"{{"kind":"TierList","items":[{}]}}"#, item("\"a\""))), "Tier/a ");
+        let inner =
+            format!("{SET}metadata:\n  name: a\n  annotations:\n    x: |\n      y\n      ---\n      z\n");
+        assert_eq!(names(&inner), "GlobalNetworkSet/a ");
+        assert_eq!(names("# nothing\n---\n"), "");
+    }
+
+    #[test]
+    fn what_is_no_resource_is_named() {
+        let unknown =
+            "failed to execute command: unknown resource type (Foo) and/or version (projectcalico.org/v3)";
+        assert_eq!(names("apiVersion: projectcalico.org/v3\nkind: Foo\n"), unknown);
+        let field = "field in document is not recognized or is in the wrong location: nosuch";
+        assert_eq!(names(&format!("{SET}spec:\n  nosuch: 1\n")), field);
+        assert_eq!(names("a"), "failed to execute command: `\"a\"` is not a resource");
+        let broken = names("foo: [bar\n");
+        assert!(
+            broken.starts_with("failed to execute command: error converting YAML to JSON: yaml: line "),
+            "{broken}"
+        );
+        assert!(!broken.contains('\n'), "{broken}");
+    }
+}

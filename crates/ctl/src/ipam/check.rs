@@ -1,0 +1,229 @@
+//! `ipam check`: what is assigned against what is in use, told section by section as `calicoctl` tells it.
+
+use super::world::World;
+use crate::cli::IpamCheckArgs;
+use crate::failure::Failure;
+use crate::kind::Kind;
+use crate::session::Session;
+use crate::store::Store;
+use ::ipam::block;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Arguments, Write};
+use std::net::IpAddr;
+
+/// Reads everything, prints what it finds and, if asked, writes a report. Problems are no failure.
+pub async fn run(session: &mut Session<'_>, args: &IpamCheckArgs) -> Result<(), Failure> {
+    let store = session.store().await?;
+    let world = World::read(&store).await?;
+    let mut account = Account::of(&world, args.show_problem_ips || args.show_all_ips);
+    if args.show_all_ips {
+        account.tell_all();
+    }
+    account.tell();
+    session.print(&account.text)?;
+    let Some(path) = &args.output else { return Ok(()) };
+    let text =
+        serde_json::to_string_pretty(&account.report(&store).await).expect("a report has text keys only");
+    std::fs::write(path, text)
+        .map_err(|e| Failure::new(format!("cannot write the report {}: {e}", path.display())))
+}
+
+/// The account of one check, as it grows.
+struct Account<'a> {
+    world: &'a World,
+    in_use: BTreeMap<IpAddr, &'a str>,
+    /// Allocated and not in use.
+    leaked: BTreeSet<IpAddr>,
+    shows: bool,
+    problems: usize,
+    text: String,
+}
+
+impl<'a> Account<'a> {
+    fn of(world: &'a World, shows: bool) -> Account<'a> {
+        let in_use = world.in_use();
+        let unused = world.allocations().map(|(addr, _)| addr).filter(|addr| !in_use.contains_key(addr));
+        let leaked = unused.collect();
+        Account { world, in_use, leaked, shows, problems: 0, text: String::new() }
+    }
+
+    fn say(&mut self, said: Arguments<'_>) {
+        writeln!(self.text, "{said}").expect("writing to text cannot fail");
+    }
+
+    /// A line about one thing that is wrong, printed if problems are.
+    fn complain(&mut self, said: Arguments<'_>) {
+        self.problems += 1;
+        if self.shows {
+            self.say(said);
+        }
+    }
+
+    fn tell_all(&mut self) {
+        let world = self.world;
+        for (addr, holder) in world.allocations() {
+            let user = self.in_use.get(&addr).copied().unwrap_or("nobody");
+            let handle = holder.handle_id.as_deref().unwrap_or("<none>");
+            self.say(format_args!("  {addr} allocated to {handle}; used by {user}"));
+        }
+    }
+
+    fn tell(&mut self) {
+        self.say(format_args!("Checking IPAM for inconsistencies...\n"));
+        self.tell_what_there_is();
+        self.tell_allocations_by_node();
+        self.tell_leaks();
+        self.tell_strays();
+        self.tell_handles();
+        let problems = self.problems;
+        self.say(format_args!("Check complete; found {problems} problems."));
+    }
+
+    fn tell_what_there_is(&mut self) {
+        let world = self.world;
+        self.say(format_args!("Loading all IPAM blocks..."));
+        self.say(format_args!("Found {} IPAM blocks.", world.blocks.len()));
+        for b in &world.blocks {
+            let affinity = b.spec.affinity.as_deref().unwrap_or("<none>");
+            self.say(format_args!(" IPAM block {} affinity={affinity}:", b.spec.cidr));
+        }
+        self.say(format_args!("IPAM blocks record {} allocations.\n", world.allocations().count()));
+        self.say(format_args!("Loading all IPAM pools..."));
+        for pool in &world.pools {
+            self.say(format_args!("  {}", pool.spec.cidr));
+        }
+        self.say(format_args!("Found {} active IP pools.\n", world.pools.len()));
+        self.say(format_args!("Loading all nodes.\nFound {} node tunnel IPs.\n", world.tunnels.len()));
+        self.say(format_args!("Loading all service load balancer IPs."));
+        self.say(format_args!("Found {} service load balancer(s).\n", world.balancers.len()));
+        self.say(format_args!(
+            "Loading all workload endpoints.\nFound {} workload IPs.",
+            world.workloads.len()
+        ));
+        self.say(format_args!("Workloads and nodes are using {} IPs.\n", self.in_use.len()));
+        self.say(format_args!("Loading all handles"));
+    }
+
+    fn tell_allocations_by_node(&mut self) {
+        let world = self.world;
+        let mut by_node: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, holder) in world.allocations() {
+            *by_node.entry(holder.secondary.get("node").map_or("", String::as_str)).or_default() += 1;
+        }
+        let mut counts: Vec<(&str, usize)> = by_node.into_iter().collect();
+        counts.sort_by_key(|&(node, count)| (std::cmp::Reverse(count), node));
+        self.say(format_args!("Looking for top (up to 20) nodes by allocations..."));
+        for (node, count) in counts.iter().take(20) {
+            self.say(format_args!("  {node} has {count} allocations"));
+        }
+        if let (Some((_, most)), Some((_, median))) = (counts.first(), counts.get(counts.len() / 2)) {
+            self.say(format_args!("Node with most allocations has {most}; median is {median}"));
+        }
+        self.text.push('\n');
+    }
+
+    fn tell_leaks(&mut self) {
+        let world = self.world;
+        self.say(format_args!("Scanning for IPs that are allocated but not actually in use..."));
+        for (addr, holder) in world.allocations() {
+            if self.leaked.contains(&addr) {
+                let handle = holder.handle_id.as_deref().unwrap_or_default();
+                let extra: Vec<String> =
+                    holder.secondary.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                self.complain(format_args!("  {addr} leaked; attrs Main:{handle} Extra:{}", extra.join(",")));
+            }
+        }
+        let count = self.leaked.len();
+        self.say(format_args!("Found {count} IPs that are allocated in IPAM but not actually in use."));
+    }
+
+    /// Addresses in use that no pool or no block knows.
+    fn tell_strays(&mut self) {
+        let world = self.world;
+        self.say(format_args!(
+            "Scanning for IPs that are in use by a workload or node but not allocated in IPAM..."
+        ));
+        let allocated: BTreeSet<IpAddr> = world.allocations().map(|(addr, _)| addr).collect();
+        let (mut outside, mut missing) = (0, 0);
+        for (addr, user) in self.in_use.clone() {
+            if !world.is_in_a_pool(addr) {
+                outside += 1;
+                self.complain(format_args!("  {addr} in use by {user} is not in any active IP pool."));
+            } else if !allocated.contains(&addr) {
+                missing += 1;
+                self.complain(format_args!("  {addr} in use by {user} has no IPAM allocation."));
+            }
+        }
+        self.say(format_args!("Found {outside} in-use IPs that are not in active IP pools."));
+        self.say(format_args!(
+            "Found {missing} in-use IPs that are in active IP pools but have no corresponding IPAM allocation.\n"
+        ));
+    }
+
+    /// Handles without addresses, and addresses without handles.
+    fn tell_handles(&mut self) {
+        let world = self.world;
+        let named: BTreeSet<&str> =
+            world.allocations().filter_map(|(_, holder)| holder.handle_id.as_deref()).collect();
+        let known: BTreeSet<&str> =
+            world.handles.iter().map(|handle| handle.spec.handle_id.as_str()).collect();
+        self.say(format_args!("Scanning for IPAM handles with no matching IPs..."));
+        let idle: Vec<&&str> = known.difference(&named).collect();
+        for handle in &idle {
+            self.complain(format_args!("  {handle} has no matching IPs."));
+        }
+        let (idle, matching) = (idle.len(), known.len() - idle.len());
+        self.say(format_args!(
+            "Found {idle} handles with no matching IPs (and {matching} handles with matches)."
+        ));
+        self.say(format_args!("Scanning for IPs with missing handle..."));
+        let missing: Vec<&&str> = named.difference(&known).collect();
+        for handle in &missing {
+            self.complain(format_args!("  {handle} is named in a block and does not exist."));
+        }
+        let missing = missing.len();
+        self.say(format_args!(
+            "Found {missing} handles mentioned in blocks with no matching handle resource."
+        ));
+    }
+
+    /// The report of `--output`: every allocation, and the handles whose addresses nobody uses.
+    async fn report(&self, store: &Store) -> Value {
+        let kind = Kind::of_document("ClusterInformation").expect("the kind is in the table");
+        let cluster = store.get(kind, None, "default").await.unwrap_or_default();
+        let mut allocations: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for b in &self.world.blocks {
+            for (ordinal, holder) in
+                block::allocated(&b.spec).filter(|(_, holder)| holder.released_at.is_none())
+            {
+                let addr = block::addr(&b.spec, ordinal);
+                let attribute = |key: &str| holder.secondary.get(key).cloned().unwrap_or_default();
+                allocations.entry(addr.to_string()).or_default().push(json!({
+                    "ip": addr,
+                    "handle": holder.handle_id,
+                    "sequenceNumber": b.spec.sequence_number_for_allocation.get(&ordinal.to_string()),
+                    "pod": attribute("pod"),
+                    "namespace": attribute("namespace"),
+                    "node": attribute("node"),
+                    "type": attribute("type"),
+                    "creationTimestamp": attribute("timestamp"),
+                    "inUse": self.in_use.contains_key(&addr),
+                    "borrowed": block::owner(&b.spec).is_some_and(|owner| owner != attribute("node")),
+                    "owners": self.in_use.get(&addr).map(|user| vec![*user]).unwrap_or_default(),
+                }));
+            }
+        }
+        let leaked = self.world.allocations().filter(|(addr, _)| self.leaked.contains(addr));
+        let handles: BTreeSet<&str> = leaked.filter_map(|(_, holder)| holder.handle_id.as_deref()).collect();
+        json!({
+            "version": crate::version::CLIENT,
+            "clusterGUID": cluster["spec"]["clusterGUID"],
+            "clusterType": cluster["spec"]["clusterType"],
+            "clusterInformationRevision": cluster["metadata"]["resourceVersion"],
+            "datastoreLocked": cluster["spec"]["datastoreReady"] == false,
+            "allocations": allocations,
+            "leakedHandles": handles,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! All that `ipam check` compares: what is assigned, and who uses which address.
+
+use super::all;
+use crate::failure::{Failure, Fault};
+use crate::store::{Store, parts};
+use ::ipam::block;
+use datastore::Resource;
+use model::k8s::{Node, Pod};
+use model::v3::{self, AllocationAttribute, IpPool, IpamBlock, IpamHandle};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Objects and users, read one kind after the other.
+pub struct World {
+    pub blocks: Vec<IpamBlock>,
+    /// Those that are not disabled.
+    pub pools: Vec<IpPool>,
+    pub handles: Vec<IpamHandle>,
+    /// Addresses of tunnels, load balancers and workloads, and who uses each.
+    pub tunnels: Vec<(IpAddr, String)>,
+    pub balancers: Vec<(IpAddr, String)>,
+    pub workloads: Vec<(IpAddr, String)>,
+}
+
+impl World {
+    /// Reads all from the API.
+    pub async fn read(store: &Store) -> Result<World, Failure> {
+        let blocks = all(store, "IPAMBlock").await?;
+        let pools =
+            all::<IpPool>(store, "IPPool").await?.into_iter().filter(|pool| !pool.spec.disabled).collect();
+        let nodes: Vec<Node> = all(store, "Node").await?;
+        let pods: Vec<Pod> = all(store, "Pod").await?;
+        Ok(World {
+            blocks,
+            pools,
+            handles: all(store, "IPAMHandle").await?,
+            tunnels: nodes.iter().flat_map(tunnels).collect(),
+            balancers: balancers(store).await?,
+            workloads: pods.iter().filter_map(Pod::endpoint).flat_map(workload).collect(),
+        })
+    }
+
+    /// Every address that somebody uses, and who.
+    pub fn in_use(&self) -> BTreeMap<IpAddr, &str> {
+        let all = self.tunnels.iter().chain(&self.balancers).chain(&self.workloads);
+        all.map(|(addr, user)| (*addr, user.as_str())).collect()
+    }
+
+    /// Every allocation; an address that was released and is cooling down is nobody's.
+    pub fn allocations(&self) -> impl Iterator<Item = (IpAddr, &AllocationAttribute)> {
+        let all = self.blocks.iter().flat_map(|b| {
+            block::allocated(&b.spec).map(move |(ordinal, holder)| (block::addr(&b.spec, ordinal), holder))
+        });
+        all.filter(|(_, holder)| holder.released_at.is_none())
+    }
+
+    /// Whether an enabled pool contains the address.
+    pub fn is_in_a_pool(&self, addr: IpAddr) -> bool {
+        self.pools.iter().any(|pool| pool.spec.cidr.contains(addr))
+    }
+}
+
+fn workload(endpoint: v3::WorkloadEndpoint) -> impl Iterator<Item = (IpAddr, String)> {
+    let namespace = endpoint.metadata.namespace.unwrap_or_default();
+    let user = format!("Workload({namespace}/{})", endpoint.metadata.name);
+    endpoint.spec.ip_networks.into_iter().map(move |network| (network.addr(), user.clone()))
+}
+
+/// The addresses of a node's tunnel devices.
+fn tunnels(node: &Node) -> Vec<(IpAddr, String)> {
+    let spec = v3::Node::from(node).resource.spec;
+    let wireguard = spec.wireguard.unwrap_or_default();
+    let addresses = [
+        spec.bgp.and_then(|bgp| bgp.ipv4_ipip_tunnel_addr),
+        spec.ipv4_vxlan_tunnel_addr,
+        spec.ipv6_vxlan_tunnel_addr,
+        wireguard.interface_ipv4_address,
+        wireguard.interface_ipv6_address,
+    ];
+    addresses.into_iter().flatten().map(|addr| (addr, format!("Node({})", node.metadata.name))).collect()
+}
+
+/// The addresses of load balancers. A server without services has none.
+async fn balancers(store: &Store) -> Result<Vec<(IpAddr, String)>, Failure> {
+    let services = Resource::of_kind("Service").expect("the kind is in the table");
+    let list = match store.client.list_json(services, None).await {
+        Err(e) if e.is_not_found() => return Ok(Vec::new()),
+        list => list.map_err(|e| Fault::of("Service", e))?,
+    };
+    let mut found = Vec::new();
+    for service in parts(list).1.into_iter().filter(|service| service["spec"]["type"] == "LoadBalancer") {
+        let (namespace, name) = (&service["metadata"]["namespace"], &service["metadata"]["name"]);
+        let user = format!(
+            "Service({}/{})",
+            namespace.as_str().unwrap_or_default(),
+            name.as_str().unwrap_or_default()
+        );
+        for ingress in service["status"]["loadBalancer"]["ingress"].as_array().into_iter().flatten() {
+            if let Some(addr) = ingress["ip"].as_str().and_then(|text| text.parse().ok()) {
+                found.push((addr, user.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
