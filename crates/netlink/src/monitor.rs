@@ -2,11 +2,13 @@
 
 use crate::dump;
 use crate::message::{Received, received};
+use crate::nft;
 use crate::parse::{self, Names};
 use crate::socket::{Protocol, Socket};
 use kernel::{Key, LinkKey, Netns, Value};
+use rustix::event::epoll;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), addresses, routes.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
@@ -32,6 +34,9 @@ pub enum MonitorError {
 /// Listens in the namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Monitor {
+    /// Readable when one of the two sockets is.
+    ready: OwnedFd,
+    rules: nft::Monitor,
     socket: Socket,
     /// For reading names anew after a loss.
     queries: Socket,
@@ -39,7 +44,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Opens a monitor with a receive buffer of `buffer` bytes. Whoever dumps after this misses nothing.
+    /// Opens a monitor with receive buffers of `buffer` bytes. Whoever dumps after this misses nothing.
     pub fn open(buffer: usize) -> Result<Monitor, MonitorError> {
         let open = || -> io::Result<Monitor> {
             let socket = Socket::open(Protocol::Route)?;
@@ -47,15 +52,33 @@ impl Monitor {
             for group in GROUPS {
                 socket.join(group)?;
             }
-            Ok(Monitor { socket, queries: Socket::open(Protocol::Route)?, names: Names::new() })
+            let rules = nft::Monitor::open(buffer)?;
+            let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            for fd in [socket.as_fd(), rules.as_fd()] {
+                epoll::add(&ready, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            }
+            let queries = Socket::open(Protocol::Route)?;
+            Ok(Monitor { ready, rules, socket, queries, names: Names::new() })
         };
         let mut monitor = open().map_err(MonitorError::Read)?;
         monitor.relearn();
         Ok(monitor)
     }
 
+    /// Leaves out the changes of our nftables tables that were made through this port
+    /// ([`crate::Writer::rules_port`]). They would be told like others', which is harmless but takes a dump.
+    pub fn leave_out_rules_of(&mut self, port: u32) {
+        self.rules.leave_out(port);
+    }
+
     /// Everything that has arrived, without waiting.
     pub fn read(&mut self) -> Result<Vec<Event>, MonitorError> {
+        let mut events = self.read_route()?;
+        events.extend(self.rules.events()?);
+        Ok(events)
+    }
+
+    fn read_route(&mut self) -> Result<Vec<Event>, MonitorError> {
         let mut events = Vec::new();
         loop {
             match self.socket.arrived() {
@@ -66,22 +89,11 @@ impl Monitor {
                 }
                 Ok(None) => return Ok(events),
                 Err(error) if is_overrun(&error) => {
-                    self.discard();
+                    discard(&mut self.socket);
                     self.relearn();
                     return Err(MonitorError::Overrun);
                 }
                 Err(error) => return Err(MonitorError::Read(error)),
-            }
-        }
-    }
-
-    /// Empties the queue. Until it is empty the kernel drops without saying so again (`NETLINK_S_CONGESTED`).
-    fn discard(&mut self) {
-        loop {
-            match self.socket.arrived() {
-                Ok(Some(_)) => {}
-                Err(error) if is_overrun(&error) => {}
-                Ok(None) | Err(_) => return,
             }
         }
     }
@@ -95,11 +107,22 @@ impl Monitor {
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.ready.as_fd()
     }
 }
 
-fn is_overrun(error: &io::Error) -> bool {
+/// Empties the queue. Until it is empty the kernel drops without saying so again (`NETLINK_S_CONGESTED`).
+pub(crate) fn discard(socket: &mut Socket) {
+    loop {
+        match socket.arrived() {
+            Ok(Some(_)) => {}
+            Err(error) if is_overrun(&error) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+pub(crate) fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOBUFS)
 }
 

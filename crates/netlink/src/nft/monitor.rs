@@ -1,11 +1,12 @@
 //! Tells when somebody else changed a table of ours.
 
 use super::numbers::{GEN_ID, GEN_PROC_NAME, GEN_PROC_PID, NFNLGRP_NFTABLES, TABLE, msg};
-use super::{family_number, nf_tables, our_tables};
+use super::{dump, family_number, nf_tables, our_tables};
 use crate::message::{Received, received};
-use crate::monitor::MonitorError;
+use crate::monitor::{Event, MonitorError, discard, is_overrun};
 use crate::socket::{Protocol, Socket};
 use kernel::nft::TableKey;
+use kernel::{Key, Value};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,27 +26,36 @@ pub struct Touched {
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
+    /// For reading what was touched.
+    queries: Socket,
     /// The port of the socket that we write with.
-    own: u32,
+    own: Option<u32>,
     /// Tables of ours that others touched since the last generation.
     tables: BTreeSet<TableKey>,
 }
 
 impl Monitor {
-    /// Opens a monitor with a receive buffer of `buffer` bytes, which leaves out what is changed through the port `own`
-    /// ([`crate::Writer::rules_port`]). Whoever dumps after this misses nothing.
-    pub fn open(buffer: usize, own: u32) -> Result<Monitor, MonitorError> {
-        let open = || -> io::Result<Socket> {
-            let socket = Socket::open(Protocol::Netfilter)?;
-            socket.receive_buffer(buffer)?;
-            socket.join(NFNLGRP_NFTABLES)?;
-            Ok(socket)
-        };
-        let socket = open().map_err(MonitorError::Read)?;
-        Ok(Monitor { socket, own, tables: BTreeSet::new() })
+    /// Opens a monitor with a receive buffer of `buffer` bytes. Whoever dumps after this misses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(buffer: usize) -> io::Result<Monitor> {
+        let socket = Socket::open(Protocol::Netfilter)?;
+        socket.receive_buffer(buffer)?;
+        socket.join(NFNLGRP_NFTABLES)?;
+        let queries = Socket::open(Protocol::Netfilter)?;
+        Ok(Monitor { socket, queries, own: None, tables: BTreeSet::new() })
     }
 
-    /// Everything that has arrived, without waiting.
+    /// Leaves out what is changed through this port.
+    pub fn leave_out(&mut self, port: u32) {
+        self.own = Some(port);
+    }
+
+    /// Everything that has arrived, without waiting: who touched what.
+    ///
+    /// # Errors
+    /// [`MonitorError::Overrun`] if something was lost.
     pub fn read(&mut self) -> Result<Vec<Touched>, MonitorError> {
         let mut touched = Vec::new();
         loop {
@@ -56,12 +66,35 @@ impl Monitor {
                     }
                 }
                 Ok(None) => return Ok(touched),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                Err(error) if is_overrun(&error) => {
+                    discard(&mut self.socket);
+                    self.tables.clear();
                     return Err(MonitorError::Overrun);
                 }
                 Err(error) => return Err(MonitorError::Read(error)),
             }
         }
+    }
+
+    /// As [`Monitor::read`], and the tables that were touched as they are now.
+    ///
+    /// # Errors
+    /// As [`Monitor::read`]; an overrun also if the tables cannot be read.
+    pub fn events(&mut self) -> Result<Vec<Event>, MonitorError> {
+        let touched = self.read()?;
+        for touched in &touched {
+            tracing::debug!("nftables: {touched:?}");
+        }
+        let tables: BTreeSet<TableKey> = touched.into_iter().flat_map(|touched| touched.tables).collect();
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = dump(&mut self.queries).map_err(|_| MonitorError::Overrun)?;
+        let event = |table: TableKey| match found.remove(&table) {
+            Some(value) => Event::Put(Key::Nft(table), Value::Nft(Box::new(value))),
+            None => Event::Gone(Key::Nft(table)),
+        };
+        Ok(tables.into_iter().map(event).collect())
     }
 }
 
@@ -72,7 +105,7 @@ impl AsFd for Monitor {
 }
 
 /// Collects the tables that others touch, until a new generation says that the changes are in effect.
-fn notice(tables: &mut BTreeSet<TableKey>, own: u32, message: &Received<'_>) -> Option<Touched> {
+fn notice(tables: &mut BTreeSet<TableKey>, own: Option<u32>, message: &Received<'_>) -> Option<Touched> {
     let (kind, family, attrs) = nf_tables(message)?;
     if kind == msg::NEWGEN {
         let tables = std::mem::take(tables);
@@ -85,6 +118,6 @@ fn notice(tables: &mut BTreeSet<TableKey>, own: u32, message: &Received<'_>) -> 
     }
     let name = attrs.text(TABLE)?;
     let ours = our_tables().into_iter().find(|key| key.name == name && family_number(key.family) == family);
-    tables.extend(ours.filter(|_| message.port != own));
+    tables.extend(ours.filter(|_| Some(message.port) != own));
     None
 }

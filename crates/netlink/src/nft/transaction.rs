@@ -263,7 +263,7 @@ impl<'a> Plan<'a> {
             if !kept {
                 self.chains_out.push(name);
             }
-            if !want.is_some_and(|want| want.satisfied_by(have) && !self.refers_to_new_set(want)) {
+            if !want.is_some_and(|want| want == have && !self.refers_to_new_set(want)) {
                 self.rules_out.push(name);
             }
         }

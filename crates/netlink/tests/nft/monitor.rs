@@ -3,15 +3,19 @@
 use crate::example::table;
 use crate::netns::Netns;
 use kernel::nft::{Table, TableKey};
+use kernel::{Key, Value};
 use netlink::nft::{Monitor, apply};
-use netlink::{MonitorError, Socket};
+use netlink::{Event, MonitorError, Socket};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 
 /// A namespace, the socket that we write with, and a monitor with a receive buffer of this size.
 fn watched(buffer: usize) -> (Netns, Socket, Monitor) {
     let netns = Netns::new();
     let writer = netns.socket();
     let own = writer.port().unwrap();
-    let monitor = netns.run(|| Monitor::open(buffer, own)).unwrap();
+    let mut monitor = netns.run(|| Monitor::open(buffer)).unwrap();
+    monitor.leave_out(own);
     (netns, writer, monitor)
 }
 
@@ -58,7 +62,39 @@ fn a_monitor_that_was_overrun_says_so_and_goes_on() {
         netns.sh(&format!("nft add table inet other{i}"));
     }
     assert!(matches!(monitor.read(), Err(MonitorError::Overrun)));
-    while monitor.read().is_err() {}
     netns.sh("nft add table inet calico");
     assert_eq!(told(&mut monitor), ["inet calico by nft"]);
+}
+
+#[test]
+fn whoever_waits_for_the_kernel_is_woken_and_gets_the_tables_as_they_are() {
+    let netns = Netns::new();
+    netns.write(&table());
+    let mut monitor = netns.run(|| netlink::Monitor::open(1 << 20)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut next = |meddling: &str| {
+        runtime.block_on(async {
+            // SAFETY: the clone is owned by the `AsyncFd` alone.
+            let ready = unsafe {
+                AsyncFd::register(std::os::fd::AsFd::as_fd(&monitor).try_clone_to_owned().unwrap())
+            };
+            let ready = ready.map_err(drop).unwrap();
+            netns.sh(meddling);
+            loop {
+                let readable = tokio::time::timeout(Duration::from_secs(10), ready.readable());
+                readable.await.unwrap().unwrap().clear_ready();
+                let events = monitor.read().unwrap();
+                if !events.is_empty() {
+                    return events;
+                }
+            }
+        })
+    };
+    let key = Key::Nft(TableKey::inet());
+    let events = next("nft flush chain inet calico filter-INPUT");
+    let [Event::Put(found, Value::Nft(value))] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(*found, key);
+    assert_ne!(**value, table());
+    assert_eq!(value.sets, table().sets);
+    assert_eq!(next("nft delete table inet calico"), [Event::Gone(key)]);
 }
