@@ -99,9 +99,14 @@ impl Faults {
         }
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on nothing goes wrong by chance; what was demanded still does.
     pub fn heal(&mut self) {
-        *self = Faults { rng: self.rng.clone(), ..Faults::none() };
+        *self = Faults {
+            rng: self.rng.clone(),
+            on_demand: std::mem::take(&mut self.on_demand),
+            crash_at: self.crash_at,
+            ..Faults::none()
+        };
     }
 
     /// The `nth` request of the sort from now on shall have this fate.
