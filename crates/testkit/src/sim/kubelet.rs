@@ -1,7 +1,10 @@
 //! What the kubelets want and remember: sandboxes, each with a handle of its own, that are added until it works or the pod
 //! is gone, and deleted until that works. They outlive the agent.
 
-use model::Cidr;
+use super::simulation::{Happening, Purpose};
+use super::{Broken, Sim};
+use ipam::{Assigned, RequestId, Want};
+use model::{Cidr, Duration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -61,5 +64,119 @@ impl Kubelets {
     pub fn sandbox_of(&self, pod: &str) -> Option<&str> {
         let mut live = self.sandboxes.iter().filter(|(_, s)| s.pod == pod && s.state != State::Deleting);
         live.next().map(|(handle, _)| handle.as_str())
+    }
+}
+
+impl Sim {
+    pub(super) fn ask(&mut self, index: usize, purpose: Purpose, want: Want) {
+        let now = self.queue.now();
+        let seconds = now.micros() / 1_000_000;
+        let wall =
+            format!("2026-11-23T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let node = &mut self.nodes[index];
+        let Some(allocator) = &mut node.allocator else { return };
+        node.requests += 1;
+        let id = RequestId(node.requests);
+        node.asked.insert(id, purpose.clone());
+        allocator.request(now, &wall, id, want);
+        self.say(format!("{} is asked: {purpose:?}", self.nodes[index].name));
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        index: usize,
+        id: RequestId,
+        result: Result<Vec<Assigned>, ipam::Error>,
+    ) -> Result<(), Broken> {
+        let purpose = self.nodes[index].asked.remove(&id).expect("a request is answered once");
+        self.answered = true;
+        self.say(format!("{} is done with {purpose:?}: {result:?}", self.nodes[index].name));
+        match (purpose, result) {
+            (Purpose::Add(handle), Ok(assigned)) => {
+                let Assigned { addr, block } = assigned[0];
+                let sandbox = self.kubelets.sandboxes.get_mut(&handle).expect("an ADD is of a sandbox");
+                sandbox.state = State::Running { addr, block };
+            }
+            (Purpose::Add(handle), Err(error)) => self.add_failed(index, &handle, error.to_string()),
+            (Purpose::Del(handle), Ok(_)) => _ = self.kubelets.sandboxes.remove(&handle),
+            (Purpose::Del(handle), Err(_)) => {
+                self.ask(index, Purpose::Del(handle.clone()), Want::Release { handle });
+            }
+            (Purpose::Tunnel, Ok(assigned)) => {
+                let before = self.nodes[index].tunnel.replace(assigned[0]);
+                if before.is_some_and(|before| before != assigned[0]) {
+                    return Err(
+                        self.broken("law 2", format!("a tunnel moved from {before:?} to {assigned:?}"))
+                    );
+                }
+            }
+            (Purpose::Tunnel, Err(_)) => {}
+        }
+        Ok(())
+    }
+
+    fn add_failed(&mut self, index: usize, handle: &str, error: String) {
+        let sandbox = self.kubelets.sandboxes.get_mut(handle).expect("an ADD is of a sandbox");
+        sandbox.state = State::Deleting;
+        let name = sandbox.pod.clone();
+        let pod = self.kubelets.pods.get_mut(&name).expect("a sandbox is of a pod");
+        pod.error = Some(error);
+        self.queue.push(Duration::from_millis(200), Happening::AddPod(name));
+        self.ask(index, Purpose::Del(handle.to_owned()), Want::Release { handle: handle.to_owned() });
+    }
+
+    /// Makes a sandbox for a pod that is wanted and has none.
+    pub(super) fn add_pod(&mut self, name: &str) {
+        let pod = self.kubelets.pods.get_mut(name).expect("a pod is known before it is added");
+        let alive = self.nodes[pod.node].allocator.is_some();
+        if !pod.wanted || pod.tries >= TRIES || !alive || self.kubelets.sandbox_of(name).is_some() {
+            return;
+        }
+        let pod = self.kubelets.pods.get_mut(name).expect("it was there");
+        pod.tries += 1;
+        let (node, handle) = (pod.node, format!("net.{name}-{}", pod.tries));
+        let attributes = [("pod", name), ("namespace", "default"), ("node", &self.nodes[node].name)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let want = match pod.given {
+            Some(addr) => Want::Given { handle: handle.clone(), attributes, addr },
+            None => Want::Auto { handle: handle.clone(), attributes, pools: Vec::new() },
+        };
+        let sandbox = Sandbox { pod: name.to_owned(), node, state: State::Adding };
+        self.kubelets.sandboxes.insert(handle.clone(), sandbox);
+        self.ask(node, Purpose::Add(handle), want);
+    }
+
+    /// The pod is not wanted any more.
+    pub(super) fn del_pod(&mut self, name: &str) {
+        let pod = self.kubelets.pods.get_mut(name).expect("a pod is known before it is deleted");
+        pod.wanted = false;
+        let node = pod.node;
+        let Some(handle) = self.kubelets.sandbox_of(name).map(str::to_owned) else { return };
+        let sandbox = self.kubelets.sandboxes.get_mut(&handle).expect("it was there");
+        if sandbox.state == State::Adding {
+            // Runtimes wait for the ADD; one that never ends is cancelled.
+            self.queue.push(Duration::from_millis(500), Happening::CancelAdd(name.to_owned()));
+            self.queue.push(Duration::from_millis(600), Happening::DelPod(name.to_owned()));
+            return;
+        }
+        sandbox.state = State::Deleting;
+        self.ask(node, Purpose::Del(handle.clone()), Want::Release { handle });
+    }
+
+    pub(super) fn cancel_add(&mut self, name: &str) -> Result<(), Broken> {
+        let Some(handle) = self.kubelets.sandbox_of(name).map(str::to_owned) else { return Ok(()) };
+        let sandbox = self.kubelets.sandboxes.get_mut(&handle).expect("it was there");
+        let index = sandbox.node;
+        let now = self.queue.now();
+        let node = &mut self.nodes[index];
+        let asked =
+            node.asked.iter().find(|(_, p)| matches!(p, Purpose::Add(h) if *h == handle)).map(|(id, _)| *id);
+        let (Some(id), Some(allocator)) = (asked, &mut node.allocator) else { return Ok(()) };
+        allocator.cancel(now, id);
+        node.asked.remove(&id);
+        self.say(format!("{} is no longer asked: add {handle}", self.nodes[index].name));
+        self.add_failed(index, &handle, "cancelled".to_owned());
+        self.drain(index)
     }
 }

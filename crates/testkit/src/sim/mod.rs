@@ -23,6 +23,8 @@ pub mod rng;
 pub mod seeded;
 mod simulation;
 mod trace;
+mod wire;
+mod words;
 
 pub use api::{FakeApi, Revision};
 pub use faults::{Faults, Verb};

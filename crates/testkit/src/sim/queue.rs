@@ -43,6 +43,12 @@ impl<E> Queue<E> {
         Some(event)
     }
 
+    /// Lets time pass up to `at`, before which nothing may be left to happen.
+    pub fn advance(&mut self, at: Instant) {
+        assert!(self.next_at().is_none_or(|next| next >= at), "no event is passed over");
+        self.now = self.now.max(at);
+    }
+
     /// The time of the next event.
     pub fn next_at(&self) -> Option<Instant> {
         self.events.first_key_value().map(|((at, _, _), _)| *at)
