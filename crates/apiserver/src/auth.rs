@@ -2,7 +2,7 @@
 //!
 //! A token is 244 random bits. Looking one up compares SHA-256 digests, so timing tells nothing.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -51,6 +51,9 @@ impl Tokens {
     pub fn issue(&self, user: User) -> Result<String> {
         let file = match &user {
             User::Admin => "admin".to_owned(),
+            User::Node(node) if node.is_empty() || node.contains('/') => {
+                bail!("{node:?} is no name of a node")
+            }
             User::Node(node) => format!("node-{node}"),
         };
         let path = self.dir.join(file);

@@ -18,6 +18,7 @@ mod args;
 mod auth;
 mod core;
 mod discovery;
+mod expiry;
 mod json;
 mod kinds;
 mod kubeconfig;
@@ -42,7 +43,10 @@ pub use server::{Config, Server};
 /// # Errors
 /// A busy port, a damaged or locked data directory, a kubeconfig that cannot be written: one sentence each.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    raise_file_limit();
+    // Reads are short: a few threads do them all, each with its connection.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
         let (config, kubeconfigs) = args.split();
         let server = Server::start(config).await?;
@@ -59,6 +63,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         server.stop().await;
         Ok(())
     })
+}
+
+/// A connection is a file: silent clients may not use up the few that a shell allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 async fn terminated() -> std::io::Result<()> {

@@ -1,6 +1,7 @@
 //! The listener: TLS, deadlines and limits, one task a connection.
 
 use crate::auth::{Tokens, User};
+use crate::expiry;
 use crate::kinds::Kind;
 use crate::object::{self, Birth};
 use crate::rest::Api;
@@ -89,6 +90,7 @@ impl Server {
         let store = Store::open(&config.data, config.history)?;
         found_cluster(&store).await?;
         let api = Arc::new(Api { store, tokens: tokens.clone() });
+        tokio::spawn(expiry::run(Arc::downgrade(&api)));
         let tls = authority.server(&[addr.ip(), advertise, IpAddr::from([127, 0, 0, 1])])?;
         let (stopping, stop) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), api, stop));

@@ -78,6 +78,14 @@ impl Status {
         }
     }
 
+    /// A stream to a pod, which a real API server passes on to the pod's kubelet.
+    pub fn no_kubelet(stream: &str) -> Status {
+        let message = format!(
+            "{stream} needs a kubelet, which this API server does not speak to: in a lab use `tortie lab exec NODE/POD -- COMMAND`"
+        );
+        Status::new(501, "", message)
+    }
+
     pub fn not_found(kind: &Kind, name: &str) -> Status {
         Status::new(404, "NotFound", format!("{} {name:?} not found", kind.resource)).about(kind, name)
     }

@@ -180,7 +180,8 @@ impl Watch {
         match (before, self.wants(body) && !change.deleted) {
             (None | Some(false), true) => self.ready("ADDED", body),
             (Some(true), true) => self.ready("MODIFIED", body),
-            (Some(true), false) => self.ready("DELETED", body),
+            (Some(true), false) if change.deleted => self.ready("DELETED", body),
+            (Some(true), false) => self.ready("DELETED", &left(change)),
             (None | Some(false), false) => {}
         }
     }
@@ -199,4 +200,12 @@ impl Watch {
         self.ready.push_str(&format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status.to_json()));
         self.over = true;
     }
+}
+
+/// The object as it was when it was still wanted, at the revision at which it left.
+fn left(change: &Change) -> String {
+    let previous = change.previous.as_deref().unwrap_or("{}");
+    let mut object: Value = serde_json::from_str(previous).expect("the store holds what we wrote");
+    object["metadata"]["resourceVersion"] = change.version.revision.to_string().into();
+    object.to_string()
 }

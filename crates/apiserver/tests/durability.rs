@@ -214,6 +214,8 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
     let disk = SmallDisk::mount();
+    let filler = disk.0.path().join("filler");
+    std::fs::write(&filler, vec![0; 500_000]).unwrap();
     let server = Server::start(Config::new("127.0.0.1:0".parse().unwrap(), disk.0.path())).await.unwrap();
     let client = Client::new(server.addr, &server.admin_token, &server.ca);
     let mut stored = Vec::new();
@@ -236,6 +238,9 @@ async fn a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
         "every acknowledged write is there, no other"
     );
     assert_eq!(client.get(&format!("{MAPS}/m0")).await.code, 200);
+    std::fs::remove_file(filler).unwrap();
+    let body = json!({"metadata": {"name": "later"}, "data": {"v": "x".repeat(20_000)}});
+    assert_eq!(client.post(MAPS, &body).await.code, 201, "with space again, writing goes on");
 }
 
 #[tokio::test]

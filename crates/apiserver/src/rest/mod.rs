@@ -101,8 +101,8 @@ impl Api {
         let named = call.target.name.is_some();
         let in_namespace = !call.target.kind.namespaced || !call.target.namespace.is_empty();
         let verb = match method {
-            Method::GET if named => Verb::Get,
             Method::GET if call.query.flag("watch") => Verb::Watch,
+            Method::GET if named => Verb::Get,
             Method::GET => Verb::List,
             Method::POST if !named && in_namespace => Verb::Create,
             Method::PUT if named => Verb::Update,

@@ -114,6 +114,11 @@ impl Target {
         };
         let in_namespace = !namespace.is_empty();
         let misplaced = in_namespace != kind.namespaced && (in_namespace || name.is_some());
+        if kind.resource == "pods"
+            && let Some(stream @ ("attach" | "exec" | "log" | "portforward")) = subresource
+        {
+            return Err(Status::no_kubelet(stream));
+        }
         let known = subresource.is_none_or(|s| s == "status" && kind.status);
         let plain = |text: &str| !matches!(text, "." | "..") && !text.contains(['/', '%', '\0']);
         if misplaced || !known || !plain(namespace) || !name.is_none_or(plain) {

@@ -6,8 +6,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// Changes that one read of history gives at most.
-const CHANGES: usize = 500;
+/// Changes that one read of history gives at most: they may be large ones.
+const CHANGES: usize = 100;
+/// Connections that are kept for later.
+const IDLE: usize = 4;
 
 /// Connections for reading, made when needed and kept.
 pub struct Readers {
@@ -36,7 +38,10 @@ impl Readers {
         connection.execute_batch("BEGIN")?;
         let answer = query(&connection);
         connection.execute_batch("COMMIT")?;
-        self.idle.lock().expect("no holder panics").push(connection);
+        let mut idle = self.idle.lock().expect("no holder panics");
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
         answer
     }
 }
