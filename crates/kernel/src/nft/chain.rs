@@ -130,3 +130,31 @@ impl Rules {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::rule::{iifname, udp_dport};
+
+    #[test]
+    fn fingerprints_stay_the_same_from_version_to_version() {
+        let rule = Rule::when([iifname("cali*"), udp_dport(4789)]).count("pod-vxlan").drop();
+        assert_eq!(format!("{:?}", Fingerprint::of(&rule)), "a25f9512bfd87e0b");
+    }
+
+    #[test]
+    fn a_chain_that_was_found_equals_the_one_that_was_written_only_with_every_rule_in_its_place() {
+        let rules = || [1, 2, 3].map(|port| Rule::when([udp_dport(port)]).drop());
+        let written = Chain::regular(rules());
+        let found = |prints: Vec<Option<Fingerprint>>| Chain { hook: None, rules: Rules::Found(prints) };
+        let [a, b, c] = rules().map(|rule| Some(Fingerprint::of(&rule)));
+        assert_eq!(written, found(vec![a, b, c]));
+        for other in
+            [vec![], vec![a, b], vec![a, c, b], vec![a, b, c, c], vec![a, b, c, None], vec![a, None, c]]
+        {
+            assert_ne!(written, found(other));
+        }
+        let hook = Some(Hook::filter(HookPoint::Input, 0));
+        assert_ne!(written, Chain { hook, ..found(vec![a, b, c]) });
+    }
+}

@@ -182,3 +182,68 @@ impl From<IfName> for Range {
         Range::IfName(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(first: u32, last: u32) -> Range {
+        Range::Ipv4(first.into(), last.into())
+    }
+
+    fn covered(elements: &[(u32, u32, u32)], outer: u32, inner: u32) -> bool {
+        elements.iter().any(|(o, first, last)| *o == outer && (*first..=*last).contains(&inner))
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_cover_what_they_were_given_and_never_overlap(
+            given in prop::collection::vec((0..3_u32, 0..40_u32, 0..12_u32), 0..12)
+        ) {
+            let given: Vec<_> = given.into_iter().map(|(outer, first, len)| (outer, first, first + len)).collect();
+            let elements = given.iter().map(|(outer, first, last)| Element::new([range(*outer, *outer), range(*first, *last)]));
+            let set = Set::ranges([Type::Ipv4Addr, Type::Ipv4Addr], elements);
+            let merged: Vec<_> = set.elements.iter().map(|element| match element.key.as_slice() {
+                [Range::Ipv4(outer, _), Range::Ipv4(first, last)] => (outer.to_bits(), first.to_bits(), last.to_bits()),
+                key => panic!("{key:?}"),
+            }).collect();
+            for (outer, inner) in (0..3).flat_map(|outer| (0..60).map(move |inner| (outer, inner))) {
+                prop_assert_eq!(covered(&given, outer, inner), covered(&merged, outer, inner));
+            }
+            for (a, b) in merged.iter().zip(merged.iter().skip(1)) {
+                prop_assert!(a.0 != b.0 || a.2 < b.1, "{:?} overlaps {:?}", a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn networks_that_touch_stay_two() {
+        let nets = ["10.0.0.0/25", "10.0.0.128/25", "10.0.0.7/32"].map(|net| net.parse::<Cidr>().unwrap());
+        let set = Set::ranges([Type::Ipv4Addr], nets.map(|net| Element::new([Range::from(net)])));
+        let text: Vec<String> = set.elements.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["10.0.0.0/25", "10.0.0.128/25"]);
+    }
+
+    #[test]
+    fn a_range_reads_as_a_network_where_it_is_one() {
+        let cases = [
+            (range(0x0a00_0000, 0x0a00_00ff), "10.0.0.0/24"),
+            (range(0x0a00_0001, 0x0a00_0001), "10.0.0.1"),
+            (range(0x0a00_0001, 0x0a00_0002), "10.0.0.1-10.0.0.2"),
+            (range(0x0a00_0000, 0x0a00_0002), "10.0.0.0-10.0.0.2"),
+            (range(0, u32::MAX), "0.0.0.0/0"),
+            (Range::from("fd00::/64".parse::<Cidr>().unwrap()), "fd00::/64"),
+            (Range::from(IfName::fixed("cali1")), "\"cali1\""),
+        ];
+        for (range, text) in cases {
+            assert_eq!(range.to_string(), text);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "element 10.0.0.0/8 in a set of [IfName]")]
+    fn an_element_of_another_type_is_our_mistake() {
+        Set::values([Type::IfName], [Element::new([Range::from("10.0.0.0/8".parse::<Cidr>().unwrap())])]);
+    }
+}

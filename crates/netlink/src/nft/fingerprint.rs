@@ -20,3 +20,19 @@ pub(super) fn decode(userdata: &[u8]) -> Option<Fingerprint> {
     let value = userdata.strip_prefix(&[TYPE, LEN])?;
     Some(Fingerprint(u64::from_be_bytes(value.try_into().ok()?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn userdata_of_others_is_no_fingerprint() {
+        let ours = encode(Fingerprint(0x0123_4567_89ab_cdef));
+        assert_eq!(decode(&ours), Some(Fingerprint(0x0123_4567_89ab_cdef)));
+        for end in 0..ours.len() {
+            assert_eq!(decode(&ours[..end]), None);
+        }
+        assert_eq!(decode(b"\x00\x09a comment"), None);
+        assert_eq!(decode(&[&ours[..], &[0, 1, b'x']].concat()), None);
+    }
+}

@@ -248,3 +248,82 @@ fn range(key_type: Type, from: &[u8], to: &[u8]) -> Option<Range> {
         Type::Other(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    /// What the kernel gives back for these elements, in another order.
+    fn kernels(set: &Set) -> Vec<Found> {
+        let mut message = Message::new(0, 0, &[]);
+        message.push_nest(1, |m| set.elements.iter().for_each(|one| element(m, set, one)));
+        let bytes = message.stamped(0, false);
+        let list = Attributes::after(bytes, crate::message::HEADER).nested(1).unwrap();
+        let mut found: Vec<Found> =
+            list.map(|(_, bytes)| super::found(Attributes::after(bytes, 0)).unwrap()).collect();
+        found.reverse();
+        found
+    }
+
+    fn any_range() -> impl Strategy<Value = Range> {
+        // Small numbers meet each other, large ones the end of all addresses.
+        let bits = || prop_oneof![0..20_u32, (u32::MAX - 20)..=u32::MAX];
+        (bits(), bits()).prop_map(|(a, b)| Range::Ipv4(a.min(b).into(), a.max(b).into()))
+    }
+
+    fn any_name() -> impl Strategy<Value = Range> {
+        "cali[0-9a-f]{1,11}".prop_map(|name| Range::IfName(name.parse().unwrap()))
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_read_back_as_they_were_written(ranges in prop::collection::vec(any_range(), 0..8)) {
+            let set = Set::ranges([Type::Ipv4Addr], ranges.into_iter().map(|range| Element::new([range])));
+            prop_assert_eq!(elements(&set.key, true, kernels(&set)), Some(set.elements));
+        }
+
+        #[test]
+        fn concatenated_ranges_are_read_back_as_they_were_written(
+            keys in prop::collection::vec((any_name(), any_range()), 0..8)
+        ) {
+            let elements_of = keys.into_iter().map(|(name, range)| Element::new([name, range]));
+            let set = Set::ranges([Type::IfName, Type::Ipv4Addr], elements_of);
+            prop_assert_eq!(elements(&set.key, true, kernels(&set)), Some(set.elements));
+        }
+
+        #[test]
+        fn verdict_maps_are_read_back_as_they_were_written(
+            names in prop::collection::btree_map(any_name(), "[a-z]{1,9}", 0..8)
+        ) {
+            let elements_of = names.into_iter().map(|(name, chain)| Element::goes([name], Verdict::Goto(chain)));
+            let set = Set::verdicts([Type::IfName], elements_of);
+            prop_assert_eq!(elements(&set.key, false, kernels(&set)), Some(set.elements));
+        }
+    }
+
+    #[test]
+    fn types_are_told_by_their_number() {
+        for key in [
+            vec![Type::Ipv4Addr],
+            vec![Type::IfName, Type::Ipv4Addr],
+            vec![Type::Ipv4Addr, Type::Ipv6Addr, Type::IfName],
+        ] {
+            assert_eq!(types(type_number(&key)), key);
+        }
+        assert_eq!(types(13), [Type::Other(13)]);
+        assert_eq!(types(0), []);
+    }
+
+    #[test]
+    fn the_last_value_of_all_has_no_successor() {
+        let bytes = |addr: Ipv4Addr| addr.octets().to_vec();
+        assert_eq!(
+            successor(&bytes(Ipv4Addr::new(10, 0, 255, 255))),
+            Some(bytes(Ipv4Addr::new(10, 1, 0, 0)))
+        );
+        assert_eq!(predecessor(&bytes(Ipv4Addr::new(10, 1, 0, 0))), bytes(Ipv4Addr::new(10, 0, 255, 255)));
+        assert_eq!(successor(&Ipv6Addr::from_bits(u128::MAX).octets()), None);
+    }
+}
