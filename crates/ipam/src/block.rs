@@ -198,3 +198,164 @@ fn prune(block: &mut IpamBlockSpec) {
 pub fn touch(block: &mut IpamBlockSpec) {
     block.sequence_number += 1;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(len: u8) -> IpamBlockSpec {
+        let cidr = Cidr::containing([10, 0, 0, 8].into(), len).expect("a length of IPv4");
+        new(cidr, "n1", &Wall::parse("2026-11-23T03:07:29.5Z"))
+    }
+
+    fn attributes(pod: &str) -> BTreeMap<String, String> {
+        [("pod".to_owned(), pod.to_owned())].into()
+    }
+
+    fn by_handle(addr: IpAddr, handle: &str) -> Release {
+        Release { addr, handle: Some(handle.to_owned()), sequence: None }
+    }
+
+    #[test]
+    fn a_new_block_is_calicos() {
+        let b = block(29);
+        assert_eq!(b.affinity.as_deref(), Some("host:n1"));
+        assert_eq!(b.affinity_claim_time.as_deref(), Some("2026-11-23T03:07:29Z"));
+        assert_eq!(b.sequence_number, 1_795_403_249_500_000_000);
+        assert_eq!(b.unallocated, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn addresses_come_in_the_order_in_which_they_were_given_back() {
+        let mut b = block(30);
+        for pod in ["a", "b", "c", "d"] {
+            assert!(assign(&mut b, pod, &attributes(pod), &[]).is_some());
+        }
+        assert_eq!(assign(&mut b, "e", &attributes("e"), &[]), None);
+        for (n, handle) in [(2, "c"), (0, "a")] {
+            let wanted = by_handle(addr(&b, n), handle);
+            release(&mut b, &[wanted]).expect("it is still the handle's");
+        }
+        let next: Vec<_> = (0..2).filter_map(|_| assign(&mut b, "f", &attributes("f"), &[])).collect();
+        assert_eq!(next, [addr(&b, 2), addr(&b, 0)]);
+    }
+
+    #[test]
+    fn reserved_addresses_are_given_only_by_name() {
+        let mut b = block(30);
+        let reserved = ["10.0.0.8/31".parse().expect("a CIDR")];
+        assert_eq!(free(&b, &reserved), 2);
+        assert_eq!(assign(&mut b, "a", &attributes("a"), &reserved), Some(addr(&b, 2)));
+        assign_given(&mut b, [10, 0, 0, 8].into(), "b", &attributes("b")).expect("it is free");
+    }
+
+    #[test]
+    fn a_given_address_that_somebody_has_is_refused() {
+        let mut b = block(30);
+        let wanted = [10, 0, 0, 9].into();
+        assign_given(&mut b, wanted, "a", &attributes("a")).expect("it is free");
+        let refused = assign_given(&mut b, wanted, "b", &attributes("b"));
+        assert_eq!(refused, Err(Error::Taken { addr: wanted }));
+    }
+
+    #[test]
+    fn an_address_that_was_given_anew_is_not_released_for_its_old_owner() {
+        let mut b = block(30);
+        let first = assign(&mut b, "a", &attributes("a"), &[]).expect("there is room");
+        let seen = b.sequence_number_for_allocation["0"];
+        touch(&mut b);
+        let late = Release { addr: first, handle: Some("a".to_owned()), sequence: Some(seen) };
+        release(&mut b, std::slice::from_ref(&late)).expect("it is as it was seen");
+        touch(&mut b);
+        assign_given(&mut b, first, "a", &attributes("a")).expect("it is free again");
+        let before = b.clone();
+        assert_eq!(release(&mut b, &[late]), Err(Error::Reassigned { addr: first }));
+        let other = Release { addr: first, handle: Some("b".to_owned()), sequence: None };
+        assert_eq!(release(&mut b, &[other]), Err(Error::Reassigned { addr: first }));
+        assert_eq!(b, before);
+    }
+
+    #[test]
+    fn what_is_listed_as_free_and_allocated_is_allocated() {
+        let mut b = block(30);
+        assign(&mut b, "a", &attributes("a"), &[]);
+        b.unallocated.insert(0, 0);
+        assert_eq!(assign(&mut b, "b", &attributes("b"), &[]), Some(addr(&b, 1)));
+        b.unallocated = vec![99, 0, 1];
+        assert_eq!(assign(&mut b, "b", &attributes("b"), &[]), None);
+    }
+
+    #[test]
+    fn handles_are_compared_up_to_a_carriage_return() {
+        let mut b = block(30);
+        assign(&mut b, "a\r\n", &attributes("a"), &[]);
+        assert_eq!(held(&b, "a").count(), 1);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Assign(u8),
+        Given(u8, u8),
+        Release(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..6u8).prop_map(Step::Assign),
+            (0..6u8, 0..10u8).prop_map(|(handle, n)| Step::Given(handle, n)),
+            (0..6u8).prop_map(Step::Release),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        /// Against the plainest model there is: a map from address to owner.
+        #[test]
+        fn a_block_is_a_map_from_addresses_to_owners(steps in steps()) {
+            let mut b = block(29);
+            let mut model: BTreeMap<IpAddr, String> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Assign(handle) => {
+                        let handle = format!("h{handle}");
+                        let full = model.len() == 8;
+                        let given = assign(&mut b, &handle, &attributes(&handle), &[]);
+                        prop_assert_eq!(given.is_none(), full);
+                        if let Some(addr) = given {
+                            prop_assert_eq!(model.insert(addr, handle), None);
+                        }
+                    }
+                    Step::Given(handle, n) => {
+                        let (handle, addr) = (format!("h{handle}"), IpAddr::from([10, 0, 0, 8 + n]));
+                        let given = assign_given(&mut b, addr, &handle, &attributes(&handle));
+                        prop_assert_eq!(given.is_ok(), n < 8 && !model.contains_key(&addr));
+                        if given.is_ok() {
+                            model.insert(addr, handle);
+                        }
+                    }
+                    Step::Release(handle) => {
+                        let handle = format!("h{handle}");
+                        let mine: Vec<Release> = held(&b, &handle).map(|(addr, _)| by_handle(addr, &handle)).collect();
+                        release(&mut b, &mine).expect("its own");
+                        model.retain(|_, owner| *owner != handle);
+                    }
+                }
+                touch(&mut b);
+                let found: BTreeMap<IpAddr, String> = allocated(&b)
+                    .map(|(n, by)| (addr(&b, n), by.handle_id.clone().expect("an owner")))
+                    .collect();
+                prop_assert_eq!(&found, &model);
+                let objects = crate::check::Objects {
+                    blocks: vec![model::v3::IpamBlock { metadata: Default::default(), spec: b.clone() }],
+                    ..Default::default()
+                };
+                let malformed = crate::check::check(&objects).into_iter()
+                    .any(|problem| matches!(problem, crate::check::Problem::Malformed { .. }));
+                prop_assert!(!malformed, "{:?}", b);
+                prop_assert_eq!(b.sequence_number_for_allocation.len(), model.len());
+                prop_assert!(b.attributes.len() <= model.len());
+            }
+        }
+    }
+}

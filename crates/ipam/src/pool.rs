@@ -178,3 +178,78 @@ fn candidates(pool: &IpPoolSpec, node: &str) -> impl Iterator<Item = Cidr> {
 pub(crate) fn fnv1(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::store::{Event, Kind};
+    use model::{Metadata, v3::IpPool};
+
+    fn pool(name: &str, spec: serde_json::Value) -> IpPool {
+        IpPool { metadata: Metadata::named(name), spec: serde_json::from_value(spec).expect("a pool") }
+    }
+
+    fn snapshot(pools: Vec<IpPool>) -> Snapshot {
+        let mut snapshot = Snapshot::new("n1");
+        snapshot.labels = [("zone".to_owned(), "a".to_owned())].into();
+        snapshot.apply(&Event::Listed(Kind::IpPool, pools.into_iter().map(Into::into).collect()));
+        snapshot
+    }
+
+    fn auto(pools: &[&str]) -> Want {
+        let pools = pools.iter().map(|&pool| pool.to_owned()).collect();
+        Want::Auto { handle: "h".to_owned(), attributes: BTreeMap::new(), pools }
+    }
+
+    fn chosen(snapshot: &Snapshot, want: &Want) -> Result<Vec<String>, String> {
+        let pools = snapshot.pools_for(want).map_err(|error| error.to_string())?;
+        Ok(pools.iter().map(|pool| pool.cidr.to_string()).collect())
+    }
+
+    #[test]
+    fn a_pool_is_chosen_if_it_is_enabled_automatic_selects_the_node_and_allows_the_use() {
+        let all = snapshot(vec![
+            pool("b", serde_json::json!({"cidr": "10.2.0.0/16", "vxlanMode": "Always"})),
+            pool("a", serde_json::json!({"cidr": "10.1.0.0/16", "nodeSelector": "zone == 'a'"})),
+            pool("off", serde_json::json!({"cidr": "10.3.0.0/16", "disabled": true})),
+            pool("manual", serde_json::json!({"cidr": "10.4.0.0/16", "assignmentMode": "Manual"})),
+            pool("elsewhere", serde_json::json!({"cidr": "10.5.0.0/16", "nodeSelector": "zone == 'b'"})),
+            pool(
+                "tunnels",
+                serde_json::json!({"cidr": "10.6.0.0/16", "allowedUses": ["Tunnel"], "vxlanMode": "Always"}),
+            ),
+            pool("six", serde_json::json!({"cidr": "fd00::/64"})),
+        ]);
+        let ok = |cidrs: &[&str]| Ok(cidrs.iter().map(|&cidr| cidr.to_owned()).collect::<Vec<_>>());
+        assert_eq!(chosen(&all, &auto(&[])), ok(&["10.1.0.0/16", "10.2.0.0/16"]));
+        assert_eq!(chosen(&all, &Want::Tunnel(Tunnel::Vxlan)), ok(&["10.2.0.0/16", "10.6.0.0/16"]));
+        // What is asked for by name or CIDR need neither select the node nor be automatic.
+        assert_eq!(chosen(&all, &auto(&["elsewhere", "10.4.0.0/16"])), ok(&["10.5.0.0/16", "10.4.0.0/16"]));
+        let unknown = "the given pool (off) does not exist, or is not enabled";
+        assert_eq!(chosen(&all, &auto(&["off"])), Err(unknown.to_owned()));
+        assert!(
+            chosen(&all, &auto(&["tunnels"])).is_err_and(|error| error.contains("required use (Workload)"))
+        );
+        assert!(chosen(&snapshot(vec![]), &auto(&[])).is_err_and(|error| error.contains("for node n1")));
+    }
+
+    #[test]
+    fn every_block_of_a_pool_is_tried_once_from_a_place_that_the_node_decides() {
+        let spec = pool("p", serde_json::json!({"cidr": "10.0.0.0/24", "blockSize": 28})).spec;
+        let (one, two): (Vec<Cidr>, Vec<Cidr>) =
+            (candidates(&spec, "n1").collect(), candidates(&spec, "n2").collect());
+        assert_eq!(one, candidates(&spec, "n1").collect::<Vec<_>>());
+        assert_ne!(one[0], two[0]);
+        let distinct: std::collections::BTreeSet<Cidr> = one.iter().copied().collect();
+        assert_eq!((one.len(), distinct.len()), (16, 16));
+        assert!(one.iter().all(|cidr| spec.cidr.covers(*cidr) && cidr.len() == 28));
+        let small = pool("p", serde_json::json!({"cidr": "10.0.0.0/27", "blockSize": 26})).spec;
+        assert_eq!(candidates(&small, "n1").count(), 0);
+    }
+
+    #[test]
+    fn hashes_are_fnv_1() {
+        assert_eq!(fnv1(b""), 0x811c_9dc5);
+        assert_eq!(fnv1(b"foobar"), 0x31f0_b262);
+    }
+}

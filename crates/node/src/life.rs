@@ -180,10 +180,10 @@ impl Node {
             return false;
         }
         let waits = match &life.stage {
-            Stage::Assigning(_) => self.ipam.pending(),
-            _ => Vec::new(),
+            Stage::Assigning(request) => self.ipam.waiting_for(*request),
+            _ => None,
         };
-        let waits = if waits.is_empty() { "the API server does not answer".into() } else { waits.join("; ") };
+        let waits = waits.unwrap_or_else(|| "the API server does not answer".to_owned());
         self.fail(id, cni::code::TRY_AGAIN_LATER, format!("no address within {ASSIGN_DEADLINE}: {waits}"));
         true
     }

@@ -192,18 +192,33 @@ impl Allocator {
 
     /// What is not finished yet and what it waits for, in words: one line for each request, claim and clean-up.
     pub fn pending(&self) -> Vec<String> {
-        let goals = self.goals.iter().map(|goal| {
-            let (verb, key) = match goal.want {
-                Want::Release { .. } => ("release", handle_key(&goal.handle)),
-                _ => ("assign to", goal.chosen.map_or(handle_key(&goal.handle), block_key)),
-            };
-            format!("{verb} {}: {}", goal.handle, self.waits_for(&key))
-        });
+        let goals = self.goals.iter().map(|goal| self.describe(goal));
         let work = self.work.iter().map(|work| {
             let verb = if work.kind == WorkKind::Claim { "claim" } else { "give up" };
-            format!("{verb} {}: {}", work.cidr, self.waits_for(&affinity_key(&self.snapshot.node, work.cidr)))
+            format!(
+                "{verb} {}: waits for {}",
+                work.cidr,
+                self.waits_for(&affinity_key(&self.snapshot.node, work.cidr))
+            )
         });
         goals.chain(work).collect()
+    }
+
+    /// What an unfinished request waits for, in words.
+    pub fn waiting_for(&self, id: RequestId) -> Option<String> {
+        self.goals.iter().find(|goal| goal.id == Some(id)).map(|goal| self.describe(goal))
+    }
+
+    fn describe(&self, goal: &Goal) -> String {
+        let (verb, key) = match (&goal.want, goal.chosen) {
+            (Want::Release { .. }, _) => ("release", handle_key(&goal.handle)),
+            (_, Some(block)) => ("assign to", block_key(block)),
+            (_, None) => match &self.work {
+                Some(work) => ("assign to", affinity_key(&self.snapshot.node, work.cidr)),
+                None => ("assign to", handle_key(&goal.handle)),
+            },
+        };
+        format!("{verb} {}: waits for {}", goal.handle, self.waits_for(&key))
     }
 
     fn waits_for(&self, key: &Key) -> String {
