@@ -9,6 +9,7 @@
 //! Only `inet calico` and `arp calico` are read or written. The table has no owner flag: the kernel would delete it with
 //! our socket.
 
+mod difference;
 mod dump;
 mod expr;
 mod fingerprint;
@@ -85,7 +86,8 @@ fn exchange(socket: &mut Socket, bytes: &[u8], first: u32, count: usize) -> Resu
     let mut acknowledged = false;
     while let Some(datagram) = socket.arrived()? {
         for answer in received(datagram).filter(|answer| i32::from(answer.kind) == libc::NLMSG_ERROR) {
-            let index = (0..count).find(|index| number(first, *index) == answer.sequence);
+            let index =
+                Some(answer.sequence.wrapping_sub(number(first, 0)) as usize).filter(|index| *index < count);
             match refusal(&answer) {
                 None => acknowledged |= index == Some(count - 1),
                 Some(_) if index.is_none() && answer.sequence != first => (),

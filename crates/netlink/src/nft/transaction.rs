@@ -1,11 +1,12 @@
 //! The messages that turn one table into another, in an order that the kernel takes, as one transaction.
 //!
 //! ```text
-//!  table ─ new chains ─ rules out ─ elements out ─ sets out ─ chains out ─ counters out ─ counters in ─ sets in ─ elements in ─ rules in
+//!  new chains ─ rules, elements, sets, chains, counters out ─ chains made anew ─ counters, sets, elements, rules in
 //! ```
 //!
 //! What refers to something else goes before it and comes after it. The kernel shows the new table to packets as a whole.
 
+use super::difference::Difference;
 use super::numbers::{
     CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, ELEM_LIST_ELEMENTS, ELEM_LIST_SET, HOOK_HOOKNUM,
     HOOK_PRIORITY, NF_ACCEPT, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, OBJ_DATA, OBJ_NAME, OBJ_TYPE,
@@ -13,9 +14,7 @@ use super::numbers::{
 };
 use super::{expr, fingerprint, request, set};
 use crate::message::Message;
-use kernel::nft::{
-    Action, Chain, Condition, Element, Fingerprint, Hook, HookPoint, Rule, Rules, Set, Table, TableKey,
-};
+use kernel::nft::{Chain, Element, Fingerprint, Hook, HookPoint, Rule, Set, Table, TableKey};
 use std::fmt;
 
 /// The most bytes of elements in one message. An attribute's length is 16 bits wide.
@@ -99,27 +98,28 @@ impl<'a> Transaction<'a> {
     }
 
     fn change(&mut self, from: &'a Table, to: &'a Table) {
-        let plan = Plan::between(from, to);
-        for (name, chain) in plan.chains_in.iter().filter(|(name, _)| !from.chains.contains_key(*name)) {
+        let difference = Difference::between(from, to);
+        for (name, chain) in difference.chains_in.iter().filter(|(name, _)| !from.chains.contains_key(*name))
+        {
             self.add_chain(name, chain);
         }
-        for name in &plan.rules_out {
+        for name in &difference.rules_out {
             self.message(msg::DELRULE, 0, Subject::Rules(name), |m| m.push_text(RULE_CHAIN, name));
         }
-        for (name, set, elements) in &plan.elements_out {
+        for (name, set, elements) in &difference.elements_out {
             self.elements(msg::DELSETELEM, 0, name, set, elements);
         }
-        for name in &plan.sets_out {
+        for name in &difference.sets_out {
             self.message(msg::DELSET, 0, Subject::Set(name), |m| m.push_text(SET_NAME, name));
         }
-        for name in &plan.chains_out {
+        for name in &difference.chains_out {
             self.message(msg::DELCHAIN, 0, Subject::Chain(name), |m| m.push_text(CHAIN_NAME, name));
-        }
-        for (name, chain) in plan.chains_in.iter().filter(|(name, _)| from.chains.contains_key(*name)) {
-            self.add_chain(name, chain);
         }
         for name in from.counters.difference(&to.counters) {
             self.message(msg::DELOBJ, 0, Subject::Counter(name), |m| counter(m, name));
+        }
+        for (name, chain) in difference.chains_in.iter().filter(|(name, _)| from.chains.contains_key(*name)) {
+            self.add_chain(name, chain);
         }
         for name in to.counters.difference(&from.counters) {
             self.message(msg::NEWOBJ, CREATE_NEW, Subject::Counter(name), |m| {
@@ -127,16 +127,16 @@ impl<'a> Transaction<'a> {
                 m.push_nest(OBJ_DATA, |_| ());
             });
         }
-        for (id, (name, set)) in (1..).zip(&plan.sets_in) {
+        for (id, (name, set)) in (1..).zip(&difference.sets_in) {
             self.message(msg::NEWSET, CREATE_NEW, Subject::Set(name), |m| {
                 m.push_text(SET_NAME, name);
                 set::describe(m, set, id);
             });
         }
-        for (name, set, elements) in &plan.elements_in {
+        for (name, set, elements) in &difference.elements_in {
             self.elements(msg::NEWSETELEM, CREATE, name, set, elements);
         }
-        for (chain, rules) in &plan.rules_in {
+        for (chain, rules) in &difference.rules_in {
             for rule in *rules {
                 self.message(msg::NEWRULE, APPEND, Subject::Rule(chain, rule), |m| {
                     m.push_text(RULE_CHAIN, chain);
@@ -190,112 +190,6 @@ pub(super) fn number(first: u32, index: usize) -> u32 {
 const CREATE_NEW: u16 = CREATE | libc::NLM_F_EXCL as u16;
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = CREATE | libc::NLM_F_APPEND as u16;
-
-/// What differs between two states of a table.
-struct Plan<'a> {
-    chains_in: Vec<(&'a str, &'a Chain)>,
-    chains_out: Vec<&'a str>,
-    rules_in: Vec<(&'a str, &'a [Rule])>,
-    rules_out: Vec<&'a str>,
-    sets_in: Vec<(&'a str, &'a Set)>,
-    sets_out: Vec<&'a str>,
-    elements_in: Vec<(&'a str, &'a Set, Vec<&'a Element>)>,
-    elements_out: Vec<(&'a str, &'a Set, Vec<&'a Element>)>,
-}
-
-impl<'a> Plan<'a> {
-    fn between(from: &'a Table, to: &'a Table) -> Plan<'a> {
-        let mut plan = Plan {
-            chains_in: Vec::new(),
-            chains_out: Vec::new(),
-            rules_in: Vec::new(),
-            rules_out: Vec::new(),
-            sets_in: Vec::new(),
-            sets_out: Vec::new(),
-            elements_in: Vec::new(),
-            elements_out: Vec::new(),
-        };
-        plan.sets(from, to);
-        plan.chains(from, to);
-        plan
-    }
-
-    /// A set of another kind under the same name is made anew.
-    fn sets(&mut self, from: &'a Table, to: &'a Table) {
-        for (name, have) in &from.sets {
-            match to.sets.get(name) {
-                Some(want) if same_kind(have, want) => {
-                    let out: Vec<&Element> = have.elements.difference(&want.elements).collect();
-                    self.elements_out.extend((!out.is_empty()).then_some((name.as_str(), have, out)));
-                }
-                _ => {
-                    self.sets_out.push(name);
-                    // A verdict map that goes must let go of the chains first.
-                    let out: Vec<&Element> = have.elements.iter().collect();
-                    self.elements_out.extend((have.verdicts && !out.is_empty()).then_some((
-                        name.as_str(),
-                        have,
-                        out,
-                    )));
-                }
-            }
-        }
-        for (name, want) in &to.sets {
-            let kept = from.sets.get(name).filter(|have| same_kind(have, want));
-            if kept.is_none() {
-                self.sets_in.push((name, want));
-            }
-            let elements: Vec<&Element> = want
-                .elements
-                .iter()
-                .filter(|element| kept.is_none_or(|have| !have.elements.contains(element)))
-                .collect();
-            self.elements_in.extend((!elements.is_empty()).then_some((name.as_str(), want, elements)));
-        }
-    }
-
-    /// A chain with another hook under the same name is made anew; one with other rules, or with rules that refer to a
-    /// set that is made anew, gets its rules anew.
-    fn chains(&mut self, from: &'a Table, to: &'a Table) {
-        for (name, have) in &from.chains {
-            let want = to.chains.get(name);
-            let kept = want.is_some_and(|want| want.hook == have.hook);
-            if !kept {
-                self.chains_out.push(name);
-            }
-            if !want.is_some_and(|want| want == have && !self.refers_to_new_set(want)) {
-                self.rules_out.push(name);
-            }
-        }
-        for (name, want) in &to.chains {
-            let have = from.chains.get(name);
-            if have.is_none_or(|have| want.hook != have.hook) {
-                self.chains_in.push((name, want));
-            }
-            let Rules::Written(rules) = &want.rules else {
-                panic!("chain {name} is wanted as it was found, which has no rules")
-            };
-            if (have.is_none() || self.rules_out.contains(&name.as_str())) && !rules.is_empty() {
-                self.rules_in.push((name, rules));
-            }
-        }
-    }
-
-    fn refers_to_new_set(&self, chain: &Chain) -> bool {
-        let Rules::Written(rules) = &chain.rules else { return false };
-        let new = |set: &String| self.sets_in.iter().any(|(name, _)| name == set);
-        rules.iter().any(|rule| {
-            let matches =
-                rule.matches.iter().any(|m| matches!(&m.condition, Condition::In(_, set) if new(set)));
-            matches || matches!(&rule.action, Action::Dispatch(_, map) if new(map))
-        })
-    }
-}
-
-/// Whether two sets differ in their elements at most.
-fn same_kind(a: &Set, b: &Set) -> bool {
-    (&a.key, a.interval, a.verdicts) == (&b.key, b.interval, b.verdicts)
-}
 
 fn counter(m: &mut Message, name: &str) {
     m.push_text(OBJ_NAME, name);
