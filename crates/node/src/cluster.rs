@@ -158,7 +158,7 @@ impl Cluster {
             }
             Kind::IpPool => changed(world.pools.remove(&key.name).is_some()),
             Kind::IpamBlock => {
-                let cidr = self.holders.keys().find(|cidr| model::names::block(**cidr) == key.name).copied();
+                let cidr = model::names::block_cidr(&key.name);
                 cidr.map_or_else(BTreeSet::new, |cidr| self.hold(world, cidr, None))
             }
             Kind::FelixConfiguration => {

@@ -310,23 +310,31 @@ impl Node {
     }
 
     fn noticed(&mut self, notice: Notice) {
-        let (link, device) = match &notice {
-            Notice::Put(Key::Link(key), _) => (Some(key.clone()), true),
-            Notice::Gone(Key::Link(key)) => (Some(key.clone()), true),
-            Notice::Put(Key::Addr(_), _) | Notice::Gone(Key::Addr(_)) => (None, true),
-            _ => (None, false),
+        let key = match &notice {
+            Notice::Put(key, _) | Notice::Gone(key) => key.clone(),
         };
         let gone = matches!(notice, Notice::Gone(_));
         self.datapath.noticed(self.now, notice);
-        if device {
+        if self.concerns_uplink(&key) {
             self.find_uplink();
         }
-        if let (Some(link), true) = (link, gone) {
-            self.link_gone(&link);
+        if let (Key::Link(link), true) = (&key, gone) {
+            self.link_gone(link);
         }
     }
 
-    /// A pod's interface or an uplink went away.
+    fn concerns_uplink(&self, key: &Key) -> bool {
+        match key {
+            Key::Link(link) => self.world.uplink.as_ref().is_some_and(|uplink| uplink.device == link.name),
+            Key::Addr(addr) => {
+                let own = self.world.peers.get(&self.config.node);
+                own.is_some_and(|own| own.addr.addr() == addr.addr.addr())
+            }
+            _ => false,
+        }
+    }
+
+    /// An interface went away: a pod's is made anew.
     fn link_gone(&mut self, link: &LinkKey) {
         let pod = self.lives.iter().find(|(_, life)| life.attachment.host_interface == link.name);
         if let Some(id) = pod.map(|(id, _)| id.clone()) {
