@@ -24,7 +24,8 @@ impl std::fmt::Display for Output {
 /// A command line against one server.
 pub struct Cli {
     folder: tempfile::TempDir,
-    server: Option<apiserver::Server>,
+    /// A server and the folder of its data, which outlives it.
+    server: Option<(apiserver::Server, tempfile::TempDir)>,
 }
 
 impl Cli {
@@ -44,7 +45,7 @@ impl Cli {
             apiserver::Config::new("127.0.0.1:0".parse().expect("an address"), data.path().join("data"));
         let server = apiserver::Server::start(config).await.expect("a server");
         let mut cli = Cli::of_kubeconfig(&server.admin_kubeconfig());
-        cli.server = Some(server);
+        cli.server = Some((server, data));
         cli
     }
 
@@ -144,4 +145,101 @@ fn without_field_owners(text: &str) -> String {
         }
     }
     kept
+}
+
+/// A recorded command with the files that it read.
+pub struct Alone {
+    command: String,
+    files: Vec<(String, String)>,
+    stdin: String,
+    exit: u8,
+    stdout: String,
+    stderr: String,
+}
+
+impl Alone {
+    /// Reads `golden/alone/<name>.txt`: parts that begin with `## command:`, `## input <file>:`, `## stdin:`, `## exit:`,
+    /// `## stdout:` and `## stderr:`.
+    pub fn read(name: &str) -> Alone {
+        let path = format!("{}/tests/golden/alone/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut alone = Alone {
+            command: String::new(),
+            files: Vec::new(),
+            stdin: String::new(),
+            exit: 0,
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        // An output without a line end at its end stands on one line with what follows.
+        let text = text.replace("## stderr:", "\n## stderr:");
+        for part in format!("\n{text}").split("\n## ").skip(1) {
+            let (head, body) = part.split_once('\n').unwrap_or((part, ""));
+            let body = if body.is_empty() { String::new() } else { format!("{body}\n") };
+            let (key, value) = head.split_once(':').expect("a part has a name");
+            match key.split_once(' ').map_or((key, ""), |(key, rest)| (key, rest)) {
+                ("command", _) => alone.command = value.trim().to_owned(),
+                ("exit", _) => alone.exit = value.trim().parse().expect("a number"),
+                ("input", file) => alone.files.push((file.to_owned(), body)),
+                ("stdin", _) => alone.stdin = body,
+                ("stdout", _) => alone.stdout = body,
+                ("stderr", _) => alone.stderr = body.trim_end_matches('\n').to_owned(),
+                other => panic!("{path}: unknown part {other:?}"),
+            }
+        }
+        alone
+    }
+
+    /// Runs the command and compares.
+    pub async fn compare(&self, cli: &Cli, name: &str) {
+        for (file, text) in &self.files {
+            cli.file(file, text);
+        }
+        let command =
+            self.command.split(" < ").next().expect("a command").trim_start_matches("calicoctl").trim();
+        let args: Vec<String> = arguments(command)
+            .into_iter()
+            .map(|word| if self.files.iter().any(|(file, _)| *file == word) { cli.path(&word) } else { word })
+            .collect();
+        let got = cli.run_with(&args, &self.stdin).await;
+        let said = |text: &str| without_causes(text).trim_end().to_owned();
+        let got = (got.status, said(&got.stdout), said(&got.stderr));
+        assert_eq!(got, (self.exit, said(&self.stdout), said(&self.stderr)), "{name}: {}", self.command);
+    }
+}
+
+/// The words of a recorded command: a patch or template is one word, though the recording has no quotes.
+fn arguments(command: &str) -> Vec<String> {
+    for mark in [" go-template=", " {"] {
+        if let Some((before, last)) = command.split_once(mark) {
+            let mut words: Vec<String> = before.split_whitespace().map(str::to_owned).collect();
+            words.push(format!("{}{last}", mark.trim_start()));
+            return words;
+        }
+    }
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The text with what stands behind `with error:` left out of each line.
+fn without_causes(text: &str) -> String {
+    let line = |line: &str| match line.split_once("with error: ") {
+        Some((before, cause)) => {
+            format!("{before}with error: …{}\n", if cause.ends_with(']') { "]" } else { "" })
+        }
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+impl Cli {
+    /// Creates a Kubernetes object, as somebody else would.
+    pub async fn create(&self, kind: &str, mut object: serde_json::Value) {
+        let client =
+            datastore::Client::from_kubeconfig(self.path("kubeconfig").as_ref()).await.expect("a client");
+        let resource = datastore::Resource::of_kind(kind).expect("a kind");
+        object["apiVersion"] = resource.api_version().into();
+        object["kind"] = kind.into();
+        let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
+        client.create_json(resource, namespace.as_deref(), &object).await.expect("created");
+    }
 }
