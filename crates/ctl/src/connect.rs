@@ -26,7 +26,7 @@ pub async fn open(
         return open(Source::File(path), context).await;
     }
     let Some(path) = config else {
-        return match settings(|name| environment(name)) {
+        return match settings(environment) {
             Some(text) => open(Source::Text(&text), None).await,
             None => open(Source::Environment, context).await,
         };
