@@ -6,3 +6,4 @@ mod meddling;
 mod monitor;
 mod netns;
 mod packets;
+mod transitions;
