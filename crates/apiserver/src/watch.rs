@@ -55,6 +55,14 @@ pub struct Watch {
     over: bool,
 }
 
+/// What a watch woke up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Changes,
+    Bookmark,
+    End,
+}
+
 impl Watch {
     /// Begins a watch.
     #[expect(clippy::too_many_arguments, reason = "the query's own parameters, each used once")]
@@ -126,14 +134,11 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if !self.ready.is_empty() {
-                return Some(Bytes::from(std::mem::take(&mut self.ready)));
+        let mut due = Due::Changes;
+        while self.ready.is_empty() && !self.over {
+            if Instant::now() >= self.end {
+                due = Due::End;
             }
-            if self.over {
-                return None;
-            }
-            self.over = Instant::now() >= self.end;
             let seen = *self.signal.borrow_and_update();
             match self.api.store.changes(self.kind, self.position).await {
                 Ok(Changes::Some { changes, through }) => {
@@ -141,8 +146,11 @@ impl Watch {
                         self.tell(change);
                     }
                     self.position = through;
-                    if self.ready.is_empty() && changes.is_empty() && seen <= through {
-                        self.sleep().await;
+                    if due != Due::Changes {
+                        self.mark(due);
+                        due = Due::Changes;
+                    } else if changes.is_empty() && seen <= through {
+                        due = self.sleep().await;
                     }
                 }
                 Ok(Changes::Compacted) => {
@@ -152,22 +160,24 @@ impl Watch {
                 Err(error) => self.fail(&Status::from(error)),
             }
         }
+        (!self.ready.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.ready)))
     }
 
     /// Until there may be more to tell, a bookmark is due, or time is up.
-    async fn sleep(&mut self) {
+    async fn sleep(&mut self) -> Due {
         tokio::select! {
-            changed = self.signal.changed() => self.over = changed.is_err(),
-            () = tokio::time::sleep_until(self.bookmark_at), if self.bookmarks => {
-                self.bookmark_at = Instant::now() + BOOKMARK;
-                self.ready.push_str(&self.form.bookmark(self.kind, self.position, false));
-            }
-            () = tokio::time::sleep_until(self.end) => {
-                self.over = true;
-                if self.bookmarks {
-                    self.ready.push_str(&self.form.bookmark(self.kind, self.position, false));
-                }
-            }
+            changed = self.signal.changed() => if changed.is_ok() { Due::Changes } else { Due::End },
+            () = tokio::time::sleep_until(self.bookmark_at), if self.bookmarks => Due::Bookmark,
+            () = tokio::time::sleep_until(self.end) => Due::End,
+        }
+    }
+
+    /// Bookmarks the position, if the client wants it; it was just brought up to date.
+    fn mark(&mut self, due: Due) {
+        self.over = due == Due::End;
+        self.bookmark_at = Instant::now() + BOOKMARK;
+        if self.bookmarks {
+            self.ready.push_str(&self.form.bookmark(self.kind, self.position, false));
         }
     }
 

@@ -303,7 +303,7 @@ async fn a_namespace_takes_its_content_along() {
     let cluster = Cluster::conforming().await;
     let (api, path) = (&cluster.admin, cluster.admin.namespace("c-ns").await);
     api.post(&format!("{path}/configmaps"), &config_map("a", "1")).await.ok();
-    api.delete("/api/v1/namespaces/c-ns", &json!({})).await.ok();
+    api.delete(&path, &json!({})).await.ok();
     for _ in 0..100 {
         if api.get(&path).await.code == 404 {
             assert_eq!(api.get(&format!("{path}/configmaps/a")).await.code, 404);

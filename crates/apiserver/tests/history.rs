@@ -181,6 +181,44 @@ async fn history_that_is_forgotten_is_gone_and_said_so() {
 }
 
 #[tokio::test]
+async fn r7_a_bookmark_stands_for_everything_before_it() {
+    let cluster = Cluster::start().await;
+    let api = &cluster.admin;
+    let from = revision(&api.post(MAPS, &map("a", "")).await.ok());
+    let path = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion={from}");
+    let mut events = api.watch(&path).await;
+    let other = api.post("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await.ok();
+    let bookmark = events.next().await.unwrap();
+    assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!("ConfigMap")));
+    assert!(revision(&bookmark["object"]) >= revision(&other), "other kinds' changes move it on too");
+    assert_eq!(events.next().await, None);
+    api.post(MAPS, &map("b", "")).await.ok();
+    let at = revision(&bookmark["object"]);
+    let mut events = api.watch(&format!("{MAPS}?watch=1&resourceVersion={at}")).await;
+    assert_eq!(events.told().await, ("ADDED".into(), "b".into()));
+}
+
+#[tokio::test]
+async fn a_watch_of_a_quiet_kind_outlives_the_history_of_busy_ones() {
+    let cluster = Cluster::with_history(20).await;
+    let api = &cluster.admin;
+    let pools = "/apis/projectcalico.org/v3/ippools";
+    let from = revision(&api.post(MAPS, &map("a", "")).await.ok());
+    let mut events = api.watch(&format!("{pools}?watch=1&resourceVersion={from}")).await;
+    let big = "x".repeat(40_000);
+    let mut connection = api.connect().await.unwrap();
+    for n in 0..250 {
+        let body = json!({"data": {"v": big, "n": n.to_string()}}).to_string();
+        let patch = [("content-type", MERGE)];
+        connection.call(Method::PATCH, &format!("{MAPS}/a"), &patch, body.as_bytes()).await.unwrap().ok();
+    }
+    let mut busy = api.watch(&format!("{MAPS}?watch=1&resourceVersion={from}")).await;
+    assert_eq!(busy.next().await.unwrap()["object"]["code"], 410, "the busy kind's history is forgotten");
+    api.post(pools, &json!({"metadata": {"name": "p"}, "spec": {"cidr": "10.0.0.0/16"}})).await.ok();
+    assert_eq!(events.told().await, ("ADDED".into(), "p".into()));
+}
+
+#[tokio::test]
 async fn a_slow_watcher_slows_nobody_and_misses_nothing() {
     let cluster = Cluster::start().await;
     let api = &cluster.admin;

@@ -138,3 +138,76 @@ impl Store {
         tokio::task::spawn_blocking(move || readers.with(query)).await.expect("a panic aborts the process")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    fn config_map(name: &str) -> serde_json::Value {
+        json!({"metadata": {"namespace": "default", "name": name}})
+    }
+
+    #[tokio::test]
+    async fn writes_that_wait_share_one_transaction() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Arc::new(Store::open(dir.path(), 100).expect("a store"));
+        let (release, held) = mpsc::channel::<()>();
+        let first = store.clone();
+        let first = tokio::spawn(async move {
+            let hold = move |_: &mut Tx<'_>| held.recv().map_err(|_| Error::Stopping);
+            first.write(false, hold).await
+        });
+        let decided = Arc::new(AtomicUsize::new(0));
+        let waiting: Vec<_> = (0..100)
+            .map(|n| {
+                let (store, decided) = (store.clone(), decided.clone());
+                let count = decided.clone();
+                tokio::spawn(async move {
+                    let put = move |tx: &mut Tx<'_>| {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        tx.put(Kind::core("configmaps"), config_map(&format!("m{n}")))
+                    };
+                    let stored = store.write(false, put).await.expect("stored");
+                    (stored.revision, decided.load(Ordering::SeqCst))
+                })
+            })
+            .collect();
+        // One thread: all of them have queued their write when this task goes on.
+        tokio::task::yield_now().await;
+        release.send(()).expect("the first write waits");
+        first.await.expect("no panic").expect("written");
+        let mut revisions = Vec::new();
+        for task in waiting {
+            let (revision, decided) = task.await.expect("no panic");
+            assert_eq!(decided, 100, "all were decided before the first was answered");
+            revisions.push(revision);
+        }
+        revisions.sort_unstable();
+        assert_eq!(revisions, (1..=100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_or_rehearses_leaves_nothing_and_no_gap() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path(), 100).expect("a store");
+        let kind = Kind::core("configmaps");
+        let put = |name: &'static str| move |tx: &mut Tx<'_>| tx.put(kind, config_map(name));
+        assert_eq!(store.write(false, put("a")).await.expect("stored").revision, 1);
+        assert_eq!(store.write(true, put("b")).await.expect("rehearsed").revision, 2);
+        let failing = move |tx: &mut Tx<'_>| {
+            tx.put(kind, config_map("c"))?;
+            Err::<(), _>(Error::Stopping)
+        };
+        store.write(false, failing).await.expect_err("refused");
+        assert_eq!(store.write(false, put("d")).await.expect("stored").revision, 2);
+        let listing = Listing { kind, namespace: None, at: None, after: None, limit: None };
+        let Page::Objects { versions, revision, .. } = store.list(listing).await.expect("a list") else {
+            panic!("the present is there");
+        };
+        let names: Vec<&str> = versions.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!((names, revision), (vec!["a", "d"], 2));
+    }
+}

@@ -21,21 +21,24 @@ pub struct Recent {
 }
 
 struct Kept {
-    /// In order of revision, without gaps.
+    /// In order of revision, without gaps up to the latest.
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
-    /// Every change after this one is here.
-    after: Revision,
+    /// By kind: every change of the kind after this revision is here. A kind that is quiet stays here for ever, however
+    /// much the others change.
+    after: Vec<Revision>,
     latest: Revision,
 }
 
 impl Recent {
     /// Nothing yet, at `revision`.
     pub fn new(revision: Revision) -> Recent {
-        let kept = Kept { changes: VecDeque::new(), bytes: 0, after: revision, latest: revision };
+        let kinds = kinds::all();
+        let after = vec![revision; kinds.len()];
+        let kept = Kept { changes: VecDeque::new(), bytes: 0, after, latest: revision };
         Recent {
             kept: RwLock::new(kept),
-            signals: kinds::all().iter().map(|_| watch::Sender::new(revision)).collect(),
+            signals: kinds.iter().map(|_| watch::Sender::new(revision)).collect(),
         }
     }
 
@@ -55,7 +58,7 @@ impl Recent {
                 && let Some(old) = kept.changes.pop_front()
             {
                 kept.bytes -= weight(&old);
-                kept.after = old.version.revision;
+                kept.after[old.kind.id] = old.version.revision;
             }
         }
         for (kind, revision) in touched {
@@ -66,7 +69,7 @@ impl Recent {
     /// What happened to objects of `kind` after `after`; `None` if that is too long ago to be here.
     pub fn since(&self, kind: &Kind, after: Revision) -> Option<Changes> {
         let kept = self.kept.read().expect("no holder panics");
-        if after < kept.after {
+        if after < kept.after[kind.id] {
             return None;
         }
         let first = kept.changes.partition_point(|change| change.version.revision <= after);

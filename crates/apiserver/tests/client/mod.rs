@@ -113,10 +113,11 @@ impl Client {
         self.connect().await.unwrap().watch(path).await
     }
 
-    /// Makes a namespace and gives the path of its objects.
-    pub async fn namespace(&self, name: &str) -> String {
-        self.post("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await.ok();
-        format!("/api/v1/namespaces/{name}")
+    /// Makes a namespace whose name begins with `prefix` and gives the path of its objects.
+    pub async fn namespace(&self, prefix: &str) -> String {
+        let generate = json!({"metadata": {"generateName": format!("{prefix}-")}});
+        let made = self.post("/api/v1/namespaces", &generate).await.ok();
+        format!("/api/v1/namespaces/{}", made["metadata"]["name"].as_str().unwrap())
     }
 }
 
