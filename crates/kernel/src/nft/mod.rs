@@ -11,7 +11,8 @@
 //!  netlink ─► Table (rules found) ────┘
 //! ```
 //!
-//! The text form is what `nft -f` reads.
+//! The text form is `nft`'s, and `nft -f` reads it, save for a set of inner sources ([`Field::InnerSaddr`]): for `nft` such
+//! bytes have no type of their own.
 
 pub mod chain;
 pub mod rule;

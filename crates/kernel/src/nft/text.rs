@@ -1,4 +1,4 @@
-//! The text form of tables, sets, chains and rules: what `nft -f` reads, for golden files, logs and fingerprints.
+//! The text form of tables, sets, chains and rules, for golden files, logs and fingerprints.
 
 use super::{
     Action, Chain, ChainType, Condition, Element, Family, Field, HookPoint, Match, Range, Rule, Rules, Set,

@@ -76,16 +76,20 @@ impl Monitor {
         }
     }
 
-    /// As [`Monitor::read`], and the tables that were touched as they are now.
+    /// The tables of ours that were touched, as they are now; all of them if notifications were lost (others may change
+    /// much at once: kube-proxy's tables are told of too).
     ///
     /// # Errors
-    /// As [`Monitor::read`]; an overrun also if the tables cannot be read.
+    /// [`MonitorError::Overrun`] if the tables cannot be read.
     pub fn events(&mut self) -> Result<Vec<Event>, MonitorError> {
-        let touched = self.read()?;
-        for touched in &touched {
-            tracing::debug!("nftables: {touched:?}");
-        }
-        let tables: BTreeSet<TableKey> = touched.into_iter().flat_map(|touched| touched.tables).collect();
+        let tables: BTreeSet<TableKey> = match self.read() {
+            Ok(touched) => {
+                touched.iter().for_each(|touched| tracing::debug!("nftables: {touched:?}"));
+                touched.into_iter().flat_map(|touched| touched.tables).collect()
+            }
+            Err(MonitorError::Overrun) => our_tables().into(),
+            Err(error) => return Err(error),
+        };
         if tables.is_empty() {
             return Ok(Vec::new());
         }

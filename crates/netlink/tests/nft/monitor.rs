@@ -58,12 +58,16 @@ fn our_own_changes_and_those_to_other_tables_are_not_told() {
 #[test]
 fn a_monitor_that_was_overrun_says_so_and_goes_on() {
     let (netns, _, mut monitor) = watched(4096);
-    for i in 0..50 {
-        netns.sh(&format!("nft add table inet other{i}"));
-    }
+    let overrun =
+        |family: &str| (0..50).for_each(|i| drop(netns.sh(&format!("nft add table {family} other{i}"))));
+    overrun("inet");
     assert!(matches!(monitor.read(), Err(MonitorError::Overrun)));
     netns.sh("nft add table inet calico");
     assert_eq!(told(&mut monitor), ["inet calico by nft"]);
+    overrun("ip");
+    let (inet, arp) = (Key::Nft(TableKey::inet()), Key::Nft(TableKey::arp()));
+    let events = monitor.events().unwrap();
+    assert_eq!(events, [Event::Put(inet, Value::Nft(Box::default())), Event::Gone(arp)]);
 }
 
 #[test]
