@@ -1,0 +1,107 @@
+//! DELs that came while the agent was away: a file for each attachment, so that the same DEL twice is one. The plugin
+//! writes them, the agent carries them out and removes them.
+
+use crate::durable;
+use crate::error::Error;
+use derive::AttachmentId;
+use model::IfName;
+use node::cni::{Command, Request};
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the queue is, below the directory of the agent's state.
+pub fn directory(state_dir: &Path) -> PathBuf {
+    state_dir.join("cni-del-queue")
+}
+
+/// The name of an attachment's file: `CONTAINER@INTERFACE@NETWORK.json`, with what has no place in a name as `%XX`.
+pub fn file_name(id: &AttachmentId) -> String {
+    let mut name = String::new();
+    for (i, part) in [&id.container_id, id.interface.as_str(), &id.network].into_iter().enumerate() {
+        if i > 0 {
+            name.push('@');
+        }
+        for byte in part.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') {
+                name.push(byte.into());
+            } else {
+                write!(name, "%{byte:02X}").expect("writing to a text cannot fail");
+            }
+        }
+    }
+    name + ".json"
+}
+
+/// Queues a DEL, durably.
+///
+/// # Panics
+/// If the request is no DEL: nothing else may be put off.
+pub fn put(directory: &Path, request: &Request) -> Result<(), Error> {
+    assert_eq!(request.command, Command::Del, "only a DEL may be put off");
+    let write = || {
+        durable::create_directory(directory)?;
+        let id = id(request).ok_or(io::ErrorKind::InvalidInput)?;
+        // The namespace was opened for the call that failed; its path may be another's by the time this is read.
+        let request = Request { netns: None, ..request.clone() };
+        durable::replace(directory, &file_name(&id), &serde_json::to_vec(&request)?)?;
+        durable::sync_directory(directory)
+    };
+    write().map_err(|cause| Error::Queue { path: directory.to_owned(), cause })
+}
+
+fn id(request: &Request) -> Option<AttachmentId> {
+    let interface: IfName = request.interface.clone()?;
+    Some(AttachmentId {
+        network: request.network.clone(),
+        container_id: request.container_id.clone(),
+        interface,
+    })
+}
+
+/// A queued DEL.
+#[derive(Debug)]
+pub struct Queued {
+    /// Its file's name.
+    pub name: String,
+    /// What to do, or why that cannot be told.
+    pub request: Result<Request, String>,
+}
+
+/// The names of the queued DELs. No directory is an empty queue.
+pub fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry?.file_name().into_string()
+            && name.ends_with(".json")
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads one queued DEL; `None` if it is gone.
+pub fn read(directory: &Path, name: &str) -> io::Result<Option<Queued>> {
+    let text = match std::fs::read(directory.join(name)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let request = serde_json::from_slice::<Request>(&text).map_err(|e| e.to_string());
+    let request = request.and_then(|request| match request.command {
+        Command::Del => Ok(request),
+        _ => Err("it is no DEL".to_owned()),
+    });
+    Ok(Some(Queued { name: name.to_owned(), request }))
+}
+
+/// Forgets a queued DEL that was carried out, durably.
+pub fn remove(directory: &Path, name: &str) -> io::Result<()> {
+    durable::remove(directory, name)?;
+    durable::sync_directory(directory)
+}
