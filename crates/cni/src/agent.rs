@@ -1,7 +1,7 @@
 //! The call to the node agent: one line there, one line back, the pod's namespace with the first byte.
 
 use crate::environment::Verb;
-use crate::netns::Netns;
+use netlink::Netns;
 use node::cni::{Reply, Request};
 use node::socket::{Answer, Call};
 use rustix::net::{
@@ -60,7 +60,7 @@ fn dial(path: &Path) -> io::Result<UnixStream> {
 fn send(stream: &mut UnixStream, line: &[u8], netns: Option<&Netns>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = netns.map(|netns| [netns.file.as_fd()]);
+    let descriptors = netns.map(|netns| [netns.as_fd()]);
     if let Some(descriptors) = &descriptors {
         assert!(
             ancillary.push(SendAncillaryMessage::ScmRights(descriptors)),

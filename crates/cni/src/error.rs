@@ -51,10 +51,8 @@ pub enum Error {
     NoValidAttachments,
     #[error("a valid attachment has the interface name {0}")]
     ValidAttachment(IfNameError),
-    #[error("cannot open the network namespace `{path}`: {cause}")]
-    OpenNetns { path: String, cause: io::Error },
-    #[error("`{path}` is not a pod's network namespace: {why}")]
-    NotANetns { path: String, why: &'static str },
+    #[error("{0}")]
+    Netns(netlink::NetnsError),
     #[error("calico-ipam assigns no addresses on its own")]
     NotAnIpamPlugin,
     #[error("the node agent does not answer on {}", socket.display())]
@@ -76,8 +74,7 @@ impl Error {
             | Error::Interface(_)
             | Error::ArgsPair(_)
             | Error::ArgsAddress(_)
-            | Error::OpenNetns { .. }
-            | Error::NotANetns { .. } => code::INVALID_ENVIRONMENT,
+            | Error::Netns(_) => code::INVALID_ENVIRONMENT,
             Error::ReadStdin(_) | Error::Queue { .. } => code::IO_FAILURE,
             Error::Json(_) => code::DECODE_FAILURE,
             Error::Version(_) | Error::VerbNotInVersion { .. } => code::INCOMPATIBLE_VERSION,

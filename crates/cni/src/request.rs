@@ -3,16 +3,17 @@
 use crate::environment::{Environment, Verb};
 use crate::error::Error;
 use crate::netconf::NetConf;
-use crate::netns::{self, Netns};
+use crate::netns;
 use crate::result;
 use derive::AttachmentId;
 use model::IfName;
-use node::cni::{Command, Options, Request};
+use netlink::Netns;
+use node::cni::{Command, NetnsRef, Options, Request};
 
 pub(crate) fn build(env: &Environment, netconf: &NetConf) -> Result<(Request, Option<Netns>), Error> {
     let netns = match (env.verb, &env.netns) {
-        (Verb::Add | Verb::Check, Some(path)) => Some(netns::open_pod(path)?),
-        (Verb::Del, Some(path)) => netns::open_if_there(path)?,
+        (Verb::Add | Verb::Check, Some(path)) => Some(netns::open(path)?),
+        (Verb::Del, Some(path)) => netns::open_if_there(path),
         _ => None,
     };
     let args = &env.args;
@@ -21,7 +22,11 @@ pub(crate) fn build(env: &Environment, netconf: &NetConf) -> Result<(Request, Op
         network: netconf.name.clone(),
         container_id: env.container_id.clone(),
         interface: env.interface.clone(),
-        netns: netns.as_ref().map(|netns| netns.reference.clone()),
+        netns: env
+            .netns
+            .clone()
+            .zip(netns.as_ref())
+            .map(|(path, netns)| NetnsRef { path, inode: netns.inode() }),
         pod: args.pod_namespace.clone().zip(args.pod_name.clone()),
         options: Options {
             mtu: netconf.mtu,

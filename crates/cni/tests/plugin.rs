@@ -1,6 +1,8 @@
 //! The plugin as a runtime sees it, with an agent that answers as told: recorded calls of Calico's plugin 3.32.1
 //! (`recorded/`), every version's form, and what happens when the agent is away.
 
+#![allow(clippy::unwrap_used)]
+
 use node::cni::{Added, Command, Failure, Reply, Request};
 use node::socket::{Answer, Call};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -358,10 +360,11 @@ fn s36_what_is_no_namespace_of_a_pod_is_refused() {
     fs::write(&file, "").unwrap();
     let link = place.dir.path().join("link");
     std::os::unix::fs::symlink("/proc/self/ns/net", &link).unwrap();
-    let no_namespace = "it is no namespace file";
+    let no_namespace = "is not a network namespace";
     for (path, msg) in [
-        ("/proc/self/ns/net", "it is the node's own"),
-        (link.to_str().unwrap(), "it is the node's own"),
+        ("/proc/self/ns/net", "is the node's own network namespace"),
+        ("/proc/self/ns/mnt", "cannot open network namespace"),
+        (link.to_str().unwrap(), "cannot open network namespace"),
         (fifo.to_str().unwrap(), no_namespace),
         (file.to_str().unwrap(), no_namespace),
         ("/dev/null", no_namespace),
