@@ -1,1 +1,30 @@
+//! The node agent: a shell around `node::Node`, which decides everything. Here are its tasks and threads, the socket, the
+//! files, health and metrics, and how it starts.
+//!
+//! One current-thread runtime holds the core, the watches, the API requests in flight and the socket's connections; two
+//! threads wait for the kernel (`writer`) and for the disk (`files`). Each state has one owner, no lock is shared. On exit,
+//! crash or upgrade the kernel goes on as it was left.
 
+mod address;
+mod api;
+mod args;
+mod clock;
+mod core;
+mod failpoint;
+mod files;
+mod http;
+mod queued;
+mod server;
+mod start;
+mod writer;
+
+pub use args::Args;
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting, in one sentence: no address, a busy socket, a kubeconfig that cannot be used.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(start::run(args))
+}

@@ -11,6 +11,7 @@
 
 pub mod dump;
 mod encode;
+pub mod memory;
 pub mod message;
 pub mod monitor;
 pub mod netns;

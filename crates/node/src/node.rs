@@ -192,6 +192,11 @@ impl Node {
         .min_by_key(|(at, _)| *at)
     }
 
+    /// Whether the data path was programmed once.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// What this node says of itself.
     pub fn status(&self) -> NodeStatus {
         let paths = derive::paths(&self.world).filter(|(_, _, path)| *path != derive::Path::Local);

@@ -1,0 +1,184 @@
+//! Which address other nodes reach this one by: an answer from the interfaces and what was asked for.
+
+use crate::args::OwnAddress;
+use kernel::{Key, LinkValue, Objects, Value};
+use model::{Cidr, IfAddr, IfName};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Interfaces that are not towards other nodes (calico-node's built-in excludes): names that begin so.
+const EXCLUDED: [&str; 21] = [
+    "docker",
+    "cbr",
+    "dummy",
+    "podman",
+    "virbr",
+    "lxcbr",
+    "veth",
+    "lo",
+    "br-",
+    "cali",
+    "tunl",
+    "flannel",
+    "kube-ipvs",
+    "cni",
+    "vxlan.calico",
+    "vxlan-v6.calico",
+    "wireguard.cali",
+    "wg-v6.cali",
+    "nodelocaldns",
+    "ifb",
+    "gre",
+];
+
+/// How `autodetect` chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The first usable address, newest interface first.
+    FirstFound,
+    /// The first usable address inside one of these.
+    Inside(Vec<Cidr>),
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Method, String> {
+        if text == "first-found" {
+            return Ok(Method::FirstFound);
+        }
+        let Some(list) = text.strip_prefix("cidr=") else {
+            return Err(format!(
+                "`{text}` is no method: use `first-found` or `cidr=CIDR,…`, or give --ip an address"
+            ));
+        };
+        let cidrs: Result<Vec<Cidr>, _> = list.split(',').map(|cidr| cidr.trim().parse()).collect();
+        cidrs.map(Method::Inside).map_err(|e| e.to_string())
+    }
+}
+
+/// Why there is no address.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "no interface has the address {0} of --ip: give the prefix length too, as in {0}/24, or another address"
+    )]
+    NotHere(IpAddr),
+    #[error("{0}")]
+    BadPrefix(String),
+    #[error("no interface has a usable IPv4 address ({found}): set --ip to this node's address")]
+    NoneFound { found: String },
+}
+
+/// Chooses from the interfaces of this node. `order` gives an interface's index.
+pub fn choose(
+    wanted: OwnAddress,
+    method: &Method,
+    interfaces: &Objects,
+    order: impl Fn(&IfName) -> u32,
+) -> Result<Option<IfAddr>, Error> {
+    let addrs = || {
+        interfaces.keys().filter_map(|key| match key {
+            Key::Addr(key) => Some((&key.device, key.addr)),
+            _ => None,
+        })
+    };
+    match wanted {
+        OwnAddress::None => Ok(None),
+        OwnAddress::Given(addr, Some(len)) => {
+            IfAddr::new(addr, len).map(Some).ok_or_else(|| Error::BadPrefix(format!("{addr}/{len}")))
+        }
+        OwnAddress::Given(addr, None) => {
+            let found = addrs().find(|(_, found)| found.addr() == addr);
+            found.map(|(_, found)| Some(found)).ok_or(Error::NotHere(addr))
+        }
+        OwnAddress::Stored | OwnAddress::Autodetect => {
+            let mut usable: Vec<_> = addrs()
+                .filter(|(device, addr)| is_candidate(device, interfaces) && is_usable(addr.addr()))
+                .filter(|(_, addr)| match method {
+                    Method::FirstFound => true,
+                    Method::Inside(cidrs) => cidrs.iter().any(|cidr| cidr.contains(addr.addr())),
+                })
+                .collect();
+            usable.sort_by_key(|(device, _)| std::cmp::Reverse(order(device)));
+            let found = || addrs().map(|(device, addr)| format!("{device} {addr}")).collect::<Vec<_>>();
+            let first = usable.first().map(|(_, addr)| *addr);
+            first.map(Some).ok_or_else(|| Error::NoneFound { found: found().join(", ") })
+        }
+    }
+}
+
+fn is_candidate(device: &IfName, interfaces: &Objects) -> bool {
+    let key = Key::Link(kernel::LinkKey { netns: kernel::Netns::Host, name: device.clone() });
+    let up = match interfaces.get(&key) {
+        Some(Value::Link(link)) => {
+            let link: &LinkValue = link;
+            link.up
+        }
+        _ => true,
+    };
+    up && !EXCLUDED.iter().any(|prefix| device.as_str().starts_with(prefix))
+}
+
+/// Global unicast, IPv4.
+fn is_usable(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => {
+            !(v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_unspecified())
+        }
+        IpAddr::V6(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::addr::AddrScope;
+    use kernel::{AddrKey, AddrValue, Netns};
+
+    fn node(addrs: &[(&str, &str)]) -> Objects {
+        let object = |(device, addr): &(&str, &str)| {
+            let key =
+                AddrKey { netns: Netns::Host, device: IfName::fixed(device), addr: addr.parse().unwrap() };
+            (Key::Addr(key), Value::Addr(AddrValue { scope: AddrScope::Global }))
+        };
+        addrs.iter().map(object).collect()
+    }
+
+    fn chosen(wanted: OwnAddress, method: &str, addrs: &[(&str, &str)]) -> Result<Option<String>, Error> {
+        let order =
+            |device: &IfName| addrs.iter().position(|(name, _)| *name == device.as_str()).unwrap() as u32;
+        let found = choose(wanted, &method.parse().unwrap(), &node(addrs), order)?;
+        Ok(found.map(|addr| addr.to_string()))
+    }
+
+    #[test]
+    fn the_newest_interface_towards_others_is_taken() {
+        let addrs = [
+            ("lo", "127.0.0.1/8"),
+            ("eth0", "10.0.0.5/24"),
+            ("eth1", "192.168.50.161/24"),
+            ("docker0", "172.17.0.1/16"),
+            ("cali123", "169.254.1.1/32"),
+        ];
+        let found = |method| chosen(OwnAddress::Autodetect, method, &addrs);
+        assert_eq!(found("first-found"), Ok(Some("192.168.50.161/24".into())));
+        assert_eq!(found("cidr=10.0.0.0/8"), Ok(Some("10.0.0.5/24".into())));
+        let none = found("cidr=11.0.0.0/8").unwrap_err().to_string();
+        assert!(none.contains("eth0 10.0.0.5/24"), "{none}");
+    }
+
+    #[test]
+    fn a_given_address_takes_the_prefix_of_its_interface() {
+        let addrs = [("eth0", "10.0.0.5/24")];
+        let given =
+            |text: &str, len| chosen(OwnAddress::Given(text.parse().unwrap(), len), "first-found", &addrs);
+        assert_eq!(given("10.0.0.5", None), Ok(Some("10.0.0.5/24".into())));
+        assert_eq!(given("10.0.0.5", Some(16)), Ok(Some("10.0.0.5/16".into())));
+        assert_eq!(given("10.0.0.6", None), Err(Error::NotHere("10.0.0.6".parse().unwrap())));
+    }
+}

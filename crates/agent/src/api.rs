@@ -1,0 +1,69 @@
+//! The datastore's two ways: requests of the core, a few at a time, and the watches.
+
+use crate::core::Message;
+use crate::failpoint::failpoint;
+use datastore::{Client, Scope};
+use futures::StreamExt;
+use model::store::{Kind, Request};
+use node::{EffectId, Input};
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// How many requests are in flight at once.
+const IN_FLIGHT: usize = 32;
+
+/// The kinds that the agent follows.
+const WATCHED: [Kind; 9] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::BlockAffinity,
+    Kind::IpamConfiguration,
+    Kind::IpReservation,
+    Kind::FelixConfiguration,
+    Kind::ClusterInformation,
+    Kind::Pod,
+];
+
+/// Asks the API for the core.
+pub(crate) struct Api {
+    client: Client,
+    permits: Arc<Semaphore>,
+    answers: mpsc::Sender<Message>,
+}
+
+impl Api {
+    pub fn new(client: Client, answers: mpsc::Sender<Message>) -> Api {
+        Api { client, permits: Arc::new(Semaphore::new(IN_FLIGHT)), answers }
+    }
+
+    /// Asks; the answer comes as an input. The client has a deadline of its own.
+    pub fn ask(&self, id: EffectId, request: Request) {
+        let (client, permits, answers) = (self.client.clone(), self.permits.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            failpoint("api: before");
+            let reply = client.request(request).await;
+            failpoint("api: after");
+            // Without a core there is nobody to tell.
+            let _ = answers.send(Message::Input(Input::Answered { id, reply })).await;
+        });
+    }
+}
+
+/// Starts a watch of each kind. They never end; an outage is an event.
+pub(crate) fn watch(client: &Client, node: &str, inbox: &mpsc::Sender<Message>) {
+    for kind in WATCHED {
+        let scope = if kind == Kind::Pod { Scope::OnNode(node.to_owned()) } else { Scope::All };
+        let (events, inbox) = (client.watch(kind, scope), inbox.clone());
+        tokio::spawn(async move {
+            let mut events = pin!(events);
+            while let Some(event) = events.next().await {
+                if inbox.send(Message::Input(Input::Api(event))).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line of `tortie node`. Variables have the names that calico-node and Felix know.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Run the agent of a node: addresses for its pods, routes, tunnels and rules in its kernel.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Name of this node's Node object [default: the file `nodename` of --state-dir, else the host's name]
+    #[arg(long, env = "NODENAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
+    /// `none` [default: what the Node object says, else `autodetect`]
+    #[arg(long, env = "IP", value_name = "ADDRESS", value_parser = parse_own_address, default_value = "")]
+    pub ip: OwnAddress,
+
+    /// How `autodetect` chooses: `first-found`, or `cidr=CIDR,…`
+    #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD", default_value = "first-found")]
+    pub ip_autodetection_method: crate::address::Method,
+
+    /// Kubeconfig of the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Socket for the CNI plugin and local commands
+    #[arg(long, value_name = "PATH", default_value = "/var/run/calico/agent.sock")]
+    pub socket: PathBuf,
+
+    /// What must outlive the agent: attachments, queued DELs, the node's name
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/calico")]
+    pub state_dir: PathBuf,
+
+    /// Serve /liveness and /readiness here, or `none`
+    #[arg(long, env = "TORTIE_HEALTH", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9099")]
+    pub health: Listen,
+
+    /// Serve /metrics for Prometheus here, or `none`
+    #[arg(long, env = "TORTIE_METRICS", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9091")]
+    pub metrics: Listen,
+}
+
+/// `--ip`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnAddress {
+    /// What the Node object says; where it says nothing, one is found.
+    Stored,
+    Autodetect,
+    /// What the Node object says, or none.
+    None,
+    /// The prefix length is the interface's unless it is given.
+    Given(IpAddr, Option<u8>),
+}
+
+fn parse_own_address(text: &str) -> Result<OwnAddress, String> {
+    let wrong = || format!("`{text}` is neither an address nor `autodetect` nor `none`");
+    match text {
+        "" => Ok(OwnAddress::Stored),
+        "autodetect" => Ok(OwnAddress::Autodetect),
+        "none" => Ok(OwnAddress::None),
+        _ => {
+            let (addr, len) = match text.split_once('/') {
+                Some((addr, len)) => (addr, Some(len.parse().map_err(|_| wrong())?)),
+                None => (text, None),
+            };
+            let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
+            let longest = if addr.is_ipv4() { 32 } else { 128 };
+            if len.is_some_and(|len: u8| len > longest) {
+                return Err(format!("`{text}` has a prefix of more than {longest} bits"));
+            }
+            Ok(OwnAddress::Given(addr, len))
+        }
+    }
+}
+
+/// Where to serve something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        match text {
+            "none" => Ok(Listen(None)),
+            _ => text
+                .parse()
+                .map(|addr| Listen(Some(addr)))
+                .map_err(|_| format!("`{text}` is neither ADDRESS:PORT (as in 127.0.0.1:9099) nor `none`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_address_is_given_found_or_stored() {
+        let addr = "192.168.50.161".parse().unwrap();
+        for (text, expected) in [
+            ("", OwnAddress::Stored),
+            ("autodetect", OwnAddress::Autodetect),
+            ("none", OwnAddress::None),
+            ("192.168.50.161", OwnAddress::Given(addr, None)),
+            ("192.168.50.161/24", OwnAddress::Given(addr, Some(24))),
+        ] {
+            assert_eq!(parse_own_address(text), Ok(expected), "{text}");
+        }
+        for bad in ["eth0", "192.168.50.161/33", "192.168.50.161/", "192.168.50.256", "auto"] {
+            assert!(parse_own_address(bad).is_err(), "{bad}");
+        }
+    }
+}

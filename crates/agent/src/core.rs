@@ -1,0 +1,308 @@
+//! The core: owns `node::Node`, gives it what happened, carries out what it decides.
+//!
+//! ```text
+//!   watches ──┐                                       ┌──► api      requests in flight
+//!   server  ──┤  inbox (bounded)   ┌──────────┐ Effect├──► writer   thread: kernel
+//!   api     ──┼───────────────────►│   Node   ├───────┼──► files    thread: attachments, queued DELs
+//!   writer  ──┤                    └────▲─────┘       ├──► clients  replies
+//!   files   ──┘   monitor ──notices─────┘             └──► log
+//! ```
+//!
+//! All that waits is handled before anything is decided. The order of kernel facts is kept: whatever the kernel told
+//! before a plan's outcome is handled before it, and what it tells while the node's namespace is being read is handled after
+//! the read, which may be older.
+
+use crate::api::Api;
+use crate::clock::Clock;
+use crate::failpoint::failpoint;
+use crate::queued::Queued;
+use crate::{files, writer};
+use kernel::{Netns, PodNs};
+use netlink::{Event, Monitor, MonitorError};
+use node::cni::{self, Reply};
+use node::socket::NodeStatus;
+use node::{CniId, Effect, Input, Level, Node, Notice, Report};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::mpsc as thread;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many messages may wait for the core; whoever has more waits.
+pub(crate) const INBOX: usize = 1024;
+/// How many messages are handled before something is decided.
+const BATCH: usize = 256;
+/// How often the queue of DELs is looked at while nobody calls.
+const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
+/// The numbers of namespaces that clients hand over are below this; the node's own are above.
+const CLIENT_NETNS: u32 = 1 << 31;
+
+/// What arrives at the core.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Input(Input),
+    /// A client's CNI call.
+    Call(Call),
+    /// A client wants to know how things are.
+    Status(oneshot::Sender<NodeStatus>),
+    /// The file of a queued DEL is gone.
+    Forgotten(String),
+}
+
+/// A CNI call of a client of the socket.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub id: CniId,
+    pub request: cni::Request,
+    pub netns: Option<netlink::Netns>,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Who hears a reply.
+#[derive(Debug)]
+enum Client {
+    Socket(oneshot::Sender<Reply>),
+    /// The DEL was queued by the plugin; the name of its file.
+    Queue(String),
+}
+
+/// The core and the ways out of it.
+pub(crate) struct Core {
+    node: Node,
+    clock: Clock,
+    inbox: mpsc::Receiver<Message>,
+    monitor: Monitor,
+    /// The same socket as the monitor's, as the runtime watches it.
+    monitor_ready: AsyncFd<OwnedFd>,
+    writer: thread::Sender<writer::Job>,
+    files: thread::Sender<files::Job>,
+    api: Api,
+    queue: Queued,
+    clients: BTreeMap<CniId, Client>,
+    next_netns: u32,
+    /// Reads of the node's namespace that are under way, and what the kernel told meanwhile.
+    dumping: usize,
+    held: Vec<Input>,
+    trimmed: bool,
+}
+
+/// What the core is made of.
+pub(crate) struct Parts {
+    pub node: Node,
+    pub clock: Clock,
+    pub inbox: mpsc::Receiver<Message>,
+    pub monitor: Monitor,
+    pub writer: thread::Sender<writer::Job>,
+    pub files: thread::Sender<files::Job>,
+    pub api: Api,
+    pub queue: Queued,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> std::io::Result<Core> {
+        let descriptor = parts.monitor.as_fd().try_clone_to_owned()?;
+        #[expect(
+            deprecated,
+            reason = "unsound for types whose descriptor can change; an OwnedFd keeps its own"
+        )]
+        let monitor_ready = AsyncFd::new(descriptor)?;
+        Ok(Core {
+            node: parts.node,
+            clock: parts.clock,
+            inbox: parts.inbox,
+            monitor: parts.monitor,
+            monitor_ready,
+            writer: parts.writer,
+            files: parts.files,
+            api: parts.api,
+            queue: parts.queue,
+            clients: BTreeMap::new(),
+            next_netns: 0,
+            dumping: 0,
+            held: Vec::new(),
+            trimmed: false,
+        })
+    }
+
+    /// Runs until the kernel's notifications cannot be read any more.
+    pub async fn run(mut self, started: Input) -> Result<(), MonitorError> {
+        self.handle(started);
+        let mut queue_tick = tokio::time::interval(QUEUE_INTERVAL);
+        queue_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.carry_out();
+            let timeout = self.node.poll_timeout().map(|(at, _)| self.clock.wake_at(at));
+            tokio::select! {
+                message = self.inbox.recv() => {
+                    let first = message.expect("the core's own parts hold senders");
+                    self.take(first)?;
+                    for _ in 1..BATCH {
+                        let Ok(message) = self.inbox.try_recv() else { break };
+                        self.take(message)?;
+                    }
+                }
+                ready = self.monitor_ready.readable() => {
+                    ready.map_err(MonitorError::Read)?.clear_ready();
+                    self.listen()?;
+                }
+                () = sleep_until(timeout) => self.handle(Input::Timeout),
+                _ = queue_tick.tick() => self.take_queued(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), MonitorError> {
+        match message {
+            Message::Input(input @ Input::Wrote { .. }) => {
+                self.listen()?;
+                self.handle(input);
+            }
+            Message::Input(input @ Input::Dumped { netns: Netns::Host, .. }) => {
+                self.handle(input);
+                self.dumping -= 1;
+                if self.dumping == 0 {
+                    for held in std::mem::take(&mut self.held) {
+                        self.handle(held);
+                    }
+                }
+            }
+            Message::Input(input) => {
+                if let Input::CniGone(id) = &input {
+                    self.clients.remove(id);
+                }
+                self.handle(input);
+            }
+            Message::Call(call) => self.call(call),
+            Message::Status(reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.node.status());
+            }
+            Message::Forgotten(name) => self.queue.forgotten(&name),
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.node.handle(self.clock.now(), input);
+    }
+
+    /// Takes what the kernel has told.
+    fn listen(&mut self) -> Result<(), MonitorError> {
+        let input = match self.monitor.read() {
+            Ok(events) if events.is_empty() => return Ok(()),
+            Ok(events) => Input::Noticed(events.into_iter().map(notice).collect()),
+            Err(MonitorError::Overrun) => Input::Overrun,
+            Err(error) => return Err(error),
+        };
+        if self.dumping > 0 {
+            self.held.push(input);
+        } else {
+            self.handle(input);
+        }
+        Ok(())
+    }
+
+    /// A DEL that was queued before comes first: the call may be for the same container.
+    fn call(&mut self, call: Call) {
+        self.take_queued();
+        let netns = call.netns.map(|netns| {
+            self.next_netns = (self.next_netns + 1) % CLIENT_NETNS;
+            let id = PodNs(self.next_netns);
+            self.write(writer::Job::Open(id, netns));
+            id
+        });
+        self.clients.insert(call.id, Client::Socket(call.reply));
+        self.handle(Input::Cni { id: call.id, request: call.request, netns });
+    }
+
+    fn take_queued(&mut self) {
+        for (id, name, request) in self.queue.take() {
+            tracing::info!("carrying out a DEL that waited: container {}", request.container_id);
+            self.clients.insert(id, Client::Queue(name));
+            self.handle(Input::Cni { id, request, netns: None });
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.node.poll() {
+            match effect {
+                Effect::Api { id, request } => self.api.ask(id, request),
+                Effect::Kernel { id, steps } => self.write(writer::Job::Apply { id, steps }),
+                Effect::Dump { id, netns, sysctls } => {
+                    self.dumping += usize::from(netns == Netns::Host);
+                    self.write(writer::Job::Dump { id, netns, sysctls });
+                }
+                Effect::File { id, op } => self.file(files::Job::Change { id, op }),
+                Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
+                Effect::CloseNetns(netns) => self.write(writer::Job::Close(netns)),
+                Effect::Cni { id, reply } => self.reply(id, reply),
+                Effect::Report(report) => say(&report),
+            }
+        }
+        if !self.trimmed && self.node.is_ready() {
+            self.trimmed = true;
+            netlink::memory::give_back();
+        }
+    }
+
+    fn write(&self, job: writer::Job) {
+        self.writer.send(job).expect("the writer runs as long as the core");
+    }
+
+    fn file(&self, job: files::Job) {
+        self.files.send(job).expect("the files' thread runs as long as the core");
+    }
+
+    fn open_netns(&mut self, id: PodNs, path: &str, inode: (u64, u64)) {
+        let result = match netlink::Netns::open(Path::new(path)) {
+            Ok(netns) if netns.inode() == inode => {
+                self.write(writer::Job::Open(id, netns));
+                Ok(())
+            }
+            Ok(_) => Err(format!("{path} is another namespace now")),
+            Err(error) => Err(error.to_string()),
+        };
+        self.handle(Input::Opened { netns: id, result });
+    }
+
+    fn reply(&mut self, id: CniId, reply: Reply) {
+        failpoint("reply: before");
+        match self.clients.remove(&id) {
+            // A client that went away is told of by its connection.
+            Some(Client::Socket(client)) => drop(client.send(reply)),
+            Some(Client::Queue(name)) => match reply {
+                Reply::Failed(failure) => {
+                    tracing::warn!("the queued DEL {name} fails and is tried again: {}", failure.msg);
+                    self.queue.forgotten(&name);
+                }
+                Reply::Done | Reply::Added(_) => self.file(files::Job::Forget { name }),
+            },
+            None => {}
+        }
+        failpoint("reply: after");
+    }
+}
+
+fn notice(event: Event) -> Notice {
+    match event {
+        Event::Put(key, value) => Notice::Put(key, value),
+        Event::Gone(key) => Notice::Gone(key),
+    }
+}
+
+fn say(report: &Report) {
+    match report.level {
+        Level::Info => tracing::info!("{report}"),
+        Level::Warn => tracing::warn!("{report}"),
+        Level::Error => tracing::error!("{report}"),
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

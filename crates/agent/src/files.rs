@@ -1,0 +1,218 @@
+//! One small file for each attachment, durable before anybody is answered: a thread of its own, since syncing waits for
+//! the disk. What waits together shares one sync of the directory.
+
+use crate::core::Message;
+use crate::failpoint::failpoint;
+use cni::{durable, queue};
+use derive::{Attachment, AttachmentId};
+use node::{EffectId, FileOp, Input};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::{fs, io};
+
+/// Ending of a file that could not be read and was put aside.
+const UNREADABLE: &str = ".unreadable";
+
+/// What the thread is asked to do. There are never more waiting than there are attachments and queued DELs.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Change {
+        id: EffectId,
+        op: FileOp,
+    },
+    /// A queued DEL was carried out.
+    Forget {
+        name: String,
+    },
+}
+
+/// Where the attachments' files are.
+pub(crate) fn directory(state_dir: &Path) -> PathBuf {
+    state_dir.join("attachments")
+}
+
+/// Reads every attachment. A file that cannot be read is put aside, and said.
+pub(crate) fn load(directory: &Path) -> io::Result<Vec<Attachment>> {
+    durable::create_directory(directory)?;
+    let mut attachments = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if name.ends_with(durable::UNFINISHED) {
+            durable::remove(directory, &name)?;
+        } else if name.ends_with(".json") {
+            match parse(directory, &name) {
+                Ok(attachment) => attachments.push(attachment),
+                Err(why) => put_aside(directory, &name, &why),
+            }
+        }
+    }
+    attachments.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(attachments)
+}
+
+fn parse(directory: &Path, name: &str) -> Result<Attachment, String> {
+    let text = fs::read(directory.join(name)).map_err(|e| e.to_string())?;
+    let attachment: Attachment = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    let expected = queue::file_name(&attachment.id);
+    if expected != name {
+        return Err(format!("it holds the attachment of {expected}"));
+    }
+    Ok(attachment)
+}
+
+/// Renames a file that means nothing, so that it is looked at once and not at each start.
+pub(crate) fn put_aside(directory: &Path, name: &str, why: &str) {
+    let path = directory.join(name);
+    let aside = directory.join(format!("{name}{UNREADABLE}"));
+    match fs::rename(&path, &aside) {
+        Ok(()) => tracing::warn!(
+            "{} cannot be used and is now {}: {why}; what it said is taken from the kernel",
+            path.display(),
+            aside.display()
+        ),
+        Err(e) => tracing::error!("{} cannot be used ({why}) nor renamed: {e}", path.display()),
+    }
+}
+
+/// Carries jobs out until their sender is gone.
+pub(crate) fn run(
+    attachments: &Path,
+    queue: &Path,
+    jobs: &mpsc::Receiver<Job>,
+    outcomes: &tokio::sync::mpsc::Sender<Message>,
+) {
+    while let Ok(first) = jobs.recv() {
+        let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
+        for message in carry_out(attachments, queue, batch) {
+            if outcomes.blocking_send(message).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> {
+    failpoint("files: before");
+    let done: Vec<(Job, io::Result<()>)> = batch
+        .into_iter()
+        .map(|job| {
+            let result = match &job {
+                Job::Change { op, .. } => change(attachments, op),
+                Job::Forget { name } => durable::remove(queue, name),
+            };
+            (job, result)
+        })
+        .collect();
+    let changed = done.iter().any(|(job, _)| matches!(job, Job::Change { .. }));
+    let forgot = done.iter().any(|(job, _)| matches!(job, Job::Forget { .. }));
+    let synced = [(changed, attachments), (forgot, queue)]
+        .map(|(needed, directory)| if needed { durable::sync_directory(directory) } else { Ok(()) });
+    failpoint("files: after");
+    let outcome = |(job, result): (Job, io::Result<()>)| match job {
+        Job::Change { id, .. } => {
+            let result = match (&result, &synced[0]) {
+                (Ok(()), Ok(())) => Ok(()),
+                (Err(e), _) | (_, Err(e)) => Err(format!("{}: {e}", attachments.display())),
+            };
+            Message::Input(Input::Filed { id, result })
+        }
+        Job::Forget { name } => {
+            if let (Err(e), _) | (_, Err(e)) = (&result, &synced[1]) {
+                tracing::error!("cannot remove the queued DEL {}: {e}", queue.join(&name).display());
+            }
+            Message::Forgotten(name)
+        }
+    };
+    done.into_iter().map(outcome).collect()
+}
+
+fn change(directory: &Path, op: &FileOp) -> io::Result<()> {
+    match op {
+        FileOp::Write(attachment) => {
+            durable::replace(directory, &name(&attachment.id), &serde_json::to_vec(attachment)?)
+        }
+        FileOp::Remove(id) => durable::remove(directory, &name(id)),
+    }
+}
+
+fn name(id: &AttachmentId) -> String {
+    queue::file_name(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{IfName, Mtu};
+    use tempfile::TempDir;
+
+    fn attachment(container: &str) -> Attachment {
+        Attachment {
+            id: AttachmentId {
+                network: "net".into(),
+                container_id: container.into(),
+                interface: IfName::fixed("eth0"),
+            },
+            netns: "/run/netns/a".into(),
+            netns_inode: (4, 1),
+            host_interface: IfName::fixed("cali1"),
+            addresses: vec!["6.2.0.1".parse().unwrap()],
+            mtu: Mtu(1450),
+            mac: None,
+            forwarding: false,
+            pod: None,
+            boot_id: "b".into(),
+            deleted: false,
+        }
+    }
+
+    fn filed(messages: &[Message]) -> Vec<Result<(), String>> {
+        let result = |message: &Message| match message {
+            Message::Input(Input::Filed { result, .. }) => result.clone(),
+            other => panic!("not a file's outcome: {other:?}"),
+        };
+        messages.iter().map(result).collect()
+    }
+
+    fn write(container: &str) -> Job {
+        Job::Change { id: EffectId(1), op: FileOp::Write(attachment(container)) }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_what_was_removed_is_not() {
+        let dir = TempDir::new().unwrap();
+        let remove = Job::Change { id: EffectId(2), op: FileOp::Remove(attachment("a").id) };
+        let done = carry_out(dir.path(), dir.path(), vec![write("a"), write("b"), remove]);
+        assert_eq!(filed(&done), [Ok(()), Ok(()), Ok(())]);
+        assert_eq!(load(dir.path()).unwrap(), [attachment("b")]);
+    }
+
+    #[test]
+    fn a_corrupt_file_is_put_aside_and_the_others_are_read() {
+        let dir = TempDir::new().unwrap();
+        carry_out(dir.path(), dir.path(), vec![write("a")]);
+        fs::write(dir.path().join("b@eth0@net.json"), "{\"id\":").unwrap();
+        fs::write(dir.path().join("c@eth0@net.json"), "").unwrap();
+        fs::copy(dir.path().join("a@eth0@net.json"), dir.path().join("d@eth0@net.json")).unwrap();
+        fs::write(dir.path().join("e@eth0@net.json.new"), "half of it").unwrap();
+        for _ in 0..2 {
+            assert_eq!(load(dir.path()).unwrap(), [attachment("a")]);
+        }
+        let mut names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let aside = |c| format!("{c}@eth0@net.json.unreadable");
+        assert_eq!(names, ["a@eth0@net.json".to_owned(), aside("b"), aside("c"), aside("d")]);
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_fails_each_job_in_words() {
+        let dir = TempDir::new().unwrap();
+        let gone = dir.path().join("gone");
+        let [Err(text)] = &filed(&carry_out(&gone, &gone, vec![write("a")]))[..] else {
+            panic!("it succeeded")
+        };
+        assert!(text.contains("gone") && text.contains("No such file"), "{text}");
+    }
+}

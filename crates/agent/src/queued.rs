@@ -1,0 +1,132 @@
+//! DELs that the plugin queued while no agent answered: each is taken once, and forgotten when it was carried out.
+
+use crate::files::put_aside;
+use cni::queue;
+use node::CniId;
+use node::cni::Request;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The numbers of queued DELs as clients are above this; those of connections are below.
+pub(crate) const FIRST_ID: u64 = 1 << 63;
+
+/// The queue and what of it is under way.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    directory: PathBuf,
+    under_way: BTreeSet<String>,
+    next: u64,
+    /// Why the queue could not be read last time: said once.
+    unreadable: Option<String>,
+}
+
+impl Queued {
+    pub fn new(directory: PathBuf) -> Queued {
+        Queued { directory, under_way: BTreeSet::new(), next: FIRST_ID, unreadable: None }
+    }
+
+    /// Takes every DEL that waits and is not under way.
+    pub fn take(&mut self) -> Vec<(CniId, String, Request)> {
+        let names = match queue::names(&self.directory) {
+            Ok(names) => {
+                self.unreadable = None;
+                names
+            }
+            Err(e) => {
+                let text = format!("cannot read the queue of DELs {}: {e}", self.directory.display());
+                if self.unreadable.as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                    self.unreadable = Some(text);
+                }
+                return Vec::new();
+            }
+        };
+        names.into_iter().filter_map(|name| self.take_one(name)).collect()
+    }
+
+    fn take_one(&mut self, name: String) -> Option<(CniId, String, Request)> {
+        if self.under_way.contains(&name) {
+            return None;
+        }
+        match queue::read(&self.directory, &name).map(|queued| queued.map(|q| q.request)) {
+            Ok(Some(Ok(request))) => {
+                self.next += 1;
+                self.under_way.insert(name.clone());
+                Some((CniId(self.next), name, request))
+            }
+            Ok(None) => None,
+            Ok(Some(Err(why))) => {
+                put_aside(&self.directory, &name, &why);
+                None
+            }
+            Err(e) => {
+                put_aside(&self.directory, &name, &e.to_string());
+                None
+            }
+        }
+    }
+
+    /// It is done and its file is gone, or it failed and is to be taken again.
+    pub fn forgotten(&mut self, name: &str) {
+        self.under_way.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cni::durable;
+    use model::IfName;
+    use node::cni::{Command, Options};
+    use std::path::Path;
+    use tempfile::TempDir;
+
+    fn queue_del(directory: &Path, container: &str) {
+        let request = Request {
+            command: Command::Del,
+            network: "net".into(),
+            container_id: container.into(),
+            interface: Some(IfName::fixed("eth0")),
+            netns: None,
+            pod: None,
+            options: Options::default(),
+        };
+        queue::put(directory, &request).unwrap();
+    }
+
+    #[test]
+    fn f32_a_queued_del_is_taken_once_until_it_is_forgotten() {
+        let dir = TempDir::new().unwrap();
+        let mut queued = Queued::new(dir.path().join("queue"));
+        assert!(queued.take().is_empty(), "no directory is an empty queue");
+        let directory = dir.path().join("queue");
+        queue_del(&directory, "a");
+        queue_del(&directory, "b");
+        let taken = queued.take();
+        let names: Vec<_> =
+            taken.iter().map(|(_, name, request)| (name.as_str(), request.container_id.as_str())).collect();
+        assert_eq!(names, [("a@eth0@net.json", "a"), ("b@eth0@net.json", "b")]);
+        assert!(queued.take().is_empty(), "both are under way");
+        queue::remove(&directory, "a@eth0@net.json").unwrap();
+        queued.forgotten("a@eth0@net.json");
+        assert!(queued.take().is_empty(), "a is done");
+        queued.forgotten("b@eth0@net.json");
+        assert_eq!(queued.take().len(), 1, "b failed and is tried again");
+    }
+
+    #[test]
+    fn f32_a_queue_outlives_its_reader() {
+        let dir = TempDir::new().unwrap();
+        queue_del(dir.path(), "a");
+        assert_eq!(Queued::new(dir.path().to_owned()).take().len(), 1);
+        assert_eq!(Queued::new(dir.path().to_owned()).take().len(), 1, "the first ended before it was done");
+    }
+
+    #[test]
+    fn what_is_no_del_is_put_aside() {
+        let dir = TempDir::new().unwrap();
+        durable::replace(dir.path(), "x.json", b"{").unwrap();
+        assert!(Queued::new(dir.path().to_owned()).take().is_empty());
+        assert!(dir.path().join("x.json.unreadable").exists());
+    }
+}

@@ -1,0 +1,203 @@
+//! The agent's socket: one call a connection, one line each way, a pod's namespace with the first byte.
+//!
+//! Only root may connect, and every step has a limit: how many connections, how long a call, how long it may take to send
+//! it and to take the answer. A client that goes away while it waits is reported to the core, which undoes what it asked.
+
+use crate::core::{Call, Message};
+use crate::queued;
+use node::cni::{Command, Reply, Request};
+use node::socket::{self, Answer, NodeStatus};
+use node::{CniId, Input};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::umask;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// How many connections are served at once; more wait in the socket's queue.
+const CONNECTIONS: usize = 512;
+/// The longest call: a GC's list of attachments.
+const MAX_CALL: usize = 4 << 20;
+/// How long a client may take to send its call, or to take its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait after a connection could not be accepted (no descriptor left, say).
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("another agent answers on {0}: stop it, or give this one another --socket and --state-dir")]
+    Taken(PathBuf),
+    #[error("{0} is there and is no socket: remove it or choose another --socket")]
+    InTheWay(PathBuf),
+    #[error("cannot serve on {path}: {cause}")]
+    Bind { path: PathBuf, cause: io::Error },
+}
+
+/// Takes the socket, over a dead one if need be. Mode 0600.
+pub(crate) fn bind(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |cause| Error::Bind { path: path.to_owned(), cause };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(Error::InTheWay(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(Error::Taken(path.to_owned()));
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+        Err(_) => {}
+    }
+    // The mode must hold from the first moment; nothing else makes files at this time.
+    let before = umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener.map_err(failed)
+}
+
+/// Serves for ever.
+pub(crate) async fn serve(listener: UnixListener, inbox: mpsc::Sender<Message>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut next = 0;
+    loop {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection on the agent's socket: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        next = (next + 1) % queued::FIRST_ID;
+        let (id, inbox) = (CniId(next), inbox.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            // A client that hangs up, or is too slow, has nobody who could be told.
+            let _ = converse(stream, id, &inbox).await;
+        });
+    }
+}
+
+async fn converse(mut stream: UnixStream, id: CniId, inbox: &mpsc::Sender<Message>) -> io::Result<()> {
+    if stream.peer_cred()?.uid() != 0 {
+        return say(&mut stream, &Answer::Refused("only root may call the agent".into())).await;
+    }
+    let (line, descriptors) = within(receive(&mut stream)).await?;
+    let answer = match serde_json::from_slice(&line) {
+        Err(error) => Some(Answer::Refused(format!("the call cannot be understood: {error}"))),
+        Ok(socket::Call::Status) => status(inbox).await.map(|status| Answer::Status(Box::new(status))),
+        Ok(socket::Call::Cni(request)) => match namespace(&request, descriptors) {
+            Err(why) => Some(Answer::Refused(why)),
+            Ok(netns) => cni(&mut stream, id, *request, netns, inbox).await.map(Answer::Cni),
+        },
+    };
+    match answer {
+        Some(answer) => say(&mut stream, &answer).await,
+        None => Ok(()),
+    }
+}
+
+/// What the agent says of itself; `None` if it ends.
+pub(crate) async fn status(inbox: &mpsc::Sender<Message>) -> Option<NodeStatus> {
+    let (reply, status) = oneshot::channel();
+    inbox.send(Message::Status(reply)).await.ok()?;
+    status.await.ok()
+}
+
+/// Asks the core; `None` if the client goes away first.
+async fn cni(
+    stream: &mut UnixStream,
+    id: CniId,
+    request: Request,
+    netns: Option<netlink::Netns>,
+    inbox: &mpsc::Sender<Message>,
+) -> Option<Reply> {
+    let (reply, answer) = oneshot::channel();
+    inbox.send(Message::Call(Call { id, request, netns, reply })).await.ok()?;
+    let mut more = [0];
+    tokio::select! {
+        answer = answer => answer.ok(),
+        // The client has said all that it has to say: whatever comes now is its end.
+        _ = stream.read(&mut more) => {
+            let _ = inbox.send(Message::Input(Input::CniGone(id))).await;
+            None
+        }
+    }
+}
+
+/// The namespace that came along, if it is the one that the call speaks of.
+fn namespace(request: &Request, mut descriptors: Vec<OwnedFd>) -> Result<Option<netlink::Netns>, String> {
+    let netns = match descriptors.pop() {
+        Some(_) if !descriptors.is_empty() => return Err("a call brings one namespace at most".into()),
+        Some(fd) => Some(netlink::Netns::checked(fd).map_err(|e| e.to_string())?),
+        None => None,
+    };
+    let own = netlink::Netns::own().map_err(|e| e.to_string())?;
+    match (&request.netns, &netns) {
+        (None, None) if matches!(request.command, Command::Add | Command::Check { .. }) => {
+            Err("ADD and CHECK bring the pod's network namespace as a file descriptor".into())
+        }
+        (None, None) => Ok(None),
+        (Some(reference), Some(found)) if reference.inode != found.inode() => {
+            Err(format!("the namespace that came along is not {}", reference.path))
+        }
+        (Some(reference), Some(found)) if found.inode() == own.inode() => {
+            Err(format!("{} is the node's own network namespace, not a pod's", reference.path))
+        }
+        (Some(_), Some(_)) => Ok(netns),
+        _ => Err("a call names its network namespace and brings it, or neither".into()),
+    }
+}
+
+/// Reads a line and the descriptors that come with it.
+async fn receive(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut line, mut descriptors) = (Vec::new(), Vec::new());
+    let mut chunk = vec![0; 16 << 10];
+    loop {
+        let read = |stream: &UnixStream| {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let parts = &mut [IoSliceMut::new(&mut chunk)];
+            let got = recvmsg(stream, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+            for message in ancillary.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    descriptors.extend(fds);
+                }
+            }
+            Ok(got.bytes)
+        };
+        stream.readable().await?;
+        let mut read = read;
+        let n = match stream.try_io(Interest::READABLE, || read(stream)) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
+            Err(e) => return Err(e),
+        };
+        line.extend_from_slice(&chunk[..n]);
+        if line.last() == Some(&b'\n') {
+            return Ok((line, descriptors));
+        }
+        if line.len() > MAX_CALL {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+    }
+}
+
+async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    within(stream.write_all(&line)).await
+}
+
+async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,165 @@
+//! Start and end: what must be there before the core may run, and who runs beside it.
+
+use crate::address;
+use crate::api::{self, Api};
+use crate::args::{Args, OwnAddress};
+use crate::clock::Clock;
+use crate::core::{Core, INBOX, Message, Parts};
+use crate::http::{self, Site};
+use crate::queued::Queued;
+use crate::{files, server, writer};
+use anyhow::{Context, bail};
+use cni::{durable, queue};
+use datastore::Client;
+use kernel::{Netns, Objects};
+use model::k8s::annotation;
+use model::store::{self, Key, Kind, Object, Request};
+use model::{IfAddr, IfName};
+use netlink::{Monitor, Protocol, Socket};
+use node::{Config, Input, Node};
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc as thread;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+/// Receive buffer for the kernel's notifications: what 10 000 changed routes need.
+const NOTIFICATIONS: usize = 8 << 20;
+/// How long until an API server that does not answer is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    // Before anything else, so that an early end is a clean one.
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        ended = serve(args) => ended,
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+    }
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let name = node_name(&args)?;
+    durable::create_directory(&args.state_dir)
+        .with_context(|| format!("cannot make {}", args.state_dir.display()))?;
+    let client = match &args.kubeconfig {
+        Some(path) => Client::from_kubeconfig(path).await?,
+        None => Client::infer().await?,
+    };
+    tracing::info!(node = name, api = client.url(), version = env!("CARGO_PKG_VERSION"), "starting");
+    let (sender, inbox) = mpsc::channel(INBOX);
+    for (site, listen) in [(Site::Health, args.health), (Site::Metrics, args.metrics)] {
+        if let Some(addr) = listen.0 {
+            tokio::spawn(http::serve(site, addr, sender.clone()));
+        }
+    }
+    let address = own_address(&args, &client, &name).await?;
+
+    let attachments = files::directory(&args.state_dir);
+    let queue = queue::directory(&args.state_dir);
+    let found = files::load(&attachments)
+        .with_context(|| format!("cannot read the attachments in {}", attachments.display()))?;
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
+    let listener = server::bind(&args.socket)?;
+    write_node_name(&args.state_dir, &name)?;
+
+    // The monitor first: whoever reads the kernel after this misses nothing.
+    let monitor = Monitor::open(NOTIFICATIONS)?;
+    let writer = start_writer(sender.clone()).await?;
+    let (files, jobs) = thread::channel();
+    let outcomes = sender.clone();
+    let queue_directory = queue.clone();
+    std::thread::Builder::new()
+        .name("files".into())
+        .spawn(move || files::run(&attachments, &queue_directory, &jobs, &outcomes))?;
+    let clock = Clock::start();
+    let config = Config { node: name.clone(), address, epoch_micros: Clock::wall_micros() };
+    let core = Core::new(Parts {
+        node: Node::new(config),
+        clock,
+        inbox,
+        monitor,
+        writer,
+        files,
+        api: Api::new(client.clone(), sender.clone()),
+        queue: Queued::new(queue),
+    })?;
+    api::watch(&client, &name, &sender);
+    tokio::spawn(server::serve(listener, sender));
+    let started = Input::Started { attachments: found, boot_id: boot_id.trim().to_owned() };
+    core.run(started).await.map_err(Into::into)
+}
+
+async fn start_writer(outcomes: mpsc::Sender<Message>) -> anyhow::Result<thread::Sender<writer::Job>> {
+    let (writer, jobs) = thread::channel();
+    let (opened, result) = oneshot::channel();
+    std::thread::Builder::new().name("writer".into()).spawn(move || writer::run(opened, &jobs, &outcomes))?;
+    result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
+    Ok(writer)
+}
+
+/// `--node-name`, the name of the last run, or the host's in lower case, as with calico-node.
+fn node_name(args: &Args) -> anyhow::Result<String> {
+    let given = args.node_name.clone().filter(|name| !name.is_empty());
+    let read = |path: &Path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let stored = || read(&args.state_dir.join(NODE_NAME)).filter(|name| !name.is_empty());
+    let host = || read(Path::new("/proc/sys/kernel/hostname")).map(|name| name.to_lowercase());
+    let name = given.or_else(stored).or_else(host).unwrap_or_default();
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(good) {
+        bail!("`{name}` cannot be the name of a Node: give --node-name as `kubectl get nodes` shows it");
+    }
+    Ok(name)
+}
+
+const NODE_NAME: &str = "nodename";
+
+/// Calico's tools look for the node's name here.
+fn write_node_name(state_dir: &Path, name: &str) -> anyhow::Result<()> {
+    let path = state_dir.join(NODE_NAME);
+    if fs::read_to_string(&path).is_ok_and(|text| text == name) {
+        return Ok(());
+    }
+    fs::write(&path, name).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `None`: what the Node object says.
+async fn own_address(args: &Args, client: &Client, name: &str) -> anyhow::Result<Option<IfAddr>> {
+    if args.ip == OwnAddress::None || args.ip == OwnAddress::Stored && says_address(client, name).await {
+        return Ok(None);
+    }
+    let interfaces = interfaces().context("cannot read this node's interfaces")?;
+    let probe = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    let order =
+        |device: &IfName| rustix::net::netdevice::name_to_index(&probe, device.as_str()).unwrap_or_default();
+    let chosen = address::choose(args.ip, &args.ip_autodetection_method, &interfaces, order)?;
+    if let Some(addr) = chosen {
+        tracing::info!("this node's address is {addr}");
+    }
+    Ok(chosen)
+}
+
+/// Whether our Node has an address already. Waits for an API server that does not answer.
+async fn says_address(client: &Client, name: &str) -> bool {
+    let mut said = false;
+    loop {
+        match client.request(Request::Get(Key::cluster(Kind::Node, name))).await {
+            Ok(Some(Object::Node(node))) => {
+                return node.metadata.annotations.contains_key(annotation::IPV4_ADDRESS);
+            }
+            Ok(_) | Err(store::Error::NotFound) => return false,
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!("cannot read node {name}: {error}; trying again every second");
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+fn interfaces() -> anyhow::Result<Objects> {
+    let mut socket = Socket::open(Protocol::Route)?;
+    Ok(netlink::dump::objects(&mut socket, Netns::Host)?)
+}

@@ -1,0 +1,93 @@
+//! The one writer to the kernel, on a thread of its own: plans, reads, and pods' namespaces, in the order of asking.
+
+use crate::core::Message;
+use crate::failpoint::failpoint;
+use kernel::{Netns, PodNs, Step};
+use node::{EffectId, Input};
+use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long until the node's own namespace is read again if the kernel refuses.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the thread is asked to do. At most one plan and one read of the node's namespace wait, and a few for each client.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Apply { id: EffectId, steps: Vec<Step> },
+    Dump { id: EffectId, netns: Netns, sysctls: Vec<String> },
+    Open(PodNs, netlink::Netns),
+    Close(PodNs),
+}
+
+/// Carries jobs out until their sender is gone. `opened` hears whether there is a writer at all.
+pub(crate) fn run(
+    opened: tokio::sync::oneshot::Sender<io::Result<()>>,
+    jobs: &mpsc::Receiver<Job>,
+    outcomes: &tokio::sync::mpsc::Sender<Message>,
+) {
+    let writer = netlink::Writer::open();
+    let (mut writer, result) = match writer {
+        Ok(writer) => (writer, Ok(())),
+        Err(e) => {
+            // Whoever started us waits for exactly this.
+            let _ = opened.send(Err(e));
+            return;
+        }
+    };
+    if opened.send(result).is_err() {
+        return;
+    }
+    while let Ok(job) = jobs.recv() {
+        let Some(input) = carry_out(&mut writer, job) else { continue };
+        if outcomes.blocking_send(Message::Input(input)).is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out(writer: &mut netlink::Writer, job: Job) -> Option<Input> {
+    match job {
+        Job::Apply { id, steps } => {
+            failpoint("kernel: before");
+            let outcomes = writer.apply(&steps);
+            failpoint("kernel: after");
+            Some(Input::Wrote { id, outcomes })
+        }
+        Job::Dump { id, netns, sysctls } => {
+            let objects = dump(writer, netns, &sysctls);
+            Some(Input::Dumped { id, netns, objects })
+        }
+        Job::Open(id, netns) => {
+            if let Err(error) = writer.open_pod(id, netns) {
+                // The plan that needs it fails and is answered; this is why.
+                tracing::warn!("{error}");
+            }
+            None
+        }
+        Job::Close(id) => {
+            writer.close_pod(id);
+            None
+        }
+    }
+}
+
+/// Reads a namespace. The node's own is read until that succeeds: a read that failed must never look like an empty kernel.
+fn dump(writer: &mut netlink::Writer, netns: Netns, sysctls: &[String]) -> Option<kernel::Objects> {
+    let mut said = false;
+    loop {
+        match writer.dump(netns, sysctls)? {
+            Ok(objects) => return Some(objects),
+            Err(error) if netns != Netns::Host => {
+                tracing::warn!("cannot read a pod's namespace: {error}");
+                return None;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::error!("cannot read this node's network: {error}; trying again every second");
+                }
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+}
