@@ -3,7 +3,7 @@
 
 use crate::netns;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Everything in some namespaces, one line a thing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,20 +37,23 @@ impl Inventory {
         Inventory { lines }
     }
 
-    /// What of the machine a lab could leave behind: mounted namespaces and processes of ours.
-    pub fn of_machine() -> Inventory {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
-        let mounts =
-            mounts.lines().filter(|line| line.contains(" - nsfs ")).filter_map(|line| line.split(' ').nth(4));
-        let mut lines: BTreeSet<String> = mounts.map(|path| format!("mount {path}")).collect();
+    /// What a lab could leave behind on the machine: interfaces, and whatever names it: mounts and processes.
+    ///
+    /// # Panics
+    /// Without /proc and /sys.
+    pub fn of_machine(lab: &str) -> Inventory {
+        let mut lines = BTreeSet::new();
         for link in std::fs::read_dir("/sys/class/net").expect("/sys is mounted").flatten() {
             lines.insert(format!("link {}", link.file_name().to_string_lossy()));
         }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        let mounts =
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|path| path.contains(lab));
+        lines.extend(mounts.map(|path| format!("mount {path}")));
         for process in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
             let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let program = command.split(' ').next().unwrap_or_default();
-            if Path::new(program).file_name().is_some_and(|name| name == "tortie") {
+            if command.contains(lab) {
                 lines.insert(format!("process {} {command}", process.file_name().to_string_lossy()));
             }
         }

@@ -3,9 +3,13 @@
 //! A file of tests shares one lab ([`suite`]), since starting one takes seconds; a case that fails gets a new one for those
 //! after it.
 
+mod capture;
 mod cni;
+pub mod faults;
+mod mode;
 pub mod suite;
 
+pub use capture::Capture;
 pub use cni::Answer;
 
 use serde_json::Value;

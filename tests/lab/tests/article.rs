@@ -1,10 +1,8 @@
 //! The article's transcript, line by line, and the change of mode that it ends with.
 
-use lab_tests::{Lab, PODS, cases, suite, within};
+use lab_tests::{Capture, Lab, PODS, cases, suite, within};
 use std::process::ExitCode;
 use std::time::Duration;
-
-const PATCH: &str = "calicoctl patch ippool default-ipv4-ippool -p";
 
 fn main() -> ExitCode {
     suite::run(
@@ -123,30 +121,16 @@ fn every_pair_of_pods_carries_tcp(lab: &Lab) {
     }
 }
 
-/// What tcpdump saw on master1's uplink while a pod of master2 pinged a pod of master1.
-fn capture(lab: &Lab, filter: &str, fields: &str) -> Vec<String> {
-    let file = lab.root().join("capture.pcap");
-    let mut command = testkit::netns::command(&lab.netns("master1"), "timeout");
-    command.args(["5", "tcpdump", "-Uni", "ens192", "-c", "4", "-w"]).arg(&file).args(filter.split(' '));
-    let mut stderr = command.stderr(std::process::Stdio::piped()).spawn().expect("tcpdump runs");
-    let mut said = std::io::BufReader::new(stderr.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("listening on") {
-        line.clear();
-        assert!(
-            std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0,
-            "tcpdump does not listen"
-        );
-    }
+/// What is on master1's uplink while a pod of master2 pings a pod of master1 twice.
+fn seen(lab: &Lab, filter: &str, fields: &[&str]) -> Vec<String> {
+    let capture = Capture::start(lab, "master1", "ens192", 4, filter);
     lab.exec("master2/ping-test-fljwb", "ping -n -c2 -i0.2 -W2 6.2.137.67");
-    stderr.wait().expect("tcpdump ends");
-    let text = lab.exec("master1", &format!("tshark -r {} -T fields {fields} 2>/dev/null", file.display()));
-    text.lines().map(str::to_owned).collect()
+    capture.decode(fields)
 }
 
 fn on_the_wire_five_layers_are_around_a_ping(lab: &Lab) {
-    let fields = "-e frame.protocols -e ip.src -e ip.dst -e udp.dstport -e vxlan.vni";
-    let packets = capture(lab, "udp port 4789", fields);
+    let fields = ["frame.protocols", "ip.src", "ip.dst", "udp.dstport", "vxlan.vni"];
+    let packets = seen(lab, "udp port 4789", &fields);
     let (there, back) = (
         "192.168.50.162,6.2.180.2\t192.168.50.161,6.2.137.67",
         "192.168.50.161,6.2.137.67\t192.168.50.162,6.2.180.2",
@@ -157,34 +141,10 @@ fn on_the_wire_five_layers_are_around_a_ping(lab: &Lab) {
 }
 
 fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
-    let mut command = testkit::netns::command(&lab.netns("fabric"), "timeout");
-    command.args([
-        "5",
-        "tcpdump",
-        "-lni",
-        "lan0",
-        "-c",
-        "1",
-        "icmp[icmptype] == icmp-echo and dst host 192.168.50.1",
-    ]);
-    let mut tcpdump = command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("tcpdump runs");
-    let mut said = std::io::BufReader::new(tcpdump.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("listening on") {
-        line.clear();
-        assert!(
-            std::io::BufRead::read_line(&mut said, &mut line).expect("text") > 0,
-            "tcpdump does not listen"
-        );
-    }
+    let filter = "icmp[icmptype] == icmp-echo and dst host 192.168.50.1";
+    let capture = Capture::start(lab, "fabric", "lan0", 1, filter);
     lab.ping("master1/ping-test-rfwx9", "192.168.50.1");
-    let seen = tcpdump.wait_with_output().expect("tcpdump ends");
-    let seen = String::from_utf8_lossy(&seen.stdout);
-    assert!(seen.contains("192.168.50.161 > 192.168.50.1"), "{seen}");
+    assert_eq!(capture.decode(&["ip.src"]), ["192.168.50.161"]);
 }
 
 fn a_pod_reaches_its_own_node_and_other_nodes(lab: &Lab) {
@@ -200,36 +160,20 @@ fn ipam_check_is_clean(lab: &Lab) {
 }
 
 fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
-    lab.exec("master1", &format!(r#"{PATCH} '{{"spec":{{"vxlanMode":"Never"}}}}'"#));
+    lab.change_mode("Never", "ens192");
     for node in ["master1", "master2", "master3"] {
-        within(Duration::from_secs(10), &format!("the tunnel of {node} is gone"), || {
-            let links = lab.exec(node, "ip -o link show");
-            let routes = lab.exec(node, "ip route show proto 80");
-            !links.contains("vxlan.calico")
-                && routes.lines().filter(|r| r.contains("dev ens192")).count() == 2
+        within(Duration::from_secs(10), &format!("the tunnel device of {node} is gone"), || {
+            !lab.exec(node, "ip -o link show").contains("vxlan.calico")
         });
     }
     lab.ping_all(&PODS);
-    let fields = "-e frame.protocols -e ip.src -e ip.dst";
-    let packets = capture(lab, "icmp or udp port 4789", fields);
+    let packets = seen(lab, "icmp or udp port 4789", &["frame.protocols", "ip.src", "ip.dst"]);
     let packet = |src: &str, dst: &str| format!("eth:ethertype:ip:icmp:data\t{src}\t{dst}");
     assert_eq!(packets[0], packet("6.2.180.2", "6.2.137.67"));
     assert_eq!(packets[1], packet("6.2.137.67", "6.2.180.2"));
     let route = lab.exec("master1", "route -n | grep 6.2.180.0");
-    assert_eq!(
-        words(&route)[0],
-        "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192".split(' ').collect::<Vec<_>>()
-    );
+    assert_eq!(words(&route)[0].join(" "), "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192");
 
-    lab.exec("master1", &format!(r#"{PATCH} '{{"spec":{{"vxlanMode":"Always"}}}}'"#));
-    for node in ["master1", "master2", "master3"] {
-        within(Duration::from_secs(10), &format!("the tunnel of {node} is back"), || {
-            lab.exec(node, "ip route show proto 80")
-                .lines()
-                .filter(|r| r.contains("dev vxlan.calico"))
-                .count()
-                == 2
-        });
-    }
+    lab.change_mode("Always", "vxlan.calico");
     lab.ping_all(&PODS);
 }

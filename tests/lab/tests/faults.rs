@@ -1,0 +1,39 @@
+//! Faults and threats in mode VXLAN.
+
+use lab_tests::faults::{cni, kill, meddle, spoof};
+use lab_tests::{cases, suite};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    use {cni::*, kill::*, meddle::*, spoof::*};
+    suite::run(
+        &[],
+        cases![
+            f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
+            f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards,
+            f11_no_packet_is_lost_while_the_api_server_is_dead,
+            f25_a_second_add_is_an_error_and_changes_nothing,
+            f26_an_add_after_a_failed_add_works,
+            f27_del_of_what_is_not_there_succeeds_and_touches_nothing,
+            f27_del_after_the_netns_is_gone_gives_the_address_back,
+            f28_a_netns_that_vanishes_during_add_leaves_nothing,
+            f32_with_the_agent_away_add_says_try_again_and_del_is_done_later,
+            f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
+            f40_a_deleted_route_comes_back,
+            f40_a_changed_route_is_set_right,
+            f40_a_deleted_pod_route_comes_back,
+            f40_a_deleted_neighbour_comes_back,
+            f40_a_deleted_fdb_entry_comes_back,
+            f40_a_deleted_tunnel_address_comes_back,
+            f40_a_deleted_tunnel_device_comes_back,
+            f40_a_tunnel_device_that_was_set_down_comes_up,
+            f40_a_foreign_route_is_left_alone,
+            f42_a_flushed_ruleset_comes_back,
+            f42_an_emptied_chain_is_filled_again,
+            f42_a_deleted_table_comes_back,
+            s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped,
+            s36_only_a_pods_own_network_namespace_is_taken,
+            f31_a_hundred_adds_and_a_hundred_dels_at_once,
+        ],
+    )
+}

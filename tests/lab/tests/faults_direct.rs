@@ -1,0 +1,20 @@
+//! Faults in direct mode: those that a mode makes a difference for.
+
+use lab_tests::faults::{kill, meddle};
+use lab_tests::{cases, suite};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    use {kill::*, meddle::*};
+    suite::run(
+        &["--mode", "direct"],
+        cases![
+            f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
+            f11_no_packet_is_lost_while_the_api_server_is_dead,
+            f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
+            f40_a_deleted_route_comes_back,
+            f40_a_deleted_pod_route_comes_back,
+            f42_a_flushed_ruleset_comes_back,
+        ],
+    )
+}
