@@ -14,7 +14,7 @@ pub fn build(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
     let fabric_netns = Netns::create(&layout.fabric())?;
     fabric_netns.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
     let mut nodes = Vec::new();
-    for node in &topology.nodes {
+    for node in topology.present() {
         nodes.push((node, Netns::create(&layout.node_netns(&node.name))?));
     }
     ip(&fabric_netns, &fabric(layout, topology))?;
@@ -35,7 +35,7 @@ fn fabric(layout: &Layout, topology: &Topology) -> String {
             subnet.gateway
         );
     }
-    for (n, node) in topology.nodes.iter().enumerate() {
+    for (n, node) in topology.present().enumerate() {
         let lan = subnets
             .iter()
             .position(|subnet| subnet.cidr == node.address.subnet())

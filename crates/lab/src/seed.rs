@@ -3,7 +3,8 @@
 
 use crate::topology::{Mode, Node, Topology};
 use anyhow::{Context, bail};
-use datastore::{Client, Resource};
+use datastore::{Client, Patch, Resource};
+use futures::stream::{self, TryStreamExt};
 use jiff::Timestamp;
 use model::k8s::annotation;
 use model::store::{Object, Request};
@@ -17,28 +18,33 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// Requests under way at the same time.
+const AT_ONCE: usize = 32;
+
 /// Writes everything.
 pub async fn write(client: &Client, topology: &Topology) -> anyhow::Result<()> {
-    for object in objects(topology, &now()) {
-        let key = object.key();
-        if let Err(e) = client.request(Request::Create(object)).await {
-            bail!("cannot create {:?} `{}`: {e}", key.kind, key.name);
-        }
+    let objects = stream::iter(objects(topology, &now()).into_iter().map(Ok));
+    objects.try_for_each_concurrent(AT_ONCE, |object| create(client, object)).await?;
+    let nodes = stream::iter(topology.nodes.iter().map(Ok));
+    nodes.try_for_each_concurrent(AT_ONCE, |node| create_node(client, topology, node)).await
+}
+
+async fn create(client: &Client, object: Object) -> anyhow::Result<()> {
+    let key = object.key();
+    match client.request(Request::Create(object)).await {
+        Err(e) => bail!("cannot create {:?} `{}`: {e}", key.kind, key.name),
+        Ok(_) => Ok(()),
     }
+}
+
+async fn create_node(client: &Client, topology: &Topology, node: &Node) -> anyhow::Result<()> {
     let nodes = Resource::of_kind("Node").expect("a kind of ours");
-    for node in &topology.nodes {
-        let document = kubernetes_node(topology, node);
-        client
-            .create_json(nodes, None, &document)
-            .await
-            .with_context(|| format!("cannot create node {}", node.name))?;
-        let patch = json!({"status": document["status"]});
-        client
-            .patch_json(nodes, None, &node.name, Some("status"), datastore::Patch::Merge, &patch)
-            .await
-            .with_context(|| format!("cannot set the status of node {}", node.name))?;
-    }
-    Ok(())
+    let document = kubernetes_node(topology, node);
+    let created = client.create_json(nodes, None, &document).await;
+    created.with_context(|| format!("cannot create node {}", node.name))?;
+    let patch = json!({"status": document["status"]});
+    let patched = client.patch_json(nodes, None, &node.name, Some("status"), Patch::Merge, &patch).await;
+    patched.with_context(|| format!("cannot set the status of node {}", node.name)).map(drop)
 }
 
 /// RFC 3339, in seconds.
@@ -49,11 +55,14 @@ pub fn now() -> String {
 fn objects(topology: &Topology, now: &str) -> Vec<Object> {
     let mut objects: Vec<Object> = vec![cluster().into(), pool(topology).into()];
     for node in &topology.nodes {
-        let Some(cidr) = node.block else { continue };
-        let tunnel = tunnel_address(topology, node);
-        objects.extend(tunnel.map(|_| handle(&node.name, cidr).into()));
-        objects.push(block(&node.name, cidr, tunnel, now).into());
-        objects.push(BlockAffinity::of_host(&node.name, cidr, AffinityState::Confirmed).into());
+        // It is in the first block.
+        let mut tunnel = tunnel_address(topology, node);
+        for cidr in &node.blocks {
+            let tunnel = tunnel.take();
+            objects.extend(tunnel.map(|_| handle(&node.name, *cidr).into()));
+            objects.push(block(&node.name, *cidr, tunnel, now).into());
+            objects.push(BlockAffinity::of_host(&node.name, *cidr, AffinityState::Confirmed).into());
+        }
     }
     objects
 }
@@ -151,6 +160,10 @@ fn kubernetes_node(topology: &Topology, node: &Node) -> Value {
     let mut annotations = BTreeMap::new();
     if let Some(tunnel) = tunnel_address(topology, node) {
         annotations.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR, tunnel.to_string());
+    }
+    if node.absent {
+        // What its agent would have said.
+        annotations.insert(annotation::IPV4_ADDRESS, node.address.to_string());
     }
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let os = read("/etc/os-release")

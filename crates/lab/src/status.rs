@@ -24,7 +24,7 @@ pub fn print(layout: &Layout) -> anyhow::Result<()> {
 pub fn nodes(layout: &Layout, topology: &Topology) -> String {
     let mut rows = vec![row(["NODE", "ADDRESS", "AGENT", "KUBELET", "PODS", "PROBLEMS"])];
     let runs = |name: Name| name.running(layout).is_some();
-    for node in &topology.nodes {
+    for node in topology.present() {
         let agent = ask(&layout.node(&node.name).socket());
         let state = match &agent {
             Ok(status) if status.ready => "ready".to_owned(),

@@ -65,14 +65,17 @@ pub struct Pool {
 pub struct Node {
     pub name: String,
     pub address: IfAddr,
-    /// A block that the node has from the start; without one it claims its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub block: Option<Cidr>,
-    /// The address of its tunnel device, inside the block.
+    /// Blocks that the node has from the start; without one it claims its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Cidr>,
+    /// The address of its tunnel device, inside the first block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel_address: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<Pod>,
+    /// It is in the API only: no namespace, no process. For clusters that are larger than the machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
 }
 
 /// A pod that is started with the lab.
@@ -141,13 +144,14 @@ impl Topology {
         let node = |subnet: u8, number: u8| Node {
             name: format!("master{number}"),
             address: IfAddr::new(Ipv4Addr::new(192, 168, subnet, 160 + number).into(), 24).expect("24 bits"),
-            block: None,
+            blocks: Vec::new(),
             tunnel_address: None,
             pods: vec![Pod { name: format!("ping-test-{number}"), address: None }],
+            absent: false,
         };
         let mut all: Vec<Node> = (1..=nodes).map(|number| node(50, number)).collect();
         for (node, given) in all.iter_mut().zip(GIVEN) {
-            node.block = Cidr::containing(given.block.into(), 26);
+            node.blocks = vec![Cidr::containing(given.block.into(), 26).expect("26 bits")];
             node.tunnel_address = Some(given.tunnel.into());
             node.pods = vec![Pod { name: given.pod.into(), address: Some(given.address.into()) }];
         }
@@ -166,7 +170,7 @@ impl Topology {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        ensure!(!self.nodes.is_empty(), "it has no nodes");
+        ensure!(self.present().next().is_some(), "it has no nodes");
         ensure!(
             self.uplink.parse::<model::IfName>().is_ok(),
             "uplink `{}` is no interface name",
@@ -188,15 +192,15 @@ impl Topology {
                 node.address.addr()
             );
             ensure!(node.address.addr().is_ipv4(), "node `{name}`: the uplink's address must be IPv4");
-            if let Some(block) = node.block {
+            for block in &node.blocks {
                 ensure!(
-                    block.len() == self.pool.block_size && self.pool.cidr.covers(block),
+                    block.len() == self.pool.block_size && self.pool.cidr.covers(*block),
                     "node `{name}`: {block} is no /{} block of the pool {}",
                     self.pool.block_size,
                     self.pool.cidr
                 );
             }
-            match (node.tunnel_address, node.block) {
+            match (node.tunnel_address, node.blocks.first()) {
                 (Some(tunnel), Some(block)) if !block.contains(tunnel) => {
                     bail!("node `{name}`: the tunnel address {tunnel} is outside of its block {block}")
                 }
@@ -215,12 +219,18 @@ impl Topology {
         Ok(())
     }
 
+    /// The nodes that run.
+    pub fn present(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| !node.absent)
+    }
+
+    /// Names of the nodes that run.
     pub fn node_names(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.name.clone()).collect()
+        self.present().map(|node| node.name.clone()).collect()
     }
 
     pub fn node(&self, name: &str) -> anyhow::Result<&Node> {
-        self.nodes.iter().find(|node| node.name == name).with_context(|| {
+        self.present().find(|node| node.name == name).with_context(|| {
             format!("there is no node `{name}` in this lab: {}", self.node_names().join(", "))
         })
     }
@@ -228,7 +238,7 @@ impl Topology {
     /// The subnets in the order of their first node.
     pub fn subnets(&self) -> Vec<Subnet> {
         let mut subnets: Vec<Subnet> = Vec::new();
-        for node in &self.nodes {
+        for node in self.present() {
             let cidr = node.address.subnet();
             if !subnets.iter().any(|subnet| subnet.cidr == cidr) {
                 subnets.push(Subnet { cidr, gateway: first_address(cidr) });
@@ -256,7 +266,7 @@ mod tests {
         topology.check().unwrap();
         let master3 = topology.node("master3").unwrap();
         assert_eq!(master3.address.to_string(), "192.168.50.163/24");
-        assert_eq!(master3.block.unwrap().to_string(), "6.2.136.0/26");
+        assert_eq!(master3.blocks[0].to_string(), "6.2.136.0/26");
         assert_eq!(master3.tunnel_address.unwrap().to_string(), "6.2.136.3");
         assert_eq!(topology.subnets()[0].gateway.to_string(), "192.168.50.1/24");
     }

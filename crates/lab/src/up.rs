@@ -41,7 +41,7 @@ fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
     links(layout)?;
     network::build(layout, topology)?;
     let subnets: Vec<String> = topology.subnets().iter().map(|subnet| subnet.cidr.to_string()).collect();
-    progress.step(&format!("network: {} nodes on {}", topology.nodes.len(), subnets.join(" and ")));
+    progress.step(&format!("network: {} nodes on {}", topology.node_names().len(), subnets.join(" and ")));
 
     Name::ApiServer.start(layout, topology)?;
     Name::ApiServer.wait(layout)?;
@@ -63,11 +63,8 @@ fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
         Name::Kubelet(node).start(layout, topology)?;
     }
     let count = api::run(layout, async |client| {
-        let pods: Vec<_> = topology
-            .nodes
-            .iter()
-            .flat_map(|node| node.pods.iter().map(move |pod| (&node.name, pod)))
-            .collect();
+        let pods: Vec<_> =
+            topology.present().flat_map(|node| node.pods.iter().map(move |pod| (&node.name, pod))).collect();
         for (node, pod) in &pods {
             pods::create(&client, &pod.name, node, pod.address).await?;
         }
@@ -132,7 +129,7 @@ fn tour(layout: &Layout, topology: &Topology) -> String {
         if layout.name.to_string() == "default" { String::new() } else { format!(" --name {}", layout.name) };
     let program = std::env::current_exe().map_or("tortie".into(), |path| path.display().to_string());
     let exec = |place: &str, command: &str| format!("  {program} lab exec{name} {place} -- {command}\n");
-    let first = &topology.nodes[0];
+    let first = topology.present().next().expect("the topology is checked");
     let mut text = String::from("Try:\n");
     text += &exec(&first.name, "kubectl get node -o wide");
     text += &exec(&first.name, "kubectl get po -o wide");
@@ -140,7 +137,7 @@ fn tour(layout: &Layout, topology: &Topology) -> String {
     text += &exec(&first.name, "calicoctl node status");
     text += &exec(&first.name, "route -n");
     text += &exec(&first.name, "ifconfig vxlan.calico");
-    let other = topology.nodes.iter().skip(1).find(|node| !node.pods.is_empty());
+    let other = topology.present().skip(1).find(|node| !node.pods.is_empty());
     if let (Some(target), Some(other)) = (first.pods.iter().find_map(|pod| pod.address), other) {
         text += &exec(&format!("{}/{}", other.name, other.pods[0].name), &format!("ping -c 3 {target}"));
         text += &exec(&first.name, &format!("tcpdump -ni {} udp port 4789", topology.uplink));

@@ -1,0 +1,160 @@
+//! 10 000 blocks of 1 000 nodes from the datastore into the kernel's routes: the whole agent against the netlink writer alone,
+//! which is given the same routes. Also what such a cluster costs the agent in memory.
+
+use crate::table::{Bound, Row};
+use anyhow::{Context, ensure};
+use kernel::route::{PROTO_CALICO, RouteKey, RouteKind, RouteScope, RouteValue, TABLE_MAIN};
+use kernel::{Key, Netns as Place, Step, Value};
+use lab_tests::{Lab, within};
+use model::{Cidr, IfName};
+use netlink::Writer;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use testkit::leaks::resident_kib;
+use testkit::netns::{self, Netns};
+
+const NODES: u32 = 1_000;
+const BLOCKS: u32 = 10_000;
+
+fn node(n: u32) -> Ipv4Addr {
+    (u32::from(Ipv4Addr::new(10, 0, 0, 2)) + n).into()
+}
+
+fn block(n: u32) -> Cidr {
+    let addr: Ipv4Addr = (u32::from(Ipv4Addr::new(10, 128, 0, 0)) + 4 * n).into();
+    Cidr::containing(addr.into(), 30).expect("30 bits")
+}
+
+/// One node that runs, a thousand that are in the API only.
+fn topology() -> String {
+    let mut text = String::from(
+        "mode: direct\npool: {name: large, cidr: 10.128.0.0/9, blockSize: 30}\nnodes:\n- {name: here, address: 10.0.255.1/16}\n",
+    );
+    for n in 0..NODES {
+        let blocks: Vec<String> =
+            (0..BLOCKS / NODES).map(|m| block(n * BLOCKS / NODES + m).to_string()).collect();
+        let _ = writeln!(
+            text,
+            "- {{name: far-{n}, address: {}/16, absent: true, blocks: [{}]}}",
+            node(n),
+            blocks.join(", ")
+        );
+    }
+    text
+}
+
+pub fn run() -> anyhow::Result<Vec<Row>> {
+    let file = std::env::temp_dir().join(format!("tortie-bench-{}.yaml", std::process::id()));
+    std::fs::write(&file, topology())?;
+    let lab = Lab::up(&["--file", &file.display().to_string()]);
+    std::fs::remove_file(&file)?;
+    let here = lab.netns("here");
+    wait_for(&here, BLOCKS);
+    let resident = resident_kib(lab.pid("node-here")) as f64 / 1024.0;
+
+    lab.verb(&["kill", "node-here"]);
+    lab.exec("here", "ip route flush proto 80");
+    let monitor = Monitor::start(&here);
+    lab.verb(&["start", "node-here"]);
+    wait_for(&here, BLOCKS);
+    let agent = f64::from(BLOCKS) / monitor.span()?.as_secs_f64();
+
+    let alone = Netns::new();
+    alone
+        .run("ip link add ens192 type dummy; ip address add 10.0.255.1/16 dev ens192; ip link set ens192 up");
+    let steps = steps();
+    let monitor = Monitor::start(alone.path());
+    let outcomes = alone.inside(|| anyhow::Ok(Writer::open()?.apply(&steps)))?;
+    ensure!(outcomes.len() == steps.len(), "the writer answers for every route");
+    wait_for(alone.path(), BLOCKS);
+    let writer = f64::from(BLOCKS) / monitor.span()?.as_secs_f64();
+
+    Ok(vec![
+        Row {
+            what: "10 000 blocks into the FIB",
+            unit: "1/s",
+            ours: agent,
+            peer: Some(("batched netlink alone", writer)),
+            bound: Bound::AtLeast(0.9),
+        },
+        Row {
+            what: "agent, 1 000 nodes and 10 000 blocks",
+            unit: "MiB",
+            ours: resident,
+            peer: None,
+            bound: Bound::AtMost(40.0),
+        },
+    ])
+}
+
+fn steps() -> Vec<Step> {
+    let route = |n: u32| {
+        let key = RouteKey { netns: Place::Host, table: TABLE_MAIN, dst: block(n), priority: 0 };
+        let value = RouteValue {
+            kind: RouteKind::Unicast,
+            gateway: Some(IpAddr::V4(node(n * NODES / BLOCKS))),
+            device: Some(IfName::fixed("ens192")),
+            scope: RouteScope::Universe,
+            onlink: true,
+            protocol: PROTO_CALICO,
+            source: None,
+            mtu: None,
+        };
+        Step::Create(Key::Route(key), Value::Route(value))
+    };
+    (0..BLOCKS).map(route).collect()
+}
+
+/// How many prefixes the kernel's routing tables hold.
+fn prefixes() -> u32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/net/fib_triestat").unwrap_or_default();
+    let counts = stat.lines().filter_map(|line| line.trim().strip_prefix("Prefixes:"));
+    counts.filter_map(|count| count.trim().parse::<u32>().ok()).sum()
+}
+
+fn wait_for(netns: &Path, count: u32) {
+    netns::inside(netns, || {
+        within(Duration::from_secs(60), "all routes are in the kernel", || prefixes() >= count);
+    });
+}
+
+/// Watches the kernel's routes grow: when the first came, and when the last.
+struct Monitor {
+    watch: JoinHandle<Option<Duration>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Monitor {
+    fn start(netns: &Path) -> Monitor {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, path) = (stop.clone(), netns.to_owned());
+        let watch = std::thread::spawn(move || netns::inside(&path, || growth(&stopped)));
+        Monitor { watch, stop }
+    }
+
+    fn span(self) -> anyhow::Result<Duration> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.watch.join().expect("no panic").context("no route came")
+    }
+}
+
+/// From the last look before the first route to the look that saw the last.
+fn growth(stop: &AtomicBool) -> Option<Duration> {
+    let (mut begin, mut end) = (None, None);
+    let (mut seen, mut looked) = (prefixes(), Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_micros(500));
+        let now = prefixes();
+        if now > seen {
+            begin.get_or_insert(looked);
+            end = Some(Instant::now());
+        }
+        (seen, looked) = (now, Instant::now());
+    }
+    Some(end? - begin?)
+}

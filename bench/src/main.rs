@@ -1,0 +1,44 @@
+//! Measures against a peer in the same run, on the same machine: what counts is the ratio. Run it with `./dev bench`.
+
+mod cni;
+mod fib;
+mod memory;
+mod start;
+mod table;
+
+use clap::Parser;
+use table::Row;
+
+/// Ratios against peers in the same run.
+#[derive(Parser, Debug)]
+struct Cli {
+    /// Which of them: cni, fib, memory, start; all without a name.
+    only: Vec<String>,
+    /// `table` or `json`.
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+    output: String,
+}
+
+type Bench = fn() -> anyhow::Result<Vec<Row>>;
+
+const BENCHES: [(&str, Bench); 4] =
+    [("start", start::run), ("cni", cni::run), ("fib", fib::run), ("memory", memory::run)];
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    for name in &cli.only {
+        anyhow::ensure!(BENCHES.iter().any(|(known, _)| known == name), "no bench is called `{name}`");
+    }
+    let mut rows = Vec::new();
+    for (name, bench) in BENCHES {
+        if cli.only.is_empty() || cli.only.iter().any(|only| only == name) {
+            eprintln!("bench: {name}");
+            rows.extend(bench()?);
+        }
+    }
+    match cli.output.as_str() {
+        "json" => println!("{:#}", table::json(&rows)),
+        _ => print!("{}", table::text(&rows)),
+    }
+    Ok(())
+}

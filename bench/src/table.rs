@@ -1,0 +1,85 @@
+//! Results: ours, the peer's, the ratio, and what the ratio should be.
+
+use serde_json::{Value, json};
+
+/// One result.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub what: &'static str,
+    pub unit: &'static str,
+    pub ours: f64,
+    pub peer: Option<(&'static str, f64)>,
+    /// What is aimed at: a bound of the ratio, or of our own figure where there is no peer.
+    pub bound: Bound,
+}
+
+/// A bound.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Row {
+    fn judged(&self) -> f64 {
+        self.peer.map_or(self.ours, |(_, peer)| self.ours / peer)
+    }
+
+    fn holds(&self) -> bool {
+        match self.bound {
+            Bound::AtMost(bound) => self.judged() <= bound,
+            Bound::AtLeast(bound) => self.judged() >= bound,
+        }
+    }
+}
+
+/// Columns for people.
+pub fn text(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<38} {:>10} {:<7} {:<28} {:>10} {:>7}  {}\n",
+        "WHAT", "OURS", "UNIT", "PEER", "PEER'S", "RATIO", "AIM"
+    );
+    for row in rows {
+        let (peer, value, ratio) = match row.peer {
+            Some((peer, value)) => (peer, format!("{value:.2}"), format!("{:.2}", row.ours / value)),
+            None => ("", String::new(), String::new()),
+        };
+        let aim = match row.bound {
+            Bound::AtMost(bound) => format!("≤ {bound}"),
+            Bound::AtLeast(bound) => format!("≥ {bound}"),
+        };
+        let verdict = if row.holds() { "" } else { "  missed" };
+        text += &format!(
+            "{:<38} {:>10.2} {:<7} {peer:<28} {value:>10} {ratio:>7}  {aim}{verdict}\n",
+            row.what, row.ours, row.unit
+        );
+    }
+    text
+}
+
+/// The same for programs.
+pub fn json(rows: &[Row]) -> Value {
+    let one = |row: &Row| {
+        let (bound, kind) = match row.bound {
+            Bound::AtMost(bound) => (bound, "atMost"),
+            Bound::AtLeast(bound) => (bound, "atLeast"),
+        };
+        json!({
+            "what": row.what,
+            "unit": row.unit,
+            "ours": row.ours,
+            "peer": row.peer.map(|(name, value)| json!({"name": name, "value": value})),
+            "ratio": row.peer.map(|(_, value)| row.ours / value),
+            "aim": {kind: bound},
+            "holds": row.holds(),
+        })
+    };
+    rows.iter().map(one).collect()
+}
+
+/// The middle of some figures.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    assert!(!figures.is_empty(), "there is something to take the middle of");
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
