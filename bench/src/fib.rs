@@ -65,8 +65,9 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     let agent = f64::from(BLOCKS) / monitor.span()?.as_secs_f64();
 
     let alone = Netns::new();
-    alone
-        .run("ip link add ens192 type dummy; ip address add 10.0.255.1/16 dev ens192; ip link set ens192 up");
+    alone.run(
+        "ip link add ens192 type bridge; ip address add 10.0.255.1/16 dev ens192; ip link set ens192 up",
+    );
     let steps = steps();
     let monitor = Monitor::start(alone.path());
     let outcomes = alone.inside(|| anyhow::Ok(Writer::open()?.apply(&steps)))?;
