@@ -129,3 +129,102 @@ fn with_state(affinity: &BlockAffinity, state: AffinityState) -> Request {
     affinity.spec.state = state;
     Request::Update(affinity.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cidr() -> Cidr {
+        "10.0.0.8/29".parse().expect("a CIDR")
+    }
+
+    fn wall() -> Wall {
+        Wall::parse("2026-11-23T03:07:29Z")
+    }
+
+    fn affinity(state: AffinityState) -> BlockAffinity {
+        BlockAffinity::of_host("n1", cidr(), state)
+    }
+
+    fn block_of(node: &str) -> IpamBlock {
+        IpamBlock { metadata: Metadata::named(names::block(cidr())), spec: block::new(cidr(), node, &wall()) }
+    }
+
+    /// The step in a word.
+    fn step(next: Next) -> String {
+        let Next::Call(request) = next else { return format!("{next:?}") };
+        let state = |object: &Object| match object {
+            Object::BlockAffinity(a) => format!("affinity {:?}", a.spec.state),
+            Object::IpamBlock(b) => format!("block of {:?}", block::owner(&b.spec)),
+            other => format!("{other:?}"),
+        };
+        match &*request {
+            Request::Get(key) => format!("get {:?}", key.kind),
+            Request::Create(object) => format!("create {}", state(object)),
+            Request::Update(object) => format!("update {}", state(object)),
+            Request::Delete { key, .. } => format!("delete {:?}", key.kind),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_claim_goes_by_pending_and_block_to_confirmed() {
+        use AffinityState::*;
+        let (ours, theirs) = (block_of("n1"), block_of("n2"));
+        // What is known of the affinity and the block, whether the block was written since the mark, what follows.
+        let table = [
+            (None, Known::Absent, false, "create affinity Pending"),
+            (Some(Pending), Known::Absent, false, "create block of Some(\"n1\")"),
+            (Some(Pending), Known::Read(&ours), true, "update affinity Confirmed"),
+            (Some(Confirmed), Known::Read(&ours), true, "Done"),
+            // An earlier life left it half-way: the block is written once more before the last step.
+            (Some(Pending), Known::Read(&ours), false, "update block of Some(\"n1\")"),
+            (Some(PendingDeletion), Known::Read(&ours), false, "update affinity Pending"),
+            (Some(PendingDeletion), Known::Read(&ours), true, "update affinity Pending"),
+            (Some(Confirmed), Known::Absent, false, "update affinity Pending"),
+            (None, Known::Read(&ours), false, "create affinity Pending"),
+            // Somebody else was faster.
+            (Some(Pending), Known::Unread, false, "get IpamBlock"),
+            (Some(Pending), Known::Read(&theirs), false, "delete BlockAffinity"),
+            (None, Known::Read(&theirs), false, "Lost"),
+        ];
+        for (state, known, written, expected) in table {
+            let affinity = state.map(affinity);
+            let next = claim("n1", cidr(), affinity.as_ref(), known, written, Some(&wall()));
+            assert_eq!(step(next), expected, "{state:?} {known:?} {written}");
+        }
+    }
+
+    #[test]
+    fn a_release_goes_by_pending_deletion_and_no_block_to_nothing() {
+        use AffinityState::*;
+        let (empty, theirs, mut used) = (block_of("n1"), block_of("n2"), block_of("n1"));
+        block::assign(&mut used.spec, "h", &Default::default(), &[]).expect("there is room");
+        let table = [
+            (Some(Confirmed), Known::Read(&empty), "update affinity PendingDeletion"),
+            (Some(PendingDeletion), Known::Unread, "get IpamBlock"),
+            (Some(PendingDeletion), Known::Read(&empty), "delete IpamBlock"),
+            (Some(PendingDeletion), Known::Absent, "delete BlockAffinity"),
+            (None, Known::Absent, "Done"),
+            // Addresses stay, without an affinity.
+            (Some(PendingDeletion), Known::Read(&used), "update block of None"),
+            (Some(PendingDeletion), Known::Read(&theirs), "delete BlockAffinity"),
+        ];
+        for (state, known, expected) in table {
+            let affinity = state.map(affinity);
+            assert_eq!(
+                step(release("n1", cidr(), affinity.as_ref(), known)),
+                expected,
+                "{state:?} {known:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_time_a_half_made_claim_is_given_up() {
+        let half = affinity(AffinityState::Pending);
+        let next = claim("n1", cidr(), Some(&half), Known::Absent, false, None);
+        assert_eq!(step(next), "delete BlockAffinity");
+        assert_eq!(claim("n1", cidr(), None, Known::Absent, false, None), Next::Lost);
+    }
+}

@@ -240,3 +240,95 @@ impl fmt::Display for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Wall;
+    use model::Metadata;
+    use model::v3::IpamHandleSpec;
+
+    /// One block of `n1` with one address, of handle `h`, used by a pod: nothing is wrong.
+    fn sound() -> Objects {
+        let cidr: Cidr = "10.0.0.8/29".parse().expect("a CIDR");
+        let mut spec = block::new(cidr, "n1", &Wall::parse("2026-11-23T03:07:29Z"));
+        let addr = block::assign(&mut spec, "h", &BTreeMap::new(), &[]).expect("there is room");
+        let handle = IpamHandleSpec {
+            handle_id: "h".to_owned(),
+            block: [(cidr.to_string(), 1)].into(),
+            deleted: false,
+        };
+        let pool = serde_json::json!({"metadata": {"name": "p"}, "spec": {"cidr": "10.0.0.0/24"}});
+        Objects {
+            pools: vec![serde_json::from_value(pool).expect("a pool")],
+            blocks: vec![IpamBlock { metadata: Metadata::named(names::block(cidr)), spec }],
+            affinities: vec![BlockAffinity::of_host("n1", cidr, AffinityState::Confirmed)],
+            handles: vec![IpamHandle { metadata: Metadata::named("h"), spec: handle }],
+            in_use: vec![(addr, "default/a".to_owned())],
+        }
+    }
+
+    fn found(spoil: impl FnOnce(&mut Objects)) -> Vec<String> {
+        let mut objects = sound();
+        spoil(&mut objects);
+        check(&objects).iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn a_sound_cluster_has_no_problem() {
+        assert_eq!(found(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_problem_is_named() {
+        assert_eq!(found(|o| o.handles.clear()), ["10.0.0.8 is of handle h, which does not exist"]);
+        assert_eq!(
+            found(|o| _ = o.handles[0].spec.block.insert("10.0.0.16/29".to_owned(), 1)),
+            ["handle h says 1 addresses of block 10.0.0.16/29, the block holds 0"]
+        );
+        assert_eq!(found(|o| o.in_use.clear()), ["10.0.0.8 is allocated to h and not in use"]);
+        assert_eq!(found(|o| o.affinities.clear()), ["block 10.0.0.8/29 is n1's without a BlockAffinity"]);
+        assert_eq!(found(|o| o.pools.clear()), ["block 10.0.0.8/29 is in no IP pool"]);
+        assert_eq!(
+            found(|o| o.affinities[0].spec.state = AffinityState::Pending),
+            ["the claim of n1 to block 10.0.0.8/29 stands half-way"]
+        );
+        assert_eq!(
+            found(|o| o.blocks[0].spec.unallocated.push(0)),
+            ["block 10.0.0.8/29 is malformed: ordinal 0 is both free and allocated, or neither"]
+        );
+        assert_eq!(
+            found(|o| o.in_use.push(o.in_use[0].clone())),
+            ["10.0.0.8 is used by default/a and by default/a"]
+        );
+        assert_eq!(
+            found(|o| {
+                o.in_use.push(([10, 0, 0, 77].into(), "default/b".to_owned()));
+                o.in_use.push(([192, 0, 2, 1].into(), "default/c".to_owned()));
+            }),
+            [
+                "10.0.0.77 is used by default/b and not allocated",
+                "192.0.2.1 is used by default/c and in no active IP pool"
+            ]
+        );
+        assert_eq!(
+            found(|o| {
+                let cidr = "10.0.0.8/30".parse().expect("a CIDR");
+                let wall = Wall::parse("2026-11-23T03:07:29Z");
+                let mut spec = block::new(cidr, "n1", &wall);
+                spec.affinity = None;
+                o.blocks.push(IpamBlock { metadata: Metadata::named("overlapping"), spec });
+            }),
+            ["blocks 10.0.0.8/29 and 10.0.0.8/30 share addresses"]
+        );
+        let gone: Vec<String> = found(|o| o.blocks.clear());
+        assert_eq!(
+            gone,
+            [
+                "handle h has no address",
+                "n1 claims block 10.0.0.8/29, which does not exist",
+                "10.0.0.8 is used by default/a and not allocated"
+            ]
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! What an answer of the API teaches.
 
-use super::{Allocator, Heard, WorkKind, handle_key};
+use super::{Allocator, Heard, WorkKind};
 use crate::affinity::{affinity_key, block_key};
 use crate::{CallId, Error, Want, block};
 use model::names;
@@ -115,7 +115,7 @@ impl Allocator {
                 _ => false,
             };
             let waits_for_claim = stops_claim && !releases && goal.chosen.is_none();
-            if *key == handle_key(&goal.handle) || needs_block || waits_for_claim {
+            if *key == goal.key || needs_block || waits_for_claim {
                 self.fail(goal, error.clone());
             }
         }

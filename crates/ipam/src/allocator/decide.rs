@@ -1,7 +1,7 @@
 //! What to do next, from what is wanted and what is known. Each request goes through: its handle names a block, the block
 //! is written for all requests whose handles do, its content is the answer.
 
-use super::{Allocator, Goal, Work, WorkKind, handle_key};
+use super::{Allocator, Goal, Work, WorkKind};
 use crate::affinity::{self, Known, Next, affinity_key, block_key, delete};
 use crate::pool::Choice;
 use crate::{Assigned, Error, Want, block};
@@ -31,9 +31,8 @@ impl Allocator {
             *promised.entry(cidr).or_insert(0) += 1;
         }
         let mut served: BTreeMap<Cidr, Vec<usize>> = BTreeMap::new();
-        let mut turns = BTreeSet::new();
-        for (index, goal) in goals.iter_mut().enumerate() {
-            if turns.insert(goal.handle.clone()) {
+        for (index, (turn, goal)) in turns(&goals).into_iter().zip(&mut goals).enumerate() {
+            if turn {
                 for cidr in self.advance(goal, &mut promised) {
                     served.entry(cidr).or_default().push(index);
                 }
@@ -44,9 +43,8 @@ impl Allocator {
         }
         self.dirty |= goals.iter().any(|goal| goal.over);
         goals.retain(|goal| !goal.over);
-        self.handles.retain(|name, handle| {
-            handle.is_some() || goals.iter().any(|goal| handle_key(&goal.handle).name == *name)
-        });
+        self.handles
+            .retain(|name, handle| handle.is_some() || goals.iter().any(|goal| goal.key.name == *name));
         self.goals = goals;
         self.advance_work();
         if self.goals.is_empty() && self.work.is_none() {
@@ -57,8 +55,9 @@ impl Allocator {
 
     /// Brings one request forward. Returns the blocks whose next write is to serve it.
     fn advance(&mut self, goal: &mut Goal, promised: &mut BTreeMap<Cidr, usize>) -> Vec<Cidr> {
-        let key = handle_key(&goal.handle);
-        if self.busy(&key) {
+        let key = goal.key.clone();
+        let written = |cidr| self.handles.contains_key(&key.name) && self.busy(&block_key(cidr));
+        if self.busy(&key) || goal.chosen.is_some_and(written) {
             return Vec::new();
         }
         if self.unsure.contains(&key) {
@@ -268,7 +267,7 @@ impl Allocator {
 
     /// Puts what a request wants into a block. Where that cannot be, the request chooses again or fails.
     fn take(&mut self, goal: &mut Goal, cidr: Cidr, b: Option<&mut IpamBlockSpec>) -> bool {
-        let handle = self.handles.get(&handle_key(&goal.handle).name).and_then(Option::as_ref);
+        let handle = self.handles.get(&goal.key.name).and_then(Option::as_ref);
         assert!(handle.is_some_and(|h| names_only(h, cidr)), "handle before block: {goal:?}");
         let usable = self.snapshot.usable(cidr).is_some();
         let attributes = self.attributes(&goal.want);
@@ -376,14 +375,13 @@ impl Allocator {
     /// Finishes the requests whose address is in a block that the API answered with.
     pub(super) fn finish_held(&mut self, b: &IpamBlockSpec) {
         let mut goals = mem::take(&mut self.goals);
-        let mut turns = BTreeSet::new();
-        for goal in &mut goals {
-            let key = handle_key(&goal.handle);
+        for (turn, goal) in turns(&goals).into_iter().zip(&mut goals) {
+            let key = &goal.key;
             let named = match self.handles.get(&key.name) {
                 Some(Some(handle)) => handle.spec.block.contains_key(&b.cidr.to_string()),
                 _ => false,
             };
-            if !turns.insert(goal.handle.clone()) || !named || self.busy(&key) || self.unsure.contains(&key) {
+            if !turn || !named || self.busy(key) || self.unsure.contains(key) {
                 continue;
             }
             let kept =
@@ -401,6 +399,12 @@ impl Work {
     fn new(cidr: Cidr, kind: WorkKind) -> Work {
         Work { cidr, kind, written: false, read: false }
     }
+}
+
+/// Which requests are the first of their handle: the others wait.
+fn turns(goals: &[Goal]) -> Vec<bool> {
+    let mut seen = BTreeSet::new();
+    goals.iter().map(|goal| seen.insert(&goal.key)).collect()
 }
 
 fn names_only(handle: &IpamHandle, cidr: Cidr) -> bool {

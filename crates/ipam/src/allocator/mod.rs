@@ -47,6 +47,8 @@ struct Goal {
     id: Option<RequestId>,
     want: Want,
     handle: String,
+    /// The handle's.
+    key: Key,
     /// The block from which its address is to come.
     chosen: Option<Cidr>,
     /// A given address that seems taken is believed to be so after a read.
@@ -131,15 +133,9 @@ impl Allocator {
         assert!(self.goals.iter().all(|goal| goal.id != Some(id)), "a request is made once: {id:?}");
         self.wall = Some(Wall::parse(wall));
         let handle = want.handle(&self.snapshot.node);
-        self.goals.push(Goal {
-            id: Some(id),
-            want,
-            handle,
-            chosen: None,
-            read: false,
-            fenced: BTreeSet::new(),
-            over: false,
-        });
+        let key = Key::cluster(Kind::IpamHandle, names::handle(&handle));
+        let (chosen, fenced) = (None, BTreeSet::new());
+        self.goals.push(Goal { id: Some(id), want, handle, key, chosen, read: false, fenced, over: false });
         self.wake(now);
     }
 
@@ -211,11 +207,11 @@ impl Allocator {
 
     fn describe(&self, goal: &Goal) -> String {
         let (verb, key) = match (&goal.want, goal.chosen) {
-            (Want::Release { .. }, _) => ("release", handle_key(&goal.handle)),
+            (Want::Release { .. }, _) => ("release", goal.key.clone()),
             (_, Some(block)) => ("assign to", block_key(block)),
             (_, None) => match &self.work {
                 Some(work) => ("assign to", affinity_key(&self.snapshot.node, work.cidr)),
-                None => ("assign to", handle_key(&goal.handle)),
+                None => ("assign to", goal.key.clone()),
             },
         };
         format!("{verb} {}: waits for {}", goal.handle, self.waits_for(&key))
@@ -234,8 +230,8 @@ impl Allocator {
 
     /// What was begun for a goal is to be undone, and nobody waits for it.
     fn undo(&mut self, goal: &mut Goal) {
-        let key = handle_key(&goal.handle);
-        let begun = self.handles.contains_key(&key.name) || self.busy(&key) || self.unsure.contains(&key);
+        let key = &goal.key;
+        let begun = self.handles.contains_key(&key.name) || self.busy(key) || self.unsure.contains(key);
         goal.id = None;
         goal.over = !begun && !matches!(goal.want, Want::Release { .. });
         goal.chosen = None;
@@ -285,8 +281,4 @@ impl Allocator {
         self.in_flight.insert(key, Call { id, reads, heard: None });
         self.calls.push_back((id, request));
     }
-}
-
-fn handle_key(handle: &str) -> Key {
-    Key::cluster(Kind::IpamHandle, names::handle(handle))
 }
