@@ -65,8 +65,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     write_node_name(&args.state_dir, &name)?;
 
     // The monitor first: whoever reads the kernel after this misses nothing.
-    let monitor = Monitor::open(NOTIFICATIONS)?;
-    let writer = start_writer(sender.clone()).await?;
+    let mut monitor = Monitor::open(NOTIFICATIONS)?;
+    let (writer, rules_port) = start_writer(sender.clone()).await?;
+    monitor.leave_out_rules_of(rules_port);
     let (files, jobs) = thread::channel();
     let outcomes = sender.clone();
     let queue_directory = queue.clone();
@@ -91,12 +92,13 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     core.run(started).await.map_err(Into::into)
 }
 
-async fn start_writer(outcomes: mpsc::Sender<Message>) -> anyhow::Result<thread::Sender<writer::Job>> {
+/// The writer, and the port that marks its changes of the rules.
+async fn start_writer(outcomes: mpsc::Sender<Message>) -> anyhow::Result<(thread::Sender<writer::Job>, u32)> {
     let (writer, jobs) = thread::channel();
     let (opened, result) = oneshot::channel();
     std::thread::Builder::new().name("writer".into()).spawn(move || writer::run(opened, &jobs, &outcomes))?;
-    result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
-    Ok(writer)
+    let port = result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
+    Ok((writer, port))
 }
 
 /// `--node-name`, the name of the last run, or the host's in lower case, as with calico-node.

@@ -20,15 +20,20 @@ pub(crate) enum Job {
     Close(PodNs),
 }
 
-/// Carries jobs out until their sender is gone. `opened` hears whether there is a writer at all.
+/// Carries jobs out until their sender is gone. `opened` hears whether there is a writer at all, and the port that marks
+/// its changes of the rules.
 pub(crate) fn run(
-    opened: tokio::sync::oneshot::Sender<io::Result<()>>,
+    opened: tokio::sync::oneshot::Sender<io::Result<u32>>,
     jobs: &mpsc::Receiver<Job>,
     outcomes: &tokio::sync::mpsc::Sender<Message>,
 ) {
-    let writer = netlink::Writer::open();
-    let (mut writer, result) = match writer {
-        Ok(writer) => (writer, Ok(())),
+    let open = || {
+        let writer = netlink::Writer::open()?;
+        let port = writer.rules_port()?;
+        Ok((writer, port))
+    };
+    let (mut writer, result) = match open() {
+        Ok((writer, port)) => (writer, Ok(port)),
         Err(e) => {
             // Whoever started us waits for exactly this.
             let _ = opened.send(Err(e));
