@@ -19,7 +19,7 @@ pub enum Netns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodNs(pub u32);
 
-/// Identifies a kernel object. The order of the variants is the order of creation (`plan`).
+/// Identifies a kernel object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Link(LinkKey),

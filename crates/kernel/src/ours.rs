@@ -27,9 +27,10 @@ pub fn ours(key: &Key, value: &Value) -> bool {
     }
     match (key, value) {
         (Key::Link(key), Value::Link(link)) => match link.kind {
-            LinkKind::Vxlan { .. } => TUNNELS.contains(&key.name.as_str()),
+            LinkKind::Vxlan { .. } => is_tunnel(&key.name),
             LinkKind::Veth { .. } => is_workload(&key.name),
-            LinkKind::Other(_) => false,
+            // With settings that ours never has: a device of our name all the same.
+            LinkKind::Other(ref kind) => kind == "vxlan" && is_tunnel(&key.name),
         },
         (Key::Addr(key), _) => is_ours(&key.device) && !is_link_local(key.addr.addr()),
         (Key::Neigh(key), Value::Neigh(neigh)) => {

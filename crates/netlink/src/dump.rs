@@ -23,8 +23,11 @@ pub fn objects(socket: &mut Socket, netns: Netns) -> Result<Objects, Refusal> {
         (libc::RTM_GETNEIGH, [&[AF_BRIDGE][..], &[0; 11]].concat(), parse::neigh),
     ];
     for (kind, fixed, parse) in kinds {
-        let found = socket.dump(Message::new(kind, DUMP, &fixed), Vec::new, |found, message| {
-            found.extend(parse(netns, &names, message.body));
+        let found = socket.dump(Message::new(kind, DUMP, &fixed), Objects::new, |found, message| {
+            // Of several routes under one key (`ip route append`) the first counts for the kernel too.
+            if let Some((key, value)) = parse(netns, &names, message.body) {
+                found.entry(key).or_insert(value);
+            }
         })?;
         objects.extend(found);
     }

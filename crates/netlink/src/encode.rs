@@ -222,9 +222,12 @@ pub(crate) fn route(key: &RouteKey, wanted: &RouteValue, index: Option<u32>, how
     }
 }
 
-/// Only a route of the same protocol and kind goes, wherever it leads.
-pub(crate) fn del_route(key: &RouteKey, found: &RouteValue) -> Message {
+/// Only a route of the same protocol and kind that leads the same way goes. Of several metrics a request for metric 0
+/// means any: the way is what tells another's route from ours.
+pub(crate) fn del_route(key: &RouteKey, found: &RouteValue, index: Option<u32>) -> Message {
     route_message(libc::RTM_DELROUTE, 0, key, found, libc::RT_SCOPE_NOWHERE)
+        .attr_opt(attr::RTA_GATEWAY, found.gateway.map(octets))
+        .attr_opt(attr::RTA_OIF, index.map(u32::to_ne_bytes))
 }
 
 fn family(addr: IpAddr) -> u8 {

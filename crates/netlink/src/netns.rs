@@ -1,6 +1,8 @@
 //! Network namespaces: opened once and checked, then used by descriptor only, so that a path that is swapped later changes
 //! nothing.
 
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +13,7 @@ use std::process::Command;
 use std::thread;
 
 /// `NSFS_MAGIC` of `linux/magic.h`.
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 /// `NS_GET_NSTYPE` of `linux/nsfs.h`: `_IO(0xb7, 3)`.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 /// The calling thread's own namespace.
@@ -30,6 +32,18 @@ pub enum NetnsError {
     Create { path: PathBuf, source: io::Error },
     #[error("cannot enter network namespace: {0}")]
     Enter(#[source] io::Error),
+}
+
+impl NetnsError {
+    /// The system's error number, where it said no.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            NetnsError::Open { source, .. }
+            | NetnsError::Create { source, .. }
+            | NetnsError::Enter(source) => source.raw_os_error(),
+            NetnsError::NotANetns { .. } | NetnsError::Own { .. } => None,
+        }
+    }
 }
 
 /// An open network namespace. It lives at least as long as this.
@@ -53,14 +67,17 @@ impl Netns {
 
     /// Opens any namespace, the caller's own too.
     pub fn open_any(path: &Path) -> Result<Netns, NetnsError> {
-        let follow = if is_proc_link(path) { 0 } else { libc::O_NOFOLLOW };
-        // A FIFO must not block us.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | follow)
-            .open(path)
-            .map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
-        Netns::checked(file.into()).map_err(|_| NetnsError::NotANetns { path: path.to_owned() })
+        let failed =
+            |errno: rustix::io::Errno| NetnsError::Open { path: path.to_owned(), source: errno.into() };
+        let refused = |_| NetnsError::NotANetns { path: path.to_owned() };
+        let follow = if is_proc_link(path) { OFlags::empty() } else { OFlags::NOFOLLOW };
+        // A look first, which opens nothing: a FIFO would make us wait, a device would do something.
+        let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty());
+        let place = place.map_err(failed)?;
+        nsfs(&place).map_err(refused)?;
+        let same = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let fd = rustix::fs::open(same, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        Netns::checked(fd).map_err(|_| NetnsError::NotANetns { path: path.to_owned() })
     }
 
     /// The calling thread's own.
@@ -71,10 +88,7 @@ impl Netns {
     /// Takes a descriptor that somebody handed over, if it is a network namespace.
     pub fn checked(fd: OwnedFd) -> Result<Netns, NetnsError> {
         let refused = || NetnsError::NotANetns { path: format!("descriptor {}", fd.as_raw_fd()).into() };
-        let stat = rustix::fs::fstatfs(&fd).map_err(|_| refused())?;
-        if stat.f_type as i64 != NSFS_MAGIC {
-            return Err(refused());
-        }
+        nsfs(&fd).map_err(|()| refused())?;
         // SAFETY: this ioctl takes no argument.
         let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
         if kind != libc::CLONE_NEWNET {
@@ -90,17 +104,15 @@ impl Netns {
         OpenOptions::new().write(true).create_new(true).mode(0o444).open(path).map_err(failed)?;
         let made = thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                // SAFETY: the thread is our own and ends here; nothing else shares its namespace.
-                if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                rustix::mount::mount_bind(OWN, path).map_err(io::Error::from)
+                // SAFETY: a network namespace is no part of what the threads of a process must share.
+                unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+                rustix::mount::mount_bind(OWN, path)
             });
             thread.join().expect("the thread does not panic")
         });
-        if let Err(source) = made {
+        if let Err(errno) = made {
             let _ = fs::remove_file(path);
-            return Err(failed(source));
+            return Err(failed(errno.into()));
         }
         Netns::open(path)
     }
@@ -157,10 +169,14 @@ pub fn delete(path: &Path) -> io::Result<()> {
 }
 
 fn enter(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: `setns` takes no pointers.
-    match unsafe { libc::setns(fd.as_raw_fd(), libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    Ok(move_into_link_name_space(fd, Some(LinkNameSpaceType::Network))?)
+}
+
+/// Whether a descriptor is of the kernel's file system of namespaces.
+fn nsfs(fd: &OwnedFd) -> Result<(), ()> {
+    match rustix::fs::fstatfs(fd) {
+        Ok(stat) if stat.f_type == NSFS_MAGIC => Ok(()),
+        _ => Err(()),
     }
 }
 

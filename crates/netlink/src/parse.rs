@@ -23,11 +23,14 @@ pub(crate) mod attr {
     pub const IFLA_INFO_DATA: u16 = 2;
     pub const VETH_INFO_PEER: u16 = 1;
     pub const IFLA_VXLAN_ID: u16 = 1;
+    pub const IFLA_VXLAN_GROUP: u16 = 2;
     pub const IFLA_VXLAN_LINK: u16 = 3;
     pub const IFLA_VXLAN_LOCAL: u16 = 4;
     pub const IFLA_VXLAN_LEARNING: u16 = 7;
     pub const IFLA_VXLAN_PORT: u16 = 15;
+    pub const IFLA_VXLAN_GROUP6: u16 = 16;
     pub const IFLA_VXLAN_LOCAL6: u16 = 17;
+    pub const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
     pub const IFA_ADDRESS: u16 = 1;
     pub const IFA_LOCAL: u16 = 2;
     pub const RTA_DST: u16 = 1;
@@ -47,6 +50,7 @@ pub(crate) const AF_INET6: u8 = libc::AF_INET6 as u8;
 pub(crate) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 const IFF_UP: u32 = libc::IFF_UP as u32;
 pub(crate) const NTF_SELF: u8 = 2;
+const NTF_PROXY: u8 = 8;
 pub(crate) const NUD_PERMANENT: u16 = 0x80;
 const RTM_F_CLONED: u32 = 0x200;
 pub(crate) const RTNH_F_ONLINK: u32 = 4;
@@ -82,6 +86,12 @@ fn link_kind(attributes: Attributes<'_>, names: &Names) -> LinkKind {
     let kind = info.and_then(|info| info.text(attr::IFLA_INFO_KIND)).unwrap_or_default();
     let data = info.and_then(|info| info.nested(attr::IFLA_INFO_DATA));
     let vxlan = |data: Attributes<'_>| {
+        let flag = |kind| data.get(kind).is_some_and(|value| value != [0]);
+        let grouped =
+            [attr::IFLA_VXLAN_GROUP, attr::IFLA_VXLAN_GROUP6].iter().any(|kind| data.get(*kind).is_some());
+        if grouped || flag(attr::IFLA_VXLAN_LEARNING) || flag(attr::IFLA_VXLAN_COLLECT_METADATA) {
+            return None;
+        }
         let local = data.get(attr::IFLA_VXLAN_LOCAL).or(data.get(attr::IFLA_VXLAN_LOCAL6));
         Some(LinkKind::Vxlan {
             vni: Vni(data.number(attr::IFLA_VXLAN_ID)?),
@@ -112,13 +122,15 @@ pub(crate) fn addr(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Val
     Some((Key::Addr(AddrKey { netns, device, addr }), Value::Addr(AddrValue { scope })))
 }
 
-/// `struct rtmsg` and attributes. Only the main table: the local one is the kernel's.
+/// `struct rtmsg` and attributes. Only the main table (the local one is the kernel's) and only routes for every type of
+/// service: a route for one is never ours, and its key would be taken for that of another.
 pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
     let family = *body.first()?;
     let attributes = Attributes::after(body, 12);
     let table = attributes.number(attr::RTA_TABLE).unwrap_or(u32::from(*body.get(4)?));
     let flags = u32_at(body, 8)?;
-    if table != kernel::route::TABLE_MAIN || flags & RTM_F_CLONED != 0 {
+    let type_of_service = *body.get(3)?;
+    if table != kernel::route::TABLE_MAIN || flags & RTM_F_CLONED != 0 || type_of_service != 0 {
         return None;
     }
     let addr = match attributes.get(attr::RTA_DST) {
@@ -128,14 +140,17 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
         None => return None,
     };
     let dst = Cidr::containing(addr, *body.get(1)?)?;
+    let kind = match *body.get(7)? {
+        libc::RTN_UNICAST => RouteKind::Unicast,
+        libc::RTN_BLACKHOLE => RouteKind::Blackhole,
+        other => RouteKind::Other(other),
+    };
+    let device = attributes.number(attr::RTA_OIF).and_then(|index| names.get(&index)).cloned();
     let value = RouteValue {
-        kind: match *body.get(7)? {
-            libc::RTN_UNICAST => RouteKind::Unicast,
-            libc::RTN_BLACKHOLE => RouteKind::Blackhole,
-            other => RouteKind::Other(other),
-        },
+        kind,
         gateway: attributes.get(attr::RTA_GATEWAY).and_then(address),
-        device: attributes.number(attr::RTA_OIF).and_then(|index| names.get(&index)).cloned(),
+        // IPv6 says `lo` of a black hole.
+        device: device.filter(|_| kind != RouteKind::Blackhole),
         scope: match *body.get(6)? {
             libc::RT_SCOPE_UNIVERSE => RouteScope::Universe,
             libc::RT_SCOPE_LINK => RouteScope::Link,
@@ -155,11 +170,14 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
 pub(crate) fn neigh(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
     let attributes = Attributes::after(body, 12);
     let device = names.get(&u32_at(body, 4)?)?.clone();
-    let permanent = u16_at(body, 8)? & NUD_PERMANENT != 0;
+    let (permanent, flags) = (u16_at(body, 8)? & NUD_PERMANENT != 0, *body.get(10)?);
+    if flags & NTF_PROXY != 0 {
+        return None;
+    }
     let mac = attributes.get(attr::NDA_LLADDR).and_then(|bytes| Some(Mac(bytes.try_into().ok()?)))?;
     let dst = attributes.get(attr::NDA_DST).and_then(address)?;
     if *body.first()? == AF_BRIDGE {
-        let own = *body.get(10)? & NTF_SELF != 0;
+        let own = flags & NTF_SELF != 0;
         return own
             .then_some((Key::Fdb(FdbKey { netns, device, mac }), Value::Fdb(FdbValue { dst, permanent })));
     }

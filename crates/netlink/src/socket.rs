@@ -4,15 +4,27 @@
 //! The kernel works while `send` runs, so that everything is there to be read when it returns.
 
 use crate::message::{Attributes, HEADER, Message, Received, received, u32_at};
+use crate::netns::NetnsError;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, netlink, recvfrom, send,
+    socket_with, sockopt,
+};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// More messages in one `send` gain nothing (the kernel's own work dominates), and their errors fit the receive buffer.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// `NLMSGERR_ATTR_MSG`: the kernel's sentence.
 const ERROR_TEXT: u16 = 1;
-/// The kernel's dumps never give more than 32 KiB at once.
-const RECEIVE: usize = 64 * 1024;
+/// `NLM_F_DUMP_INTR`: something changed while the kernel was listing.
+const DUMP_INTERRUPTED: u16 = 0x10;
+/// The kernel's dumps never give more at once.
+const RECEIVE: usize = 32 * 1024;
+/// What the kernel may hold for us: many times the errors of a batch.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+/// Answers are there when `send` returns; one that is not will never come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which part of the kernel a socket speaks with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +46,17 @@ pub struct Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Refusal {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Refusal { errno, text: named(errno) }
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Refusal { errno: libc::EAGAIN, text: "the kernel does not answer".into() },
+            Some(errno) => Refusal { errno, text: named(errno) },
+            None => Refusal { errno: libc::EIO, text: error.to_string() },
+        }
+    }
+}
+
+impl From<NetnsError> for Refusal {
+    fn from(error: NetnsError) -> Refusal {
+        Refusal { errno: error.errno().unwrap_or(libc::EIO), text: error.to_string() }
     }
 }
 
@@ -62,68 +83,41 @@ impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(protocol: Protocol) -> io::Result<Socket> {
         let number = match protocol {
-            Protocol::Route => libc::NETLINK_ROUTE,
-            Protocol::Netfilter => libc::NETLINK_NETFILTER,
+            // `NETLINK_ROUTE` is the number 0, which stands for no protocol here.
+            Protocol::Route => None,
+            Protocol::Netfilter => Some(netlink::NETFILTER),
         };
-        // SAFETY: `socket` takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, number) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)?;
         let socket = Socket { fd, sequence: 0, buffer: vec![0; RECEIVE] };
         socket.option(libc::NETLINK_EXT_ACK, 1)?;
         socket.option(libc::NETLINK_CAP_ACK, 1)?;
         if protocol == Protocol::Route {
             socket.option(libc::NETLINK_GET_STRICT_CHK, 1)?;
         }
-        socket.bind()?;
+        socket.receive_buffer(RECEIVE_BUFFER)?;
+        sockopt::set_socket_timeout(&socket.fd, sockopt::Timeout::Recv, Some(PATIENCE))?;
+        bind(&socket.fd, &netlink::SocketAddrNetlink::new(0, 0))?;
         Ok(socket)
-    }
-
-    fn bind(&self) -> io::Result<()> {
-        // SAFETY: all-zero bytes are a valid `sockaddr_nl`.
-        let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        addr.nl_family = libc::AF_NETLINK as u16;
-        // SAFETY: the pointer and the length describe `addr`, which outlives the call.
-        let result = unsafe {
-            libc::bind(
-                self.fd.as_raw_fd(),
-                (&raw const addr).cast(),
-                size_of::<libc::sockaddr_nl>() as libc::socklen_t,
-            )
-        };
-        checked(result as isize).map(drop)
     }
 
     /// The port under which the kernel names this socket's messages to others.
     pub fn port(&self) -> io::Result<u32> {
-        // SAFETY: all-zero bytes are a valid `sockaddr_nl`.
-        let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-        // SAFETY: both pointers are to locals of the sizes that they say.
-        let result =
-            unsafe { libc::getsockname(self.fd.as_raw_fd(), (&raw mut addr).cast(), &raw mut length) };
-        checked(result as isize).map(|_| addr.nl_pid)
+        let addr = netlink::SocketAddrNetlink::try_from(getsockname(&self.fd)?)?;
+        Ok(addr.pid())
     }
 
     fn option(&self, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-        self.set(libc::SOL_NETLINK, name, value)
-    }
-
-    fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
         // SAFETY: the pointer and the length describe `value`, which outlives the call.
         let result = unsafe {
             libc::setsockopt(
                 self.fd.as_raw_fd(),
-                level,
+                libc::SOL_NETLINK,
                 name,
                 (&raw const value).cast(),
                 size_of::<libc::c_int>() as libc::socklen_t,
             )
         };
-        checked(result as isize).map(drop)
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Joins a multicast group (`RTNLGRP_…`, `NFNLGRP_…`).
@@ -133,13 +127,12 @@ impl Socket {
 
     /// Sets the receive buffer's size in bytes, beyond the system's limit.
     pub fn receive_buffer(&self, bytes: usize) -> io::Result<()> {
-        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes as libc::c_int)
+        Ok(sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes)?)
     }
 
     /// Sets the send buffer's size in bytes, beyond the system's limit: the most that one `send` takes.
     pub fn send_buffer(&self, bytes: usize) -> io::Result<()> {
-        let bytes = libc::c_int::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
-        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+        Ok(sockopt::set_socket_send_buffer_size_force(&self.fd, bytes)?)
     }
 
     /// Sends messages, in order; the result has one entry for each. A message that fails does not stop the next.
@@ -167,7 +160,7 @@ impl Socket {
         let bytes = question.clone().stamped(sequence, false).to_vec();
         self.send(&bytes)?;
         while answer.is_none() {
-            let length = self.receive(0)?;
+            let length = self.receive(RecvFlags::empty())?;
             for message in received(&self.buffer[..length]).filter(|m| m.sequence == sequence) {
                 answer = Some(match refusal(&message) {
                     Some(refusal) if i32::from(message.kind) == libc::NLMSG_ERROR => Err(refusal),
@@ -190,7 +183,7 @@ impl Socket {
         self.send(&bytes)?;
         let mut results = vec![Ok(()); count];
         loop {
-            let length = self.receive(0)?;
+            let length = self.receive(RecvFlags::empty())?;
             for message in received(&self.buffer[..length]) {
                 let index = message.sequence.wrapping_sub(first) as usize;
                 if index >= count || i32::from(message.kind) != libc::NLMSG_ERROR {
@@ -230,14 +223,13 @@ impl Socket {
         mut request: Message,
         mut each: impl FnMut(Received<'_>),
     ) -> Result<bool, Refusal> {
-        const DUMP_INTERRUPTED: u16 = 0x10;
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let bytes = request.stamped(sequence, false).to_vec();
         self.send(&bytes)?;
         let mut consistent = true;
         loop {
-            let length = self.receive(0)?;
+            let length = self.receive(RecvFlags::empty())?;
             for message in received(&self.buffer[..length]).filter(|m| m.sequence == sequence) {
                 consistent &= message.flags & DUMP_INTERRUPTED == 0;
                 match i32::from(message.kind) {
@@ -261,43 +253,30 @@ impl Socket {
 
     /// Sends bytes that are whole messages.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        loop {
-            // SAFETY: the pointer and the length describe `bytes`.
-            let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-            match checked(sent) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map(drop),
-            }
-        }
+        rustix::io::retry_on_intr(|| send(&self.fd, bytes, SendFlags::empty()))?;
+        Ok(())
     }
 
-    /// Receives one datagram into the socket's buffer.
-    fn receive(&mut self, flags: libc::c_int) -> io::Result<usize> {
+    /// Receives one datagram of the kernel into the socket's buffer. What other processes send (a pod may have the right
+    /// to, in its own namespace) is not heard.
+    fn receive(&mut self, flags: RecvFlags) -> io::Result<usize> {
         loop {
-            // SAFETY: the pointer and the length describe `buffer`.
-            let length = unsafe {
-                let buffer = &mut self.buffer;
-                libc::recv(
-                    self.fd.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    flags | libc::MSG_TRUNC,
-                )
-            };
-            match checked(length) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(length) if length > self.buffer.len() => {
-                    return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
-                }
-                Ok(length) => return Ok(length),
+            let buffer = &mut self.buffer[..];
+            let room = buffer.len();
+            let (_, length, sender) =
+                rustix::io::retry_on_intr(|| recvfrom(&self.fd, &mut *buffer, flags | RecvFlags::TRUNC))?;
+            let port = sender.and_then(|addr| netlink::SocketAddrNetlink::try_from(addr).ok());
+            match port.map(|addr| addr.pid()) {
+                Some(0) if length > room => return Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
+                Some(0) => return Ok(length),
+                _ => {}
             }
         }
     }
 
     /// What has arrived, without waiting: `None` if nothing has.
     pub fn arrived(&mut self) -> io::Result<Option<&[u8]>> {
-        match self.receive(libc::MSG_DONTWAIT) {
+        match self.receive(RecvFlags::DONTWAIT) {
             Ok(length) => Ok(Some(&self.buffer[..length])),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -325,8 +304,4 @@ pub fn refusal(message: &Received<'_>) -> Option<Refusal> {
     }
     let text = Attributes::after(message.body, 4 + HEADER).text(ERROR_TEXT).map(str::to_owned);
     Some(Refusal { errno, text: text.unwrap_or_else(|| named(errno)) })
-}
-
-fn checked(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }

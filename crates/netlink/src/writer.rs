@@ -5,13 +5,15 @@ use crate::dump;
 use crate::encode;
 use crate::message::Message;
 use crate::netns;
-use crate::socket::{Protocol, Refusal, Socket};
+use crate::socket::{BATCH, Protocol, Refusal, Socket};
+use kernel::nft::{Table, TableKey};
 use kernel::{
-    ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, SysctlKey, SysctlValue, Value, VethPeer,
+    ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, Step, SysctlKey,
+    SysctlValue, Value,
 };
 use model::IfName;
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::{fs, io};
 
 /// Writes to the kernel and reads it, in the node's own namespace and in pods'.
@@ -32,10 +34,12 @@ struct Pod {
 #[derive(Default)]
 struct Run {
     results: BTreeMap<Key, Result<(), ApplyError>>,
+    /// Messages for the namespace of the first.
     batch: Vec<(Key, Message, Tolerance)>,
-    batch_netns: Option<Netns>,
-    /// Asked for once in a run: an interface that somebody makes anew has another index.
-    indexes: BTreeMap<(Netns, IfName), u32>,
+    /// The batch makes or removes interfaces, so that their numbers are not known before it is sent.
+    batch_has_links: bool,
+    /// Asked for once in a run: an interface that somebody makes anew has another number.
+    indexes: BTreeMap<Netns, BTreeMap<IfName, u32>>,
 }
 
 /// Which refusals are as good as success.
@@ -83,24 +87,17 @@ impl Writer {
 
     /// Reads a namespace whole, with the settings named and, in the node's own, our rules. `None`: it is not open.
     pub fn dump(&mut self, netns: Netns, sysctls: &[String]) -> Option<Result<Objects, Refusal>> {
-        let (socket, settings) = match netns {
-            Netns::Host => (&mut self.host, Ok(dump::sysctls(netns, sysctls))),
-            Netns::Pod(id) => {
-                let pod = self.pods.get_mut(&id)?;
-                (&mut pod.socket, pod.netns.run(|| dump::sysctls(netns, sysctls)))
-            }
-        };
-        let objects = dump::objects(socket, netns).map(|mut objects| {
-            objects.extend(settings.unwrap_or_default());
-            objects
-        });
-        if netns != Netns::Host {
-            return Some(objects);
+        match netns {
+            Netns::Host => Some(self.dump_host(sysctls)),
+            Netns::Pod(id) => self.pods.get_mut(&id).map(|pod| pod.dump(netns, sysctls)),
         }
-        Some(objects.and_then(|mut objects| {
-            objects.extend(self.dump_rules()?);
-            Ok(objects)
-        }))
+    }
+
+    fn dump_host(&mut self, sysctls: &[String]) -> Result<Objects, Refusal> {
+        let mut objects = dump::objects(&mut self.host, Netns::Host)?;
+        objects.extend(dump::sysctls(Netns::Host, sysctls));
+        objects.extend(self.dump_rules()?);
+        Ok(objects)
     }
 
     /// Our nftables tables.
@@ -112,8 +109,8 @@ impl Writer {
     fn step(&mut self, run: &mut Run, step: &Step) {
         match step {
             Step::Up(netns, name) => {
-                let key = Key::Link(kernel::LinkKey { netns: *netns, name: name.clone() });
-                self.enqueue(run, *netns, key, encode::link_up(name), Tolerance::None);
+                let key = Key::Link(LinkKey { netns: *netns, name: name.clone() });
+                self.enqueue(run, key, encode::link_up(name), Tolerance::None);
             }
             Step::Create(Key::Sysctl(key), Value::Sysctl(value))
             | Step::Replace { key: Key::Sysctl(key), to: Value::Sysctl(value), .. } => {
@@ -124,19 +121,13 @@ impl Writer {
             // A setting cannot be absent: what is no longer wanted stays as it is.
             Step::Remove(key @ Key::Sysctl(_), _) => run.record(key.clone(), Ok(())),
             Step::Create(key @ Key::Nft(table), Value::Nft(to)) => {
-                self.flush(run);
-                let result = crate::nft::apply(&mut self.rules, table, None, Some(to));
-                run.record(key.clone(), result);
+                self.change_rules(run, key, table, None, Some(to));
             }
             Step::Replace { key: key @ Key::Nft(table), from: Value::Nft(from), to: Value::Nft(to) } => {
-                self.flush(run);
-                let result = crate::nft::apply(&mut self.rules, table, Some(from), Some(to));
-                run.record(key.clone(), result);
+                self.change_rules(run, key, table, Some(from), Some(to));
             }
             Step::Remove(key @ Key::Nft(table), Value::Nft(from)) => {
-                self.flush(run);
-                let result = crate::nft::apply(&mut self.rules, table, Some(from), None);
-                run.record(key.clone(), result);
+                self.change_rules(run, key, table, Some(from), None);
             }
             Step::Create(key, value) => self.write(run, key, value, encode::Write::Create),
             Step::Replace { key, from, to } => self.replace(run, key, from, to),
@@ -144,122 +135,107 @@ impl Writer {
         }
     }
 
+    fn change_rules(
+        &mut self,
+        run: &mut Run,
+        key: &Key,
+        table: &TableKey,
+        from: Option<&Table>,
+        to: Option<&Table>,
+    ) {
+        self.flush(run);
+        let result = crate::nft::apply(&mut self.rules, table, from, to);
+        run.record(key.clone(), result);
+    }
+
     fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {
+        if let (Key::Link(link), Value::Link(wanted)) = (key, value) {
+            return self.make_link(run, key, link, wanted);
+        }
+        match self.object(run, key, value, how) {
+            Ok(message) => self.enqueue(run, key.clone(), message, Tolerance::None),
+            Err(error) => run.record(key.clone(), Err(error)),
+        }
+    }
+
+    /// The message that makes an object on a device.
+    fn object(
+        &mut self,
+        run: &mut Run,
+        key: &Key,
+        value: &Value,
+        how: encode::Write,
+    ) -> Result<Message, ApplyError> {
         let netns = key.netns();
-        match (key, value) {
-            (Key::Link(link), Value::Link(wanted)) => self.make_link(run, key, link, wanted),
+        Ok(match (key, value) {
             (Key::Addr(addr), Value::Addr(wanted)) => {
-                if let Some(index) = self.index(run, key, netns, &addr.device) {
-                    self.enqueue(
-                        run,
-                        netns,
-                        key.clone(),
-                        encode::addr(addr, *wanted, index),
-                        Tolerance::None,
-                    );
-                }
+                encode::addr(addr, *wanted, self.index(run, netns, &addr.device)?)
             }
             (Key::Neigh(neigh), Value::Neigh(wanted)) => {
-                if let Some(index) = self.index(run, key, netns, &neigh.device) {
-                    self.enqueue(
-                        run,
-                        netns,
-                        key.clone(),
-                        encode::neigh(neigh, *wanted, index),
-                        Tolerance::None,
-                    );
-                }
+                encode::neigh(neigh, *wanted, self.index(run, netns, &neigh.device)?)
             }
             (Key::Fdb(fdb), Value::Fdb(wanted)) => {
-                if let Some(index) = self.index(run, key, netns, &fdb.device) {
-                    self.enqueue(run, netns, key.clone(), encode::fdb(fdb, *wanted, index), Tolerance::None);
-                }
+                encode::fdb(fdb, *wanted, self.index(run, netns, &fdb.device)?)
             }
             (Key::Route(route), Value::Route(wanted)) => {
                 let index = match &wanted.device {
                     None => None,
-                    Some(device) => match self.index(run, key, netns, device) {
-                        None => return,
-                        index => index,
-                    },
+                    Some(device) => Some(self.index(run, netns, device)?),
                 };
-                self.enqueue(
-                    run,
-                    netns,
-                    key.clone(),
-                    encode::route(route, wanted, index, how),
-                    Tolerance::None,
-                );
+                encode::route(route, wanted, index, how)
             }
             _ => unreachable!("a step whose key and value are of different kinds: {key:?}, {value:?}"),
-        }
+        })
     }
 
-    fn make_link(&mut self, run: &mut Run, key: &Key, link: &kernel::LinkKey, wanted: &kernel::LinkValue) {
-        run.indexes.remove(&(link.netns, link.name.clone()));
-        match &wanted.kind {
+    fn make_link(&mut self, run: &mut Run, key: &Key, link: &LinkKey, wanted: &LinkValue) {
+        let made = match &wanted.kind {
             LinkKind::Veth { peer: Some(peer) } => {
-                let Some(fd) = self.namespace(run, key, peer) else { return };
-                let made = encode::veth(&link.name, wanted, peer, fd);
-                self.enqueue(run, link.netns, key.clone(), made, Tolerance::None);
-                self.enqueue_alias(run, key, link, wanted);
+                self.descriptor(peer.key.netns).map(|fd| encode::veth(&link.name, wanted, peer, fd))
             }
             // The other end made it already; it is only set up here.
-            LinkKind::Veth { peer: None } => {
-                let set = encode::link_settings(&link.name, wanted);
-                self.enqueue(run, link.netns, key.clone(), set, Tolerance::None);
-            }
+            LinkKind::Veth { peer: None } => Ok(encode::link_settings(&link.name, wanted)),
             LinkKind::Vxlan { device, .. } => {
-                if let Some(parent) = self.index(run, key, link.netns, device) {
-                    let made = encode::vxlan(&link.name, wanted, parent);
-                    self.enqueue(run, link.netns, key.clone(), made, Tolerance::None);
-                    self.enqueue_alias(run, key, link, wanted);
-                }
+                self.index(run, link.netns, device).map(|parent| encode::vxlan(&link.name, wanted, parent))
             }
             LinkKind::Other(kind) => {
                 let text = format!("interfaces of kind `{kind}` are not made here");
-                run.record(key.clone(), Err(ApplyError { errno: libc::EOPNOTSUPP, text }));
+                Err(ApplyError { errno: libc::EOPNOTSUPP, text })
             }
+        };
+        match made {
+            Ok(message) => {
+                run.forget_index(link);
+                self.enqueue(run, key.clone(), message, Tolerance::None);
+                self.enqueue_alias(run, key, link, wanted);
+            }
+            Err(error) => run.record(key.clone(), Err(error)),
         }
     }
 
     /// The kernel takes no alias with the message that makes the interface.
-    fn enqueue_alias(
-        &mut self,
-        run: &mut Run,
-        key: &Key,
-        link: &kernel::LinkKey,
-        wanted: &kernel::LinkValue,
-    ) {
+    fn enqueue_alias(&mut self, run: &mut Run, key: &Key, link: &LinkKey, wanted: &LinkValue) {
         if let Some(alias) = &wanted.alias {
-            self.enqueue(run, link.netns, key.clone(), encode::alias(&link.name, alias), Tolerance::None);
+            self.enqueue(run, key.clone(), encode::alias(&link.name, alias), Tolerance::None);
         }
     }
 
-    fn namespace(&self, run: &mut Run, key: &Key, peer: &VethPeer) -> Option<i32> {
-        let fd = match peer.key.netns {
-            Netns::Pod(id) => self.pods.get(&id).map(|pod| std::os::fd::AsFd::as_fd(&pod.netns).as_raw_fd()),
-            Netns::Host => None,
-        };
-        if fd.is_none() {
-            run.record(key.clone(), Err(closed(peer.key.netns)));
-        }
-        fd
+    /// A namespace as the kernel takes it from us.
+    fn descriptor(&self, netns: Netns) -> Result<i32, ApplyError> {
+        let Netns::Pod(id) = netns else { return Err(closed(netns)) };
+        let pod = self.pods.get(&id).ok_or_else(|| closed(netns))?;
+        Ok(pod.netns.as_fd().as_raw_fd())
     }
 
     fn replace(&mut self, run: &mut Run, key: &Key, from: &Value, to: &Value) {
         match (key, from, to) {
-            (Key::Link(link), Value::Link(from_link), Value::Link(to_link)) => {
-                if to_link.kind.compatible_with(&from_link.kind) {
-                    let set = encode::link_settings(&link.name, to_link);
-                    self.enqueue(run, link.netns, key.clone(), set, Tolerance::None);
-                    self.enqueue_alias(run, key, link, to_link);
-                } else {
-                    self.remove(run, key, from);
-                    self.make_link(run, key, link, to_link);
-                }
+            (Key::Link(link), Value::Link(before), Value::Link(wanted))
+                if wanted.kind.compatible_with(&before.kind) =>
+            {
+                self.enqueue(run, key.clone(), encode::link_settings(&link.name, wanted), Tolerance::None);
+                self.enqueue_alias(run, key, link, wanted);
             }
-            (Key::Addr(_), ..) => {
+            (Key::Link(_) | Key::Addr(_), ..) => {
                 self.remove(run, key, from);
                 self.write(run, key, to, encode::Write::Create);
             }
@@ -268,43 +244,52 @@ impl Writer {
     }
 
     fn remove(&mut self, run: &mut Run, key: &Key, value: &Value) {
-        let netns = key.netns();
-        let message = match (key, value) {
-            (Key::Link(link), _) => {
-                run.indexes.remove(&(netns, link.name.clone()));
-                Some(encode::del_link(&link.name))
-            }
-            (Key::Route(route), Value::Route(found)) => Some(encode::del_route(route, found)),
-            (Key::Addr(addr), _) => {
-                self.index_of(run, netns, &addr.device).map(|index| encode::del_addr(addr, index))
-            }
-            (Key::Neigh(neigh), _) => {
-                self.index_of(run, netns, &neigh.device).map(|index| encode::del_neigh(neigh, index))
-            }
-            (Key::Fdb(fdb), Value::Fdb(found)) => {
-                self.index_of(run, netns, &fdb.device).map(|index| encode::del_fdb(fdb, *found, index))
-            }
-            _ => unreachable!("a removal whose key and value are of different kinds: {key:?}, {value:?}"),
-        };
+        let message = self.removal(run, key, value);
+        if let Key::Link(link) = key {
+            run.forget_index(link);
+        }
         match message {
-            Some(message) => self.enqueue(run, netns, key.clone(), message, Tolerance::Absent),
+            Some(message) => self.enqueue(run, key.clone(), message, Tolerance::Absent),
             None => run.record(key.clone(), Ok(())),
         }
     }
 
-    fn enqueue(&mut self, run: &mut Run, netns: Netns, key: Key, message: Message, tolerance: Tolerance) {
-        if run.batch_netns != Some(netns) {
+    /// The message that removes an object; `None` if its device is gone, and the object with it.
+    fn removal(&mut self, run: &mut Run, key: &Key, value: &Value) -> Option<Message> {
+        let netns = key.netns();
+        Some(match (key, value) {
+            (Key::Link(link), _) => encode::del_link(&link.name),
+            (Key::Route(route), Value::Route(found)) => {
+                let index = match &found.device {
+                    None => None,
+                    Some(device) => Some(self.index_of(run, netns, device)?),
+                };
+                encode::del_route(route, found, index)
+            }
+            (Key::Addr(addr), _) => encode::del_addr(addr, self.index_of(run, netns, &addr.device)?),
+            (Key::Neigh(neigh), _) => encode::del_neigh(neigh, self.index_of(run, netns, &neigh.device)?),
+            (Key::Fdb(fdb), Value::Fdb(found)) => {
+                encode::del_fdb(fdb, *found, self.index_of(run, netns, &fdb.device)?)
+            }
+            _ => unreachable!("a removal whose key and value are of different kinds: {key:?}, {value:?}"),
+        })
+    }
+
+    fn enqueue(&mut self, run: &mut Run, key: Key, message: Message, tolerance: Tolerance) {
+        let elsewhere = run.batch.first().is_some_and(|(first, ..)| first.netns() != key.netns());
+        if elsewhere || run.batch.len() == BATCH {
             self.flush(run);
-            run.batch_netns = Some(netns);
         }
+        run.batch_has_links |= matches!(key, Key::Link(_));
         run.batch.push((key, message, tolerance));
     }
 
     fn flush(&mut self, run: &mut Run) {
-        let batch = std::mem::take(&mut run.batch);
-        let Some(netns) = run.batch_netns.take().filter(|_| !batch.is_empty()) else { return };
+        let Some((first, ..)) = run.batch.first() else { return };
+        let netns = first.netns();
+        run.batch_has_links = false;
         let (mut messages, whose): (Vec<Message>, Vec<(Key, Tolerance)>) =
-            batch.into_iter().map(|(key, message, tolerance)| (message, (key, tolerance))).unzip();
+            run.batch.drain(..).map(|(key, message, tolerance)| (message, (key, tolerance))).unzip();
         let results = match self.socket(netns) {
             Some(socket) => socket.batch(&mut messages),
             None => vec![Err(Refusal { errno: libc::ENOENT, text: closed(netns).text }); messages.len()],
@@ -321,25 +306,24 @@ impl Writer {
         }
     }
 
-    /// The index of a device that `key` needs; without one the key has failed.
-    fn index(&mut self, run: &mut Run, key: &Key, netns: Netns, device: &IfName) -> Option<u32> {
-        let index = self.index_of(run, netns, device);
-        if index.is_none() {
-            let text = format!("there is no interface {device}");
-            run.record(key.clone(), Err(ApplyError { errno: libc::ENODEV, text }));
-        }
-        index
+    /// The number of a device that must be there.
+    fn index(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Result<u32, ApplyError> {
+        self.index_of(run, netns, device).ok_or_else(|| ApplyError {
+            errno: libc::ENODEV,
+            text: format!("there is no interface {device}"),
+        })
     }
 
     fn index_of(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Option<u32> {
-        let place = (netns, device.clone());
-        if let Some(index) = run.indexes.get(&place) {
-            return Some(*index);
+        let known = run.indexes.entry(netns).or_default().get(device).copied();
+        if known.is_some() {
+            return known;
         }
-        // The message that makes the device may still wait.
-        self.flush(run);
+        if run.batch_has_links {
+            self.flush(run);
+        }
         let index = encode::query_index(self.socket(netns)?, device)?;
-        run.indexes.insert(place, index);
+        run.indexes.entry(netns).or_default().insert(device.clone(), index);
         Some(index)
     }
 
@@ -349,8 +333,7 @@ impl Writer {
             Netns::Host => fs::write(&path, &value.0),
             Netns::Pod(id) => {
                 let pod = self.pods.get(&id).ok_or_else(|| closed(key.netns))?;
-                let written = pod.netns.run(|| fs::write(&path, &value.0));
-                written.unwrap_or_else(|error| Err(io::Error::other(error)))
+                pod.netns.run(|| fs::write(&path, &value.0)).map_err(Refusal::from)?
             }
         };
         match written {
@@ -358,9 +341,16 @@ impl Writer {
             Err(error) if error.kind() == io::ErrorKind::NotFound && key.path.starts_with("net/ipv6/") => {
                 Ok(())
             }
-            Err(error) => Err(Refusal::from(error).into()),
-            Ok(()) => Ok(()),
+            written => written.map_err(|error| Refusal::from(error).into()),
         }
+    }
+}
+
+impl Pod {
+    fn dump(&mut self, netns: Netns, sysctls: &[String]) -> Result<Objects, Refusal> {
+        let mut objects = dump::objects(&mut self.socket, netns)?;
+        objects.extend(self.netns.run(|| dump::sysctls(netns, sysctls))?);
+        Ok(objects)
     }
 }
 
@@ -371,6 +361,10 @@ impl Run {
         if known.is_ok() {
             *known = result;
         }
+    }
+
+    fn forget_index(&mut self, link: &LinkKey) {
+        self.indexes.entry(link.netns).or_default().remove(&link.name);
     }
 }
 

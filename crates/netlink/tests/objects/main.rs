@@ -1,0 +1,13 @@
+//! Kernel objects of every kind, written by [`netlink::Writer`] in a real kernel, seen by iproute2, read back, and told of.
+
+mod addresses;
+mod batches;
+mod links;
+mod neighbours;
+#[path = "../netns/mod.rs"]
+mod netns;
+mod node;
+mod notices;
+mod routes;
+mod settings;
+mod sockets;
