@@ -201,3 +201,185 @@ async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
 async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(ErrorKind::TimedOut.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::fs::File;
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+    use tempfile::TempDir;
+    use tokio::io::AsyncBufReadExt;
+
+    /// A server whose core is the test.
+    struct Fixture {
+        dir: TempDir,
+        inbox: mpsc::Receiver<Message>,
+    }
+
+    impl Fixture {
+        fn start() -> Fixture {
+            let dir = TempDir::new().unwrap();
+            let (sender, inbox) = mpsc::channel(8);
+            tokio::spawn(serve(bind(&dir.path().join("agent.sock")).unwrap(), sender));
+            Fixture { dir, inbox }
+        }
+
+        async fn connect(&self) -> UnixStream {
+            UnixStream::connect(self.dir.path().join("agent.sock")).await.unwrap()
+        }
+
+        /// Sends a text, with descriptors, and gives back the line that is answered.
+        async fn ask(&self, text: &str, files: &[File]) -> String {
+            let mut stream = self.connect().await;
+            send(&stream, text, files).await;
+            answer(&mut stream).await
+        }
+
+        /// The next call, which must come.
+        async fn call(&mut self) -> Call {
+            match self.inbox.recv().await {
+                Some(Message::Call(call)) => call,
+                other => panic!("not a call: {other:?}"),
+            }
+        }
+    }
+
+    async fn send(stream: &UnixStream, text: &str, files: &[File]) {
+        stream.writable().await.unwrap();
+        let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        }
+        let parts = [IoSlice::new(text.as_bytes())];
+        assert_eq!(sendmsg(stream, &parts, &mut ancillary, SendFlags::empty()), Ok(text.len()));
+    }
+
+    async fn answer(stream: &mut UnixStream) -> String {
+        let mut line = String::new();
+        tokio::io::BufReader::new(stream).read_line(&mut line).await.unwrap();
+        line
+    }
+
+    fn cni_call(command: Command, inode: Option<(u64, u64)>) -> String {
+        let request = Request {
+            command,
+            network: "net".into(),
+            container_id: "c1".into(),
+            interface: Some(model::IfName::fixed("eth0")),
+            netns: inode.map(|inode| node::cni::NetnsRef { path: "/n".into(), inode }),
+            pod: None,
+            options: node::cni::Options::default(),
+        };
+        serde_json::to_string(&socket::Call::Cni(Box::new(request))).unwrap() + "\n"
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn what_is_no_call_is_refused_in_words() {
+        run(async {
+            let fixture = Fixture::start();
+            for garbage in
+                ["\n", "{}\n", "null\n", "{\"cni\":{}}\n", "{\"statu\n", "[[[[[[\n", "\u{1}\u{2}\n"]
+            {
+                let said = fixture.ask(garbage, &[]).await;
+                assert!(
+                    said.starts_with("{\"refused\":\"the call cannot be understood: "),
+                    "{garbage}: {said}"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn s36_a_namespace_is_believed_by_its_descriptor_only() {
+        run(async {
+            let fixture = Fixture::start();
+            let own = netlink::Netns::own().unwrap().inode();
+            let own_file = || File::open("/proc/self/ns/net").unwrap();
+            let file = || File::open("/dev/null").unwrap();
+            for (text, files, why) in [
+                (cni_call(Command::Add, None), vec![], "ADD and CHECK bring"),
+                (cni_call(Command::Add, Some((1, 2))), vec![], "names its network namespace and brings it"),
+                (cni_call(Command::Add, Some((1, 2))), vec![file()], "is not a network namespace"),
+                (cni_call(Command::Add, Some((1, 2))), vec![own_file()], "is not /n"),
+                (cni_call(Command::Add, Some(own)), vec![own_file()], "the node's own"),
+                (cni_call(Command::Del, Some(own)), vec![own_file()], "the node's own"),
+                (cni_call(Command::Add, Some(own)), vec![own_file(), file()], "one namespace at most"),
+            ] {
+                let said = fixture.ask(&text, &files).await;
+                assert!(said.starts_with("{\"refused\":") && said.contains(why), "{text}: {said}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_call_is_answered_with_what_the_core_says() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let mut stream = fixture.connect().await;
+            send(&stream, &cni_call(Command::Del, None), &[]).await;
+            let call = fixture.call().await;
+            assert_eq!((&call.request.command, call.netns.is_none()), (&Command::Del, true));
+            call.reply.send(Reply::Done).unwrap();
+            assert_eq!(answer(&mut stream).await, "{\"cni\":\"done\"}\n");
+        });
+    }
+
+    #[test]
+    fn a_client_that_goes_away_is_reported() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let stream = fixture.connect().await;
+            send(&stream, &cni_call(Command::Del, None), &[]).await;
+            let call = fixture.call().await;
+            drop(stream);
+            let gone = fixture.inbox.recv().await;
+            assert!(matches!(gone, Some(Message::Input(Input::CniGone(id))) if id == call.id), "{gone:?}");
+        });
+    }
+
+    #[test]
+    fn clients_that_stall_hold_up_nobody_and_are_let_go() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let mut slow = Vec::new();
+            for _ in 0..50 {
+                let stream = fixture.connect().await;
+                send(&stream, "{\"cni\":", &[]).await;
+                slow.push(stream);
+            }
+            let mut stream = fixture.connect().await;
+            send(&stream, &cni_call(Command::Status, None), &[]).await;
+            fixture.call().await.reply.send(Reply::Done).unwrap();
+            assert_eq!(answer(&mut stream).await, "{\"cni\":\"done\"}\n");
+            let started = Instant::now();
+            assert_eq!(answer(&mut slow[0]).await, "", "it is hung up on");
+            assert!(started.elapsed() < 2 * PATIENCE);
+        });
+    }
+
+    #[test]
+    fn a_dead_socket_is_taken_over_and_a_living_one_is_not() {
+        run(async {
+            use std::os::unix::fs::PermissionsExt;
+            let dir = TempDir::new().unwrap();
+            let path = dir.path().join("run/agent.sock");
+            drop(bind(&path).unwrap());
+            let listener = bind(&path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(matches!(bind(&path), Err(Error::Taken(_))));
+            drop(listener);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "").unwrap();
+            assert!(matches!(bind(&path), Err(Error::InTheWay(_))));
+        });
+    }
+}
