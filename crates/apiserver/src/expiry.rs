@@ -31,7 +31,7 @@ pub async fn run(api: Weak<Api>) {
 fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Status> {
     let events = Kind::core("events");
     for version in tx.list(events, None)? {
-        let event: Value = serde_json::from_str(&version.body).expect("the store holds what we wrote");
+        let event = version.object();
         if is_old(&event, now) {
             tx.delete(events, event)?;
         }

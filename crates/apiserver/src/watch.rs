@@ -11,10 +11,9 @@ use crate::kinds::Kind;
 use crate::rest::{Api, Form};
 use crate::select::Selector;
 use crate::status::Status;
-use crate::store::{Change, Changes, Listing, Page, Revision};
+use crate::store::{self, Change, Changes, Listing, Page, Revision};
 use bytes::Bytes;
 use futures::Stream;
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -197,8 +196,7 @@ impl Watch {
     }
 
     fn wants(&self, body: &str) -> bool {
-        self.selector.is_everything()
-            || serde_json::from_str::<Value>(body).is_ok_and(|object| self.selector.matches(&object))
+        self.selector.is_everything() || self.selector.matches(&store::object(body))
     }
 
     fn ready(&mut self, event: &str, body: &str) {
@@ -215,7 +213,7 @@ impl Watch {
 /// The object as it was when it was still wanted, at the revision at which it left.
 fn left(change: &Change) -> String {
     let previous = change.previous.as_deref().unwrap_or("{}");
-    let mut object: Value = serde_json::from_str(previous).expect("the store holds what we wrote");
+    let mut object = store::object(previous);
     object["metadata"]["resourceVersion"] = change.version.revision.to_string().into();
     object.to_string()
 }

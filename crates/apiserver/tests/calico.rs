@@ -177,6 +177,36 @@ async fn a_pod_on_a_node_goes_in_two_steps() {
     assert_eq!(admin.get(&format!("{pods}/a")).await.code, 404);
 }
 
+#[tokio::test]
+async fn a_namespace_waits_for_its_pods_and_takes_nothing_new() {
+    let cluster = Cluster::start().await;
+    let (admin, node) = (&cluster.admin, cluster.node("n1"));
+    let own = "/api/v1/namespaces/web";
+    let finalizers = json!(["example.com/hold"]);
+    admin
+        .post("/api/v1/namespaces", &json!({"metadata": {"name": "web", "finalizers": finalizers}}))
+        .await
+        .ok();
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]});
+    admin.post(&format!("{own}/pods"), &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok();
+    let ending = admin.delete(own, &json!({})).await.ok();
+    assert_eq!(ending["status"]["phase"], "Terminating");
+    let late = admin.post(&format!("{own}/configmaps"), &json!({"metadata": {"name": "c"}})).await;
+    assert_eq!(
+        late.failure(),
+        (
+            403,
+            "Forbidden",
+            "configmaps is forbidden: unable to create new content in namespace web because it is being terminated"
+        )
+    );
+    assert!(admin.get(&format!("{own}/pods/a")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+    node.delete(&format!("{own}/pods/a"), &json!({"gracePeriodSeconds": 0})).await.ok();
+    assert_eq!(admin.get(own).await.code, 200, "its finalizer holds it");
+    admin.patch(own, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
+    assert_eq!(admin.get(own).await.code, 404);
+}
+
 /// Objects of a cluster that real Calico ran.
 const RECORDED: &str = include_str!("../../model/tests/fixtures/calico-objects.jsonl");
 

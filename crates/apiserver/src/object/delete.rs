@@ -15,6 +15,13 @@ pub struct DeleteOptions {
     pub dry_run: Vec<String>,
 }
 
+impl DeleteOptions {
+    /// Whether it is a rehearsal.
+    pub fn is_dry(&self) -> bool {
+        self.dry_run.iter().any(|stage| stage == "All")
+    }
+}
+
 /// What must still hold when the object is deleted.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]

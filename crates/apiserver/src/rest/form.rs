@@ -2,7 +2,7 @@
 
 use crate::kinds::Kind;
 use crate::status::Status;
-use crate::store::{Revision, Version};
+use crate::store::{self, Revision, Version};
 use crate::table::{self, Include};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl Form {
         match self {
             Form::Object => body.to_owned(),
             Form::Table(include) => {
-                let object = parse(body);
+                let object = store::object(body);
                 let version = object["metadata"]["resourceVersion"].clone();
                 table::table(kind, &[object], include, now, json!({ "resourceVersion": version }), true)
                     .to_string()
@@ -58,7 +58,7 @@ impl Form {
     pub fn list(self, kind: &Kind, versions: &[Version], meta: Value, now: jiff::Timestamp) -> String {
         let items = match self {
             Form::Table(include) => {
-                let objects: Vec<Value> = versions.iter().map(|v| parse(&v.body)).collect();
+                let objects: Vec<Value> = versions.iter().map(|v| v.object()).collect();
                 return table::table(kind, &objects, include, now, meta, true).to_string();
             }
             Form::Object => versions.iter().map(|v| v.body.to_string()).collect::<Vec<_>>(),
@@ -80,7 +80,7 @@ impl Form {
     pub fn event(self, kind: &Kind, event: &str, body: &str, first: bool) -> String {
         let object = match self {
             Form::Table(include) => {
-                let object = parse(body);
+                let object = store::object(body);
                 let version = object["metadata"]["resourceVersion"].clone();
                 let meta = json!({ "resourceVersion": version });
                 table::table(kind, &[object], include, jiff::Timestamp::now(), meta, first).to_string()
@@ -112,12 +112,8 @@ impl Form {
     }
 }
 
-fn parse(body: &str) -> Value {
-    serde_json::from_str(body).expect("the store holds what we wrote")
-}
-
 fn metadata(body: &str, kind: &str) -> Value {
-    json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": parse(body)["metadata"] })
+    json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": store::object(body)["metadata"] })
 }
 
 #[cfg(test)]

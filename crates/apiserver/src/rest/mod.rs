@@ -1,6 +1,7 @@
 //! Requests and answers: who asks, what for, in which form the answer goes back.
 
 mod form;
+mod namespace;
 mod read;
 mod route;
 mod write;

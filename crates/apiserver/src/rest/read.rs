@@ -84,7 +84,7 @@ impl Api {
             meta["remainingItemCount"] = json!(remaining);
         }
         if !selector.is_everything() {
-            versions.retain(|v| serde_json::from_str(&v.body).is_ok_and(|object| selector.matches(&object)));
+            versions.retain(|v| selector.matches(&v.object()));
             // With a selector Kubernetes does not say how many remain.
             if let Some(limit) = limit
                 && versions.len() > limit

@@ -1,6 +1,6 @@
 //! POST, PUT, PATCH, DELETE: decided inside the store's transaction, on the latest state.
 
-use super::{Api, Body, Call, collect, json};
+use super::{Api, Body, Call, collect, json, namespace};
 use crate::admit::{self, FieldValidation};
 use crate::auth::User;
 use crate::json::text;
@@ -32,7 +32,7 @@ impl Api {
         let version = self
             .store
             .write(write.dry, move |tx| {
-                check_place(tx, write.kind, &namespace)?;
+                namespace::check_place(tx, write.kind, &namespace)?;
                 let object = object::create(write.kind, &namespace, object, &birth())?;
                 rights::check_object(&write.user, write.kind, None, Some(&object))?;
                 check_others(tx, write.kind, &object)?;
@@ -74,7 +74,7 @@ impl Api {
             .store
             .write(write.dry, move |tx| {
                 let old = stored(tx, kind, &namespace, &name)?;
-                let mut new = patch.apply(&parse(&old))?;
+                let mut new = patch.apply(&old.object())?;
                 let warnings = admit::prune(kind, &mut new, &[], write.validation)?;
                 Ok::<_, Status>((write.change(tx, &old, new)?, warnings))
             })
@@ -87,13 +87,11 @@ impl Api {
         let form = call.form()?;
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let grace = call.query.number("gracePeriodSeconds")?;
-        let mut options = delete_options(&collect(call.body).await?)?;
-        options.grace_period_seconds = options.grace_period_seconds.or(grace);
-        let dry = write.dry || options.dry_run.iter().any(|stage| stage == "All");
+        let options = delete_options(&collect(call.body).await?, grace)?;
         let kind = write.kind;
         let done = self
             .store
-            .write(dry, move |tx| {
+            .write(write.dry || options.is_dry(), move |tx| {
                 let old = stored(tx, kind, &namespace, &name)?;
                 write.remove(tx, &old, &options)
             })
@@ -111,16 +109,15 @@ impl Api {
         let selector = call.selector()?;
         let namespace = call.target.namespace.clone();
         let grace = call.query.number("gracePeriodSeconds")?;
-        let mut options = delete_options(&collect(call.body).await?)?;
-        options.grace_period_seconds = options.grace_period_seconds.or(grace);
+        let options = delete_options(&collect(call.body).await?, grace)?;
         let kind = write.kind;
         let gone = self
             .store
-            .write(write.dry, move |tx| {
+            .write(write.dry || options.is_dry(), move |tx| {
                 let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
                 let mut gone = Vec::new();
                 for old in tx.list(kind, namespace)? {
-                    if selector.matches(&parse(&old)) {
+                    if selector.matches(&old.object()) {
                         gone.push(write.remove(tx, &old, &options)?.version().clone());
                     }
                 }
@@ -162,30 +159,34 @@ impl Write {
 
     /// Replaces `old` by `new`.
     fn change(&self, tx: &mut Tx<'_>, old: &Version, new: Value) -> Result<Done, Status> {
-        let before = parse(old);
+        let before = old.object();
         rights::check_object(&self.user, self.kind, Some(&before), Some(&new))?;
         match object::update(self.kind, self.part, &before, new)? {
             Next::Same => Ok(Done::Stored(old.clone())),
-            Next::Put(object) => Ok(Done::Stored(tx.put(self.kind, object)?)),
-            Next::Remove(object) => remove(tx, self.kind, object),
+            Next::Put(object) => self.put(tx, object),
+            Next::Remove(object) => namespace::remove(tx, self.kind, object).map(Done::Removed),
         }
     }
 
     /// Deletes `old`, or marks it.
     fn remove(&self, tx: &mut Tx<'_>, old: &Version, options: &DeleteOptions) -> Result<Done, Status> {
-        let before = parse(old);
+        let before = old.object();
         rights::check_object(&self.user, self.kind, Some(&before), None)?;
         match object::delete(self.kind, &before, options, jiff::Timestamp::now())? {
             Next::Same => Ok(Done::Stored(old.clone())),
-            Next::Remove(object) => remove(tx, self.kind, object),
-            Next::Put(marked) => {
-                let marked = tx.put(self.kind, marked)?;
-                if self.kind.resource == "namespaces" {
-                    return empty_namespace(tx, marked);
-                }
-                Ok(Done::Stored(marked))
-            }
+            Next::Remove(object) => namespace::remove(tx, self.kind, object).map(Done::Removed),
+            Next::Put(marked) => self.put(tx, marked),
         }
+    }
+
+    /// Stores `object`; a namespace that waits for its end may meet it now.
+    fn put(&self, tx: &mut Tx<'_>, object: Value) -> Result<Done, Status> {
+        let ending = self.kind.resource == "namespaces" && object::is_marked(&object);
+        let stored = tx.put(self.kind, object)?;
+        Ok(match if ending { namespace::empty(tx, &stored)? } else { None } {
+            Some(gone) => Done::Removed(gone),
+            None => Done::Stored(stored),
+        })
     }
 }
 
@@ -196,64 +197,6 @@ impl Done {
     }
 }
 
-/// Takes an object away, and its namespace with it if that waits for this.
-fn remove(tx: &mut Tx<'_>, kind: &'static Kind, object: Value) -> Result<Done, Status> {
-    let gone = tx.delete(kind, object)?;
-    if kind.namespaced
-        && let Some(namespace) = tx.get(Kind::core("namespaces"), "", &gone.namespace)?
-        && object::is_marked(&parse(&namespace))
-    {
-        finish_namespace(tx, namespace)?;
-    }
-    Ok(Done::Removed(gone))
-}
-
-/// Deletes everything in a marked namespace, and the namespace if nothing holds on.
-fn empty_namespace(tx: &mut Tx<'_>, namespace: Version) -> Result<Done, Status> {
-    for kind in crate::kinds::all().iter().filter(|kind| kind.namespaced) {
-        for version in tx.list(kind, Some(&namespace.name))? {
-            match object::delete(kind, &parse(&version), &DeleteOptions::default(), jiff::Timestamp::now())? {
-                Next::Same => {}
-                Next::Put(marked) => {
-                    tx.put(kind, marked)?;
-                }
-                Next::Remove(object) => {
-                    tx.delete(kind, object)?;
-                }
-            }
-        }
-    }
-    finish_namespace(tx, namespace)
-}
-
-fn finish_namespace(tx: &mut Tx<'_>, namespace: Version) -> Result<Done, Status> {
-    for kind in crate::kinds::all().iter().filter(|kind| kind.namespaced) {
-        if !tx.list(kind, Some(&namespace.name))?.is_empty() {
-            return Ok(Done::Stored(namespace));
-        }
-    }
-    let object = parse(&namespace);
-    if object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()) {
-        return Ok(Done::Stored(namespace));
-    }
-    Ok(Done::Removed(tx.delete(Kind::core("namespaces"), object)?))
-}
-
-/// A namespace must be there, and not on its way out, before something is put into it.
-fn check_place(tx: &mut Tx<'_>, kind: &Kind, namespace: &str) -> Result<(), Status> {
-    if !kind.namespaced {
-        return Ok(());
-    }
-    let namespaces = Kind::core("namespaces");
-    let found = tx.get(namespaces, "", namespace)?.ok_or_else(|| Status::not_found(namespaces, namespace))?;
-    if object::is_marked(&parse(&found)) {
-        let why =
-            format!("unable to create new content in namespace {namespace} because it is being terminated");
-        return Err(Status::forbidden(kind, "", &why));
-    }
-    Ok(())
-}
-
 /// Rules between objects: a new pool may not overlap another.
 fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<(), Status> {
     let cidr = |object: &Value| text(object, &["spec", "cidr"]).parse().ok();
@@ -261,7 +204,7 @@ fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<
         return Ok(());
     };
     let pools = tx.list(kind, None)?;
-    let pools = pools.iter().filter_map(|pool| Some((pool.name.as_str(), cidr(&parse(pool))?)));
+    let pools = pools.iter().filter_map(|pool| Some((pool.name.as_str(), cidr(&pool.object())?)));
     let name = text(object, &["metadata", "name"]);
     match model::v3::overlap(name, new, pools) {
         None => Ok(()),
@@ -271,10 +214,6 @@ fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<
 
 fn stored(tx: &mut Tx<'_>, kind: &Kind, namespace: &str, name: &str) -> Result<Version, Status> {
     tx.get(kind, namespace, name)?.ok_or_else(|| Status::not_found(kind, name))
-}
-
-fn parse(version: &Version) -> Value {
-    serde_json::from_str(&version.body).expect("the store holds what we wrote")
 }
 
 fn birth() -> Birth {
@@ -296,17 +235,19 @@ fn decode(kind: &Kind, media_type: &str, body: &[u8]) -> Result<(Value, Vec<Stri
     }
 }
 
-fn delete_options(body: &[u8]) -> Result<DeleteOptions, Status> {
-    if body.is_empty() {
-        return Ok(DeleteOptions::default());
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| Status::bad_request(format!("invalid DeleteOptions: {error}")))
+fn delete_options(body: &[u8], grace: Option<i64>) -> Result<DeleteOptions, Status> {
+    let mut options = match body {
+        [] => DeleteOptions::default(),
+        body => serde_json::from_slice(body)
+            .map_err(|error| Status::bad_request(format!("invalid DeleteOptions: {error}")))?,
+    };
+    options.grace_period_seconds = options.grace_period_seconds.or(grace);
+    Ok(options)
 }
 
 fn success(kind: &Kind, version: &Version) -> Value {
-    let object = parse(version);
-    let mut details = json!({ "name": version.name, "kind": kind.plural, "uid": object["metadata"]["uid"] });
+    let mut details =
+        json!({ "name": version.name, "kind": kind.plural, "uid": version.object()["metadata"]["uid"] });
     if !kind.group.is_empty() {
         details["group"] = json!(kind.group);
     }

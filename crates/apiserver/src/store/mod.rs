@@ -26,6 +26,7 @@ pub use writer::Tx;
 
 use crate::kinds::Kind;
 use read::Readers;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,6 +42,18 @@ pub struct Version {
     pub name: String,
     /// The object as JSON, with its own `resourceVersion` inside.
     pub body: Arc<str>,
+}
+
+impl Version {
+    /// The object.
+    pub fn object(&self) -> Value {
+        object(&self.body)
+    }
+}
+
+/// The object of a stored body.
+pub fn object(body: &str) -> Value {
+    serde_json::from_str(body).expect("the store holds what this program wrote")
 }
 
 /// One step of history.

@@ -211,13 +211,22 @@ impl Tx<'_> {
 
     /// All objects of a kind, or of a kind and namespace.
     pub fn list(&mut self, kind: &'static Kind, namespace: Option<&str>) -> Result<Vec<Version>, Error> {
-        let listing = read::Listing {
-            kind,
-            namespace: namespace.map(str::to_owned),
-            at: None,
-            after: None,
-            limit: None,
-        };
+        self.some(kind, namespace, None)
+    }
+
+    /// Whether a namespace has an object of a kind.
+    pub fn any(&mut self, kind: &'static Kind, namespace: &str) -> Result<bool, Error> {
+        Ok(!self.some(kind, Some(namespace), Some(1))?.is_empty())
+    }
+
+    fn some(
+        &mut self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Vec<Version>, Error> {
+        let listing =
+            read::Listing { kind, namespace: namespace.map(str::to_owned), at: None, after: None, limit };
         match self.noting(|tx| read::list(tx.connection, &listing))? {
             read::Page::Objects { versions, .. } => Ok(versions),
             read::Page::Compacted | read::Page::Future { .. } => unreachable!("the present is always there"),
