@@ -284,7 +284,7 @@ pub fn parse(argv: &[OsString]) -> Parsed {
     match Args::try_parse_from(argv) {
         Ok(args) => match log_level(&args.global.log_level) {
             Ok(()) => Parsed::Run(Box::new(args)),
-            Err(err) => Parsed::Print { out: String::new(), err, status: 1 },
+            Err(out) => Parsed::Print { out, err: String::new(), status: 1 },
         },
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Print { out: e.to_string(), err: String::new(), status: 0 }

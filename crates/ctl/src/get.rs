@@ -144,7 +144,7 @@ async fn read(store: &Store, want: &Want, args: &GetArgs) -> Result<Value, Fault
 fn export(value: &mut Value) {
     const CLUSTER_SPECIFIC: &[&str] =
         &["uid", "resourceVersion", "creationTimestamp", "namespace", "generation"];
-    match value["items"].as_array_mut() {
+    match value.get_mut("items").and_then(Value::as_array_mut) {
         Some(items) => items.iter_mut().for_each(|item| forget(item, CLUSTER_SPECIFIC)),
         None => forget(value, CLUSTER_SPECIFIC),
     }

@@ -4,18 +4,16 @@ use super::all;
 use crate::failure::{Failure, Fault};
 use crate::store::{Store, parts};
 use ::ipam::block;
+use ::ipam::check::Objects;
 use datastore::Resource;
 use model::k8s::{Node, Pod};
-use model::v3::{self, AllocationAttribute, IpPool, IpamBlock, IpamHandle};
+use model::v3::{self, AllocationAttribute, IpPool};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Objects and users, read one kind after the other.
 pub struct World {
-    pub blocks: Vec<IpamBlock>,
-    /// Those that are not disabled.
-    pub pools: Vec<IpPool>,
-    pub handles: Vec<IpamHandle>,
+    pub objects: Objects,
     /// Addresses of tunnels, load balancers and workloads, and who uses each.
     pub tunnels: Vec<(IpAddr, String)>,
     pub balancers: Vec<(IpAddr, String)>,
@@ -25,38 +23,43 @@ pub struct World {
 impl World {
     /// Reads all from the API.
     pub async fn read(store: &Store) -> Result<World, Failure> {
-        let blocks = all(store, "IPAMBlock").await?;
-        let pools =
-            all::<IpPool>(store, "IPPool").await?.into_iter().filter(|pool| !pool.spec.disabled).collect();
+        let mut objects = Objects {
+            pools: all(store, "IPPool").await?,
+            blocks: all(store, "IPAMBlock").await?,
+            affinities: all(store, "BlockAffinity").await?,
+            handles: all(store, "IPAMHandle").await?,
+            in_use: Vec::new(),
+        };
         let nodes: Vec<Node> = all(store, "Node").await?;
         let pods: Vec<Pod> = all(store, "Pod").await?;
-        Ok(World {
-            blocks,
-            pools,
-            handles: all(store, "IPAMHandle").await?,
-            tunnels: nodes.iter().flat_map(tunnels).collect(),
-            balancers: balancers(store).await?,
-            workloads: pods.iter().filter_map(Pod::endpoint).flat_map(workload).collect(),
-        })
+        let tunnels: Vec<_> = nodes.iter().flat_map(tunnels).collect();
+        let balancers = balancers(store).await?;
+        let workloads: Vec<_> = pods.iter().filter_map(Pod::endpoint).flat_map(workload).collect();
+        objects.in_use = tunnels.iter().chain(&balancers).chain(&workloads).cloned().collect();
+        Ok(World { objects, tunnels, balancers, workloads })
     }
 
     /// Every address that somebody uses, and who.
     pub fn in_use(&self) -> BTreeMap<IpAddr, &str> {
-        let all = self.tunnels.iter().chain(&self.balancers).chain(&self.workloads);
-        all.map(|(addr, user)| (*addr, user.as_str())).collect()
+        self.objects.in_use.iter().map(|(addr, user)| (*addr, user.as_str())).collect()
     }
 
     /// Every allocation; an address that was released and is cooling down is nobody's.
     pub fn allocations(&self) -> impl Iterator<Item = (IpAddr, &AllocationAttribute)> {
-        let all = self.blocks.iter().flat_map(|b| {
+        let all = self.objects.blocks.iter().flat_map(|b| {
             block::allocated(&b.spec).map(move |(ordinal, holder)| (block::addr(&b.spec, ordinal), holder))
         });
         all.filter(|(_, holder)| holder.released_at.is_none())
     }
 
-    /// Whether an enabled pool contains the address.
+    /// The pools that are not disabled.
+    pub fn active_pools(&self) -> impl Iterator<Item = &IpPool> {
+        self.objects.pools.iter().filter(|pool| !pool.spec.disabled)
+    }
+
+    /// Whether an active pool contains the address.
     pub fn is_in_a_pool(&self, addr: IpAddr) -> bool {
-        self.pools.iter().any(|pool| pool.spec.cidr.contains(addr))
+        self.active_pools().any(|pool| pool.spec.cidr.contains(addr))
     }
 }
 
