@@ -1,8 +1,6 @@
 //! The command line: what may be typed, and what is said about what may not.
 
-use clap::{
-    Args as _, CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind,
-};
+use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -395,9 +393,4 @@ fn rendered_usage(words: &[&str]) -> String {
         true => format!("Usage:\n  {usage}\n"),
         false => format!("Usage:\n  {usage}\n\n{commands}"),
     }
-}
-
-/// For programs that hold this command line inside their own.
-pub fn augment(command: clap::Command) -> clap::Command {
-    Args::augment_args(command)
 }

@@ -29,7 +29,7 @@ mod version;
 mod views;
 mod write;
 
-pub use cli::{Args, augment};
+pub use cli::Args;
 pub use session::Io;
 
 use cli::{Command, Ipam, Node, Parsed};
