@@ -48,9 +48,18 @@ impl Snapshot {
             Want::Tunnel(tunnel) => {
                 enabled.filter(|pool| tunnel.runs_in(pool) && self.selects(pool)).collect()
             }
-            _ => enabled
-                .filter(|pool| pool.assignment_mode == AssignmentMode::Automatic && self.selects(pool))
-                .collect(),
+            _ => {
+                let namespace = match want {
+                    Want::Auto { attributes, .. } => attributes.get("namespace"),
+                    _ => None,
+                };
+                let automatic = |pool: &&IpPoolSpec| {
+                    pool.assignment_mode == AssignmentMode::Automatic
+                        && self.selects(pool)
+                        && self.selects_namespace(pool, namespace)
+                };
+                enabled.filter(automatic).collect()
+            }
         };
         if chosen.is_empty() {
             return Err(Error::NoPools { node: self.node.clone() });
@@ -231,6 +240,24 @@ mod tests {
             chosen(&all, &auto(&["tunnels"])).is_err_and(|error| error.contains("required use (Workload)"))
         );
         assert!(chosen(&snapshot(vec![]), &auto(&[])).is_err_and(|error| error.contains("for node n1")));
+    }
+
+    #[test]
+    fn a_pool_may_be_for_some_namespaces_only() {
+        let mut all = snapshot(vec![
+            pool("a", serde_json::json!({"cidr": "10.1.0.0/16", "namespaceSelector": "team == 'red'"})),
+            pool("b", serde_json::json!({"cidr": "10.2.0.0/16"})),
+        ]);
+        let mut red = model::k8s::Namespace { metadata: Metadata::named("reds") };
+        red.metadata.labels.insert("team".to_owned(), "red".to_owned());
+        all.apply(&Event::Put(red.into()));
+        let pod_of = |namespace: &str| Want::Auto {
+            handle: "h".to_owned(),
+            attributes: [("namespace".to_owned(), namespace.to_owned())].into(),
+            pools: Vec::new(),
+        };
+        assert_eq!(chosen(&all, &pod_of("reds")).map(|pools| pools.len()), Ok(2));
+        assert_eq!(chosen(&all, &pod_of("blues")), Ok(vec!["10.2.0.0/16".to_owned()]));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub configuration: IpamConfigurationSpec,
     /// CIDRs that are never given automatically, by reservation.
     pub reservations: BTreeMap<String, Vec<Cidr>>,
+    /// Labels of the namespaces, for the pools' namespace selectors. One that is not known has none.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Blocks of this node, and those of others that are being worked on.
     pub blocks: BTreeMap<Cidr, IpamBlock>,
     /// The other blocks.
@@ -78,6 +80,10 @@ impl Snapshot {
                 self.labels = node.metadata.labels.clone()
             }
             Object::IpPool(pool) => _ = self.pools.insert(pool.metadata.name.clone(), pool.spec.clone()),
+            Object::Namespace(namespace) => {
+                let meta = &namespace.metadata;
+                self.namespaces.insert(meta.name.clone(), meta.labels.clone());
+            }
             Object::IpamConfiguration(c) if c.metadata.name == "default" => {
                 self.configuration = c.spec.clone()
             }
@@ -114,6 +120,7 @@ impl Snapshot {
         match key.kind {
             Kind::IpPool => _ = self.pools.remove(&key.name),
             Kind::IpReservation => _ = self.reservations.remove(&key.name),
+            Kind::Namespace => _ = self.namespaces.remove(&key.name),
             Kind::IpamConfiguration if key.name == "default" => {
                 self.configuration = IpamConfigurationSpec::default()
             }
@@ -133,6 +140,7 @@ impl Snapshot {
         match kind {
             Kind::IpPool => self.pools.retain(|name, _| names.contains(name.as_str())),
             Kind::IpReservation => self.reservations.retain(|name, _| names.contains(name.as_str())),
+            Kind::Namespace => self.namespaces.retain(|name, _| names.contains(name.as_str())),
             Kind::IpamConfiguration if !names.contains("default") => self.configuration = Default::default(),
             Kind::BlockAffinity => self.affinities.retain(|_, a| names.contains(a.metadata.name.as_str())),
             Kind::IpamBlock => {
@@ -179,8 +187,19 @@ impl Snapshot {
 
     /// Whether a pool's node selector matches this node. A selector that cannot be read matches none.
     pub fn selects(&self, pool: &IpPoolSpec) -> bool {
-        pool.node_selector.parse::<Selector>().is_ok_and(|selector| selector.matches(&self.labels))
+        matches(&pool.node_selector, &self.labels)
     }
+
+    /// Whether a pool's namespace selector matches a pod's namespace.
+    pub fn selects_namespace(&self, pool: &IpPoolSpec, namespace: Option<&String>) -> bool {
+        let unlabelled = BTreeMap::new();
+        let labels = namespace.and_then(|namespace| self.namespaces.get(namespace));
+        matches(&pool.namespace_selector, labels.unwrap_or(&unlabelled))
+    }
+}
+
+fn matches(selector: &str, labels: &BTreeMap<String, String>) -> bool {
+    selector.parse::<Selector>().is_ok_and(|selector| selector.matches(labels))
 }
 
 /// Whether `new` may replace `old`. Versions of one object are compared as integers (Kubernetes' KEP-5504); where they are

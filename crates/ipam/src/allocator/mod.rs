@@ -9,6 +9,7 @@
 mod answer;
 mod backoff;
 mod decide;
+mod work;
 
 use crate::affinity::{affinity_key, block_key};
 use crate::{Assigned, CallId, Error, RequestId, Snapshot, Wall, Want};

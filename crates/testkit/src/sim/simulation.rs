@@ -11,7 +11,7 @@ use ipam::check::Problem;
 use ipam::{Allocator, Assigned, CallId, RequestId, Tunnel, Want};
 use model::store::{Kind, Object, Reply, Request};
 use model::{Duration, Instant, Metadata, k8s};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// What a node watches.
@@ -39,6 +39,8 @@ pub struct Sim {
     events: u64,
     /// Requests that were sent: what a crash sweep counts.
     pub(super) effects: u64,
+    /// Handles whose creation arrived when its caller had given up, or was no more.
+    pub(super) strays: BTreeSet<String>,
     /// A request was answered since the laws were looked at.
     pub(super) answered: bool,
 }
@@ -118,6 +120,7 @@ impl Sim {
             tunnels: false,
             events: 0,
             effects: 0,
+            strays: BTreeSet::new(),
             answered: false,
         };
         for index in 0..n {
@@ -190,7 +193,7 @@ impl Sim {
     /// A creation that arrives after its caller has given up and looked leaves an empty handle: no compare-and-swap can
     /// exclude that, a collector sees it, and it holds no address.
     fn excused(&self, problem: &Problem) -> bool {
-        self.seed.is_some() && matches!(problem, Problem::EmptyHandle { .. })
+        matches!(problem, Problem::EmptyHandle { handle } if self.strays.contains(handle))
     }
 
     /// The next event, and the laws after it.

@@ -6,7 +6,7 @@ use super::simulation::Happening;
 use super::{Broken, Sim, Verb};
 use ipam::CallId;
 use model::Duration;
-use model::store::{self, Event, Kind, Reply, Request};
+use model::store::{self, Event, Kind, Object, Reply, Request};
 
 /// After this long without an answer, a caller gives up.
 const API_TIMEOUT: Duration = Duration::from_millis(300);
@@ -20,6 +20,11 @@ impl Sim {
             Fate::Failed => Err(store::Error::Unknown("500 Internal Server Error".to_owned())),
             _ => self.api.apply(request),
         };
+        if let (Request::Create(Object::IpamHandle(handle)), Ok(_)) = (request, &reply)
+            && (fate == Fate::Late || self.alive(node, life).is_none())
+        {
+            self.strays.insert(handle.spec.handle_id.clone());
+        }
         self.say(format!("api {} {}: {}", self.nodes[node].name, words(call, request), outcome(&reply)));
         if reply.is_ok() && Verb::of(request).0 != Verb::Get {
             self.announce(Verb::of(request).1);
