@@ -77,3 +77,84 @@ pub fn change(
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::any::objects;
+    use crate::ours;
+    use proptest::prelude::*;
+
+    fn carried_out(changes: &[Change], actual: &Objects) -> Objects {
+        let mut actual = actual.clone();
+        for change in changes {
+            let before = match change {
+                Change::Add(key, value) => actual.insert(key.clone(), value.clone()),
+                Change::Replace { key, to, .. } => actual.insert(key.clone(), to.clone()),
+                Change::Remove(key, _) => actual.remove(key),
+                Change::Conflict { .. } => continue,
+            };
+            assert_eq!(before.is_some(), !matches!(change, Change::Add(..)), "{change:?}");
+        }
+        actual
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_differs_from_itself(x in objects()) {
+            prop_assert_eq!(diff(&x, &x, &BTreeSet::new(), ours), []);
+        }
+
+        #[test]
+        fn once_carried_out_only_conflicts_are_left(desired in objects(), actual in objects()) {
+            let changes = diff(&desired, &actual, &BTreeSet::new(), ours);
+            let conflicts: Vec<Change> =
+                changes.iter().filter(|change| matches!(change, Change::Conflict { .. })).cloned().collect();
+            let after = carried_out(&changes, &actual);
+            prop_assert_eq!(diff(&desired, &after, &BTreeSet::new(), ours), conflicts);
+        }
+
+        #[test]
+        fn what_is_not_ours_is_never_touched(desired in objects(), actual in objects()) {
+            let after = carried_out(&diff(&desired, &actual, &BTreeSet::new(), ours), &actual);
+            for (key, value) in actual.iter().filter(|(key, value)| !ours(key, value)) {
+                prop_assert_eq!(after.get(key), Some(value), "{}", key);
+            }
+        }
+
+        #[test]
+        fn what_is_wanted_and_not_in_the_way_of_others_is_there_after(desired in objects(), actual in objects()) {
+            let after = carried_out(&diff(&desired, &actual, &BTreeSet::new(), ours), &actual);
+            for (key, want) in &desired {
+                let foreign = actual.get(key).is_some_and(|found| !ours(key, found));
+                prop_assert!(foreign || want.satisfied_by(&after[key]), "{}", key);
+            }
+            for (key, value) in after.iter().filter(|(key, _)| !desired.contains_key(key)) {
+                prop_assert!(!ours(key, value), "{} is left behind", key);
+            }
+        }
+
+        #[test]
+        fn pending_keys_are_left_out_and_the_others_are_not(
+            desired in objects(),
+            actual in objects(),
+            chosen in any::<u64>(),
+        ) {
+            let all = diff(&desired, &actual, &BTreeSet::new(), ours);
+            let pending: BTreeSet<Key> = all
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| chosen >> (n % 64) & 1 == 1)
+                .map(|(_, change)| change.key().clone())
+                .collect();
+            let rest: Vec<Change> = all.into_iter().filter(|change| !pending.contains(change.key())).collect();
+            prop_assert_eq!(diff(&desired, &actual, &pending, ours), rest);
+        }
+
+        #[test]
+        fn changes_come_in_the_order_of_their_keys_one_for_each(desired in objects(), actual in objects()) {
+            let changes = diff(&desired, &actual, &BTreeSet::new(), ours);
+            prop_assert!(changes.is_sorted_by(|a, b| a.key() < b.key()));
+        }
+    }
+}

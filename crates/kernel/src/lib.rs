@@ -10,6 +10,8 @@
 //! ```
 
 pub mod addr;
+#[cfg(test)]
+mod any;
 pub mod diff;
 pub mod fdb;
 pub mod link;

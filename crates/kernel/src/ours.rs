@@ -66,3 +66,127 @@ fn is_ours(name: &IfName) -> bool {
 fn is_link_local(addr: std::net::IpAddr) -> bool {
     matches!(addr, std::net::IpAddr::V6(addr) if addr.segments()[0] & 0xffc0 == 0xfe80)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::AddrScope;
+    use crate::{
+        AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, LinkValue, NeighKey, NeighValue, Netns, PodNs,
+        RouteKey, RouteKind, RouteScope, RouteValue, SysctlKey, SysctlValue,
+    };
+    use model::{Mac, Vni};
+
+    const HOST: Netns = Netns::Host;
+    const UNICAST: Mac = Mac([0x66, 1, 2, 3, 4, 5]);
+    const MULTICAST: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
+
+    #[test]
+    fn links_are_ours_by_name_and_kind() {
+        let vxlan = LinkKind::Vxlan {
+            vni: Vni(4096),
+            port: 4789,
+            local: [192, 168, 50, 161].into(),
+            device: IfName::fixed("ens192"),
+        };
+        let veth = LinkKind::Veth { peer: None };
+        let other = |kind: &str| LinkKind::Other(kind.to_owned());
+        for (name, kind, expected) in [
+            ("vxlan.calico", vxlan.clone(), true),
+            ("vxlan-v6.calico", vxlan.clone(), true),
+            ("vxlan.calico", other("vxlan"), true),
+            ("vxlan.calico", other("dummy"), false),
+            ("flannel.1", vxlan.clone(), false),
+            ("flannel.1", other("vxlan"), false),
+            ("cali7f94ce7c295", veth.clone(), true),
+            ("cali7f94ce7c295", other("dummy"), false),
+            ("cali7f94ce7c295", vxlan, false),
+            ("veth0", veth, false),
+            ("tunl0", other("ipip"), false),
+            ("eth0", other(""), false),
+        ] {
+            let key = Key::Link(LinkKey { netns: HOST, name: IfName::fixed(name) });
+            let link = LinkValue { kind, mac: None, mtu: None, up: true, alias: None };
+            let shown = format!("{key} {link}");
+            assert_eq!(ours(&key, &Value::Link(Box::new(link))), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn addresses_neighbours_and_forwarding_entries_are_ours_on_our_links() {
+        for (device, addr, expected) in [
+            ("vxlan.calico", "6.2.137.65/32", true),
+            ("cali7f94ce7c295", "169.254.1.1/32", true),
+            ("vxlan.calico", "fd00::1/128", true),
+            ("vxlan.calico", "fe80::1/64", false),
+            ("ens192", "192.168.50.161/24", false),
+        ] {
+            let addr = addr.parse().unwrap();
+            let key = Key::Addr(AddrKey { netns: HOST, device: IfName::fixed(device), addr });
+            assert_eq!(ours(&key, &Value::Addr(AddrValue { scope: AddrScope::Global })), expected, "{key}");
+        }
+        for (device, mac, permanent, expected) in [
+            ("vxlan.calico", UNICAST, true, true),
+            ("cali7f94ce7c295", UNICAST, true, true),
+            ("vxlan.calico", UNICAST, false, false),
+            ("vxlan.calico", MULTICAST, true, false),
+            ("ens192", UNICAST, true, false),
+        ] {
+            let device = IfName::fixed(device);
+            let dst = [192, 168, 50, 162].into();
+            let neigh = Key::Neigh(NeighKey { netns: HOST, device: device.clone(), addr: dst });
+            assert_eq!(ours(&neigh, &Value::Neigh(NeighValue { mac, permanent })), expected, "{neigh} {mac}");
+            let fdb = Key::Fdb(FdbKey { netns: HOST, device, mac });
+            assert_eq!(ours(&fdb, &Value::Fdb(FdbValue { dst, permanent })), expected, "{fdb}");
+        }
+    }
+
+    #[test]
+    fn routes_are_ours_by_protocol_and_what_calico_left_by_its_device() {
+        use RouteScope::{Link, Universe};
+        for (device, scope, protocol, expected) in [
+            ("ens192", Universe, 80, true),
+            ("vxlan.calico", Universe, 80, true),
+            ("cali7f94ce7c295", Link, 80, true),
+            // Calico's CNI plugin.
+            ("cali7f94ce7c295", Link, 3, true),
+            // The kernel's, for an address.
+            ("cali7f94ce7c295", Link, 2, false),
+            ("cali7f94ce7c295", Universe, 3, false),
+            ("vxlan.calico", Universe, 3, true),
+            ("vxlan.calico", Link, 2, false),
+            // BIRD's, and an administrator's.
+            ("ens192", Universe, 12, false),
+            ("ens192", Universe, 4, false),
+        ] {
+            let key = RouteKey { netns: HOST, table: 254, dst: "6.2.180.0/26".parse().unwrap(), priority: 0 };
+            let route = RouteValue {
+                kind: RouteKind::Unicast,
+                gateway: None,
+                device: Some(IfName::fixed(device)),
+                scope,
+                onlink: false,
+                protocol,
+                source: None,
+                mtu: None,
+            };
+            let shown = route.to_string();
+            assert_eq!(ours(&Key::Route(key), &Value::Route(route)), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_ours_in_a_pod_and_among_settings() {
+        let sysctl = |netns| Key::Sysctl(SysctlKey { netns, path: "net/ipv4/ip_forward".into() });
+        let one = Value::Sysctl(SysctlValue("1".into()));
+        assert!(ours(&sysctl(HOST), &one));
+        assert!(ours(&sysctl(Netns::Pod(PodNs(7))), &one));
+        let eth0 = LinkKey { netns: Netns::Pod(PodNs(7)), name: IfName::fixed("eth0") };
+        let link =
+            LinkValue { kind: LinkKind::Other("dummy".into()), mac: None, mtu: None, up: true, alias: None };
+        assert!(ours(&Key::Link(eth0), &Value::Link(Box::new(link))));
+        let table = |name: &str| Key::Nft(nft::TableKey { family: nft::Family::Inet, name: name.into() });
+        assert!(ours(&table("calico"), &Value::Nft(Box::new(nft::Table::EMPTY))));
+        assert!(!ours(&table("firewalld"), &Value::Nft(Box::new(nft::Table::EMPTY))));
+    }
+}

@@ -125,3 +125,124 @@ fn nft_block(key: &nft::TableKey, table: &nft::Table) -> String {
     let text = table.text(key);
     if text.ends_with('\n') { text } else { format!("{text}\n") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, NeighKey, NeighValue, PodNs, RouteKey, SysctlKey,
+        SysctlValue, VethPeer,
+    };
+    use model::{IfName, Mac, Mtu, Vni};
+
+    const HOST: Netns = Netns::Host;
+    const POD: Netns = Netns::Pod(PodNs(7));
+    const MAC: Mac = Mac([0x66, 1, 2, 3, 4, 5]);
+
+    fn line(key: Key, value: Value) -> String {
+        listing(&[(key, value)].into())
+    }
+
+    fn link(netns: Netns, name: &str, kind: LinkKind, mtu: Option<Mtu>, alias: Option<&str>) -> String {
+        let alias = alias.map(str::to_owned);
+        let value = LinkValue { kind, mac: Some(MAC), mtu, up: alias.is_none(), alias };
+        line(Key::Link(LinkKey { netns, name: IfName::fixed(name) }), Value::Link(Box::new(value)))
+    }
+
+    #[test]
+    fn links_read_as_in_ip_link() {
+        let (local, device) = ([192, 168, 50, 161].into(), IfName::fixed("ens192"));
+        let vxlan = LinkKind::Vxlan { vni: Vni(4096), port: 4789, local, device };
+        assert_eq!(
+            link(HOST, "vxlan.calico", vxlan, Some(Mtu(1450)), None),
+            "link vxlan.calico vxlan id 4096 local 192.168.50.161 dev ens192 dstport 4789 nolearning \
+             address 66:01:02:03:04:05 mtu 1450 up\n"
+        );
+        let peer =
+            VethPeer { key: LinkKey { netns: POD, name: IfName::fixed("eth0") }, mac: None, mtu: None };
+        assert_eq!(
+            link(HOST, "cali1", LinkKind::Veth { peer: Some(peer) }, None, Some("cni a b eth0")),
+            "link cali1 veth peer netns 7: eth0 address 66:01:02:03:04:05 alias \"cni a b eth0\" down\n"
+        );
+        assert_eq!(
+            link(POD, "eth0", LinkKind::Veth { peer: None }, None, None),
+            "netns 7: link eth0 veth address 66:01:02:03:04:05 up\n"
+        );
+        assert_eq!(
+            link(HOST, "br9", LinkKind::Other("bridge".into()), None, None),
+            "link br9 bridge address 66:01:02:03:04:05 up\n"
+        );
+    }
+
+    #[test]
+    fn what_is_on_a_link_reads_as_in_ip_and_bridge() {
+        let device = IfName::fixed("vxlan.calico");
+        let dst = [192, 168, 50, 162].into();
+        let addr = "6.2.137.65/32".parse().unwrap();
+        for (key, value, text) in [
+            (
+                Key::Addr(AddrKey { netns: HOST, device: device.clone(), addr }),
+                Value::Addr(AddrValue { scope: AddrScope::Global }),
+                "address 6.2.137.65/32 dev vxlan.calico scope global\n",
+            ),
+            (
+                Key::Neigh(NeighKey { netns: POD, device: device.clone(), addr: dst }),
+                Value::Neigh(NeighValue { mac: MAC, permanent: true }),
+                "netns 7: neighbour 192.168.50.162 dev vxlan.calico lladdr 66:01:02:03:04:05 permanent\n",
+            ),
+            (
+                Key::Fdb(FdbKey { netns: HOST, device, mac: MAC }),
+                Value::Fdb(FdbValue { dst, permanent: false }),
+                "fdb 66:01:02:03:04:05 dev vxlan.calico dst 192.168.50.162 self\n",
+            ),
+            (
+                Key::Sysctl(SysctlKey { netns: HOST, path: "net/ipv4/conf/cali1/proxy_arp".into() }),
+                Value::Sysctl(SysctlValue("1".into())),
+                "sysctl ipv4.conf.cali1.proxy_arp = 1\n",
+            ),
+        ] {
+            assert_eq!(line(key, value), text);
+        }
+    }
+
+    #[test]
+    fn routes_read_as_in_ip_route() {
+        let plain = RouteValue {
+            kind: RouteKind::Unicast,
+            gateway: None,
+            device: None,
+            scope: RouteScope::Universe,
+            onlink: false,
+            protocol: 80,
+            source: None,
+            mtu: None,
+        };
+        let blackhole = RouteValue { kind: RouteKind::Blackhole, ..plain.clone() };
+        let tunnel = RouteValue {
+            gateway: Some([6, 2, 180, 1].into()),
+            device: Some(IfName::fixed("vxlan.calico")),
+            onlink: true,
+            source: Some([6, 2, 137, 65].into()),
+            mtu: Some(Mtu(1450)),
+            ..plain.clone()
+        };
+        let pod =
+            RouteValue { device: Some(IfName::fixed("cali1")), scope: RouteScope::Link, ..plain.clone() };
+        let odd = RouteValue { kind: RouteKind::Other(7), scope: RouteScope::Other(200), ..plain };
+        for (dst, table, priority, value, text) in [
+            ("6.2.137.64/26", 254, 0, blackhole, "route 6.2.137.64/26 blackhole proto 80\n"),
+            (
+                "6.2.180.0/26",
+                254,
+                0,
+                tunnel,
+                "route 6.2.180.0/26 via 6.2.180.1 dev vxlan.calico src 6.2.137.65 onlink proto 80 mtu 1450\n",
+            ),
+            ("6.2.137.67/32", 254, 0, pod, "route 6.2.137.67/32 dev cali1 scope link proto 80\n"),
+            ("::/0", 100, 1024, odd, "route ::/0 table 100 metric 1024 type 7 scope 200 proto 80\n"),
+        ] {
+            let key = Key::Route(RouteKey { netns: HOST, table, dst: dst.parse().unwrap(), priority });
+            assert_eq!(line(key, Value::Route(value)), text);
+        }
+    }
+}
