@@ -31,6 +31,18 @@ impl Client {
                     self.send(Method::PATCH, &path, "application/merge-patch+json", body, DEADLINE).await;
                 answer.and_then(|text| self.object(key.kind, &path, &text))
             }
+            Request::Condition { key, condition } => {
+                let now = jiff::Timestamp::now();
+                let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+                let mut condition = serde_json::to_value(condition).expect("texts become JSON");
+                condition["lastHeartbeatTime"] = json!(now);
+                condition["lastTransitionTime"] = json!(now);
+                let body = json!({"status": {"conditions": [condition]}}).to_string().into_bytes();
+                let path = format!("{}/status", path(&key));
+                let patch = "application/strategic-merge-patch+json";
+                let answer = self.send(Method::PATCH, &path, patch, body, DEADLINE).await;
+                answer.and_then(|text| self.object(key.kind, &path, &text))
+            }
         }
         .map_err(Into::into)
     }

@@ -2,7 +2,7 @@
 //!
 //! One home for the words that `ipam`, `node`, `datastore` and the simulator's FakeApi share.
 
-use crate::k8s::{Namespace, Node, Pod};
+use crate::k8s::{Condition, Namespace, Node, Pod};
 use crate::meta::Metadata;
 use crate::v3::{
     BlockAffinity, ClusterInformation, FelixConfiguration, IpPool, IpReservation, IpamBlock,
@@ -79,8 +79,10 @@ pub enum Request {
     Update(Object),
     /// With preconditions: fails with `Conflict` unless both are still the object's.
     Delete { key: Key, uid: String, resource_version: String },
-    /// Merge patch of annotations (`None` removes one) and conditions through the `status` subresource of a Node or Pod.
+    /// Merge patch of annotations (`None` removes one) through the `status` subresource of a Node or Pod.
     Annotate { key: Key, annotations: BTreeMap<String, Option<String>> },
+    /// Sets one condition of a Node, by its type, through the `status` subresource.
+    Condition { key: Key, condition: Condition },
 }
 
 /// The answer: the object as it is stored now, `None` after a deletion.

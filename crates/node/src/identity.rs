@@ -1,9 +1,9 @@
-//! What this node says of itself in its Node: its address, and the address of its VXLAN device.
+//! What this node says of itself in its Node: its address, the address of its VXLAN device, and that its network is up.
 
 use crate::effect::Report;
 use crate::node::{Call, Node};
 use ipam::{RequestId, Tunnel, Want};
-use model::k8s::annotation;
+use model::k8s::{Condition, annotation};
 use model::store::{Key, Kind, Reply, Request as Ask};
 use model::v3::EncapMode;
 use model::{Duration, Instant};
@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// What of this is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
-    /// The annotations that are being written.
+    /// The Node is being written.
     writing: bool,
     /// The allocator's request for the tunnel address, or for its release.
     request: Option<RequestId>,
@@ -76,13 +76,17 @@ impl Node {
             }
             _ => {}
         }
-        if texts.is_empty() {
+        let key = Key::cluster(Kind::Node, self.config.node.clone());
+        let request = if !texts.is_empty() {
+            Ask::Annotate { key, annotations: texts }
+        } else if self.ready && !own.status.conditions.contains(&network_is_up()) {
+            Ask::Condition { key, condition: network_is_up() }
+        } else {
             self.identity.problem = None;
             return;
-        }
+        };
         self.identity.writing = true;
-        let key = Key::cluster(Kind::Node, self.config.node.clone());
-        self.call(Call::NodeAnnotated, Ask::Annotate { key, annotations: texts });
+        self.call(Call::NodeWritten, request);
     }
 
     /// Whether a pool that selects this node wants VXLAN.
@@ -125,15 +129,13 @@ impl Node {
         true
     }
 
-    /// The annotations are written, or not.
-    pub(crate) fn annotated(&mut self, reply: Reply) {
+    /// The Node is written, or not.
+    pub(crate) fn node_written(&mut self, reply: Reply) {
         self.identity.writing = false;
         match reply {
             Ok(Some(node)) => self.learn(model::store::Event::Put(node)),
             Ok(None) => {}
-            Err(error) => {
-                self.later(format!("cannot write the annotations of node {}: {error}", self.config.node))
-            }
+            Err(error) => self.later(format!("cannot write the state of node {}: {error}", self.config.node)),
         }
     }
 
@@ -143,5 +145,15 @@ impl Node {
             self.report(Report::warn(problem.clone()));
         }
         self.identity.problem = Some(problem);
+    }
+}
+
+/// What lets the scheduler place pods here, in Calico's words. It is never taken back: the kernel keeps forwarding without us.
+fn network_is_up() -> Condition {
+    Condition {
+        condition_type: "NetworkUnavailable".into(),
+        status: "False".into(),
+        reason: "CalicoIsUp".into(),
+        message: "Calico is running on this node".into(),
     }
 }

@@ -83,7 +83,7 @@ pub struct Node {
 pub(crate) enum Call {
     Ipam(CallId),
     Pod(AttachmentId),
-    NodeAnnotated,
+    NodeWritten,
     PodAnnotated,
 }
 
@@ -285,7 +285,7 @@ impl Node {
     fn answered(&mut self, id: EffectId, reply: Reply) {
         match self.calls.remove(&id) {
             Some(Call::Ipam(call)) => self.ipam.handle(self.now, call, reply),
-            Some(Call::NodeAnnotated) => self.annotated(reply),
+            Some(Call::NodeWritten) => self.node_written(reply),
             Some(Call::Pod(attachment)) => {
                 let pod = reply.and_then(|pod| pod.ok_or(model::store::Error::NotFound));
                 self.asked(&attachment, pod);

@@ -279,3 +279,11 @@ fn a_tunnel_device_that_somebody_removes_is_back_with_its_address_and_routes() {
     assert_eq!(rig.listing(), before);
     assert!(rig.reports.iter().any(|text| text.contains("restored link vxlan.calico")), "{:?}", rig.reports);
 }
+
+#[test]
+fn a_node_whose_data_path_is_programmed_says_that_its_network_is_up() {
+    let mut rig = direct();
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let condition = own.status.conditions.iter().find(|c| c.condition_type == "NetworkUnavailable");
+    assert_eq!(condition.map(|c| c.status.as_str()), Some("False"));
+}

@@ -268,7 +268,9 @@ impl Allocator {
         let (key, reads) = match &request {
             Request::Get(key) => (key.clone(), true),
             Request::Create(object) | Request::Update(object) => (object.key(), false),
-            Request::Delete { key, .. } | Request::Annotate { key, .. } => (key.clone(), false),
+            Request::Delete { key, .. } | Request::Annotate { key, .. } | Request::Condition { key, .. } => {
+                (key.clone(), false)
+            }
         };
         if self.busy(&key) || self.backoff.holds(&key, self.now) {
             return;

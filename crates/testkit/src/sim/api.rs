@@ -44,6 +44,15 @@ impl FakeApi {
                 }
                 Ok(Some(self.store(object)))
             }
+            Request::Condition { key, condition } => {
+                let mut object = self.objects.get(key).cloned().ok_or(Error::NotFound)?;
+                let Object::Node(node) = &mut object else {
+                    return Err(Error::Refused(format!("{:?} has no conditions here", key.kind)));
+                };
+                node.status.conditions.retain(|known| known.condition_type != condition.condition_type);
+                node.status.conditions.push(condition.clone());
+                Ok(Some(self.store(object)))
+            }
         }
     }
 

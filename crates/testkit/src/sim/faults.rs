@@ -37,7 +37,7 @@ impl Verb {
             Request::Create(object) => (Verb::Create, object.kind()),
             Request::Update(object) => (Verb::Update, object.kind()),
             Request::Delete { key, .. } => (Verb::Delete, key.kind),
-            Request::Annotate { key, .. } => (Verb::Annotate, key.kind),
+            Request::Annotate { key, .. } | Request::Condition { key, .. } => (Verb::Annotate, key.kind),
         }
     }
 }

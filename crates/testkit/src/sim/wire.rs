@@ -120,7 +120,10 @@ impl Sim {
 fn words(call: CallId, request: &Request) -> String {
     let (verb, kind) = Verb::of(request);
     let name = match request {
-        Request::Get(key) | Request::Delete { key, .. } | Request::Annotate { key, .. } => &key.name,
+        Request::Get(key)
+        | Request::Delete { key, .. }
+        | Request::Annotate { key, .. }
+        | Request::Condition { key, .. } => &key.name,
         Request::Create(object) | Request::Update(object) => &object.metadata().name,
     };
     format!("{}: {verb:?} {kind:?} {name}", call.0)
