@@ -44,7 +44,8 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Method, String> {
-        if text == "first-found" {
+        // A variable in a manifest may be there and empty.
+        if matches!(text, "" | "first-found") {
             return Ok(Method::FirstFound);
         }
         let Some(list) = text.strip_prefix("cidr=") else {

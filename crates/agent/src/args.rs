@@ -13,7 +13,7 @@ pub struct Args {
 
     /// Address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
     /// `none` [default: what the Node object says, else `autodetect`]
-    #[arg(long, env = "IP", value_name = "ADDRESS", value_parser = parse_own_address, default_value = "")]
+    #[arg(long, env = "IP", value_name = "ADDRESS", value_parser = parse_own_address, default_value = "", hide_default_value = true)]
     pub ip: OwnAddress,
 
     /// How `autodetect` chooses: `first-found`, or `cidr=CIDR,…`

@@ -14,6 +14,7 @@ use std::{fs, io};
 const UNREADABLE: &str = ".unreadable";
 
 /// What the thread is asked to do. There are never more waiting than there are attachments and queued DELs.
+#[expect(clippy::large_enum_variant, reason = "nearly every job is a change")]
 #[derive(Debug)]
 pub(crate) enum Job {
     Change {

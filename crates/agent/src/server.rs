@@ -22,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How many connections are served at once; more wait in the socket's queue.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS: usize = 256;
 /// The longest call: a GC's list of attachments.
 const MAX_CALL: usize = 4 << 20;
 /// How long a client may take to send its call, or to take its answer.

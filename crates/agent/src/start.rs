@@ -17,6 +17,7 @@ use model::store::{self, Key, Kind, Object, Request};
 use model::{IfAddr, IfName};
 use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc as thread;
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let name = node_name(&args)?;
     durable::create_directory(&args.state_dir)
         .with_context(|| format!("cannot make {}", args.state_dir.display()))?;
@@ -90,6 +92,14 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     tokio::spawn(server::serve(listener, sender));
     let started = Input::Started { attachments: found, boot_id: boot_id.trim().to_owned() };
     core.run(started).await.map_err(Into::into)
+}
+
+/// Each client that waits costs up to four descriptors; the usual soft limit of 1024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
 }
 
 /// The writer, and the port that marks its changes of the rules.
