@@ -82,7 +82,7 @@ pub(crate) fn vxlan(name: &IfName, wanted: &LinkValue, parent: u32) -> Message {
             info.attr(attr::IFLA_INFO_KIND, b"vxlan").nest(attr::IFLA_INFO_DATA, &[], |data| {
                 data.attr(attr::IFLA_VXLAN_ID, &vni.0.to_ne_bytes())
                     .attr(attr::IFLA_VXLAN_LINK, &parent.to_ne_bytes())
-                    .attr(local_kind, &octets(*local))
+                    .attr(local_kind, octets(*local).as_ref())
                     .attr(attr::IFLA_VXLAN_LEARNING, &[0])
                     .attr(attr::IFLA_VXLAN_PORT, &port.to_be_bytes())
             })
@@ -120,7 +120,9 @@ fn addr_message(kind: u16, flags: u16, key: &AddrKey, scope: u8, index: u32) -> 
     let mut fixed = [family(key.addr.addr()), key.addr.len(), 0, scope, 0, 0, 0, 0];
     fixed[4..].copy_from_slice(&index.to_ne_bytes());
     let octets = octets(key.addr.addr());
-    Message::new(kind, flags, &fixed).attr(attr::IFA_LOCAL, &octets).attr(attr::IFA_ADDRESS, &octets)
+    Message::new(kind, flags, &fixed)
+        .attr(attr::IFA_LOCAL, octets.as_ref())
+        .attr(attr::IFA_ADDRESS, octets.as_ref())
 }
 
 pub(crate) fn addr(key: &AddrKey, wanted: AddrValue, index: u32) -> Message {
@@ -149,25 +151,25 @@ fn ndmsg(family: u8, index: u32, flags: u8) -> [u8; 12] {
 /// What the kernel learnt itself under the key gives way.
 pub(crate) fn neigh(key: &NeighKey, wanted: NeighValue, index: u32) -> Message {
     Message::new(libc::RTM_NEWNEIGH, CREATE | REPLACE, &ndmsg(family(key.addr), index, 0))
-        .attr(attr::NDA_DST, &octets(key.addr))
+        .attr(attr::NDA_DST, octets(key.addr).as_ref())
         .attr(attr::NDA_LLADDR, &wanted.mac.0)
 }
 
 pub(crate) fn del_neigh(key: &NeighKey, index: u32) -> Message {
     Message::new(libc::RTM_DELNEIGH, 0, &ndmsg(family(key.addr), index, 0))
-        .attr(attr::NDA_DST, &octets(key.addr))
+        .attr(attr::NDA_DST, octets(key.addr).as_ref())
 }
 
 pub(crate) fn fdb(key: &FdbKey, wanted: FdbValue, index: u32) -> Message {
     Message::new(libc::RTM_NEWNEIGH, CREATE | REPLACE, &ndmsg(AF_BRIDGE, index, NTF_SELF))
         .attr(attr::NDA_LLADDR, &key.mac.0)
-        .attr(attr::NDA_DST, &octets(wanted.dst))
+        .attr(attr::NDA_DST, octets(wanted.dst).as_ref())
 }
 
 pub(crate) fn del_fdb(key: &FdbKey, found: FdbValue, index: u32) -> Message {
     Message::new(libc::RTM_DELNEIGH, 0, &ndmsg(AF_BRIDGE, index, NTF_SELF))
         .attr(attr::NDA_LLADDR, &key.mac.0)
-        .attr(attr::NDA_DST, &octets(found.dst))
+        .attr(attr::NDA_DST, octets(found.dst).as_ref())
 }
 
 fn route_message(kind: u16, flags: u16, key: &RouteKey, value: &RouteValue, scope: u8) -> Message {

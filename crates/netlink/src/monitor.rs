@@ -4,14 +4,17 @@ use crate::dump;
 use crate::message::{Received, received};
 use crate::nft;
 use crate::parse::{self, Names};
-use crate::socket::{Protocol, Socket};
+use crate::socket::{Protocol, Refusal, Socket};
 use kernel::{Key, LinkKey, Netns, Value};
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), addresses, routes.
-const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), addresses and routes of both families,
+/// settings of IPv4 devices.
+const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 24];
+/// `linux/rtnetlink.h`.
+const RTM_DELNETCONF: u16 = 81;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +34,9 @@ pub enum MonitorError {
     Read(#[source] io::Error),
 }
 
-/// Listens in the namespace of the thread that opened it.
+/// Listens in the namespace of the thread that opened it: to links, addresses, routes, neighbours, forwarding entries, our
+/// tables, and of the settings to `forwarding`, `rp_filter` and `proxy_arp` of IPv4 devices and `ip_forward` (the kernel
+/// tells of no others that matter here).
 #[derive(Debug)]
 pub struct Monitor {
     /// Readable when one of the two sockets is.
@@ -61,7 +66,7 @@ impl Monitor {
             Ok(Monitor { ready, rules, socket, queries, names: Names::new() })
         };
         let mut monitor = open().map_err(MonitorError::Read)?;
-        monitor.relearn();
+        monitor.relearn()?;
         Ok(monitor)
     }
 
@@ -90,7 +95,7 @@ impl Monitor {
                 Ok(None) => return Ok(events),
                 Err(error) if is_overrun(&error) => {
                     discard(&mut self.socket);
-                    self.relearn();
+                    self.relearn()?;
                     return Err(MonitorError::Overrun);
                 }
                 Err(error) => return Err(MonitorError::Read(error)),
@@ -98,10 +103,10 @@ impl Monitor {
         }
     }
 
-    fn relearn(&mut self) {
-        if let Ok(names) = dump::names(&mut self.queries) {
-            self.names = names;
-        }
+    fn relearn(&mut self) -> Result<(), MonitorError> {
+        let read = |refusal: Refusal| MonitorError::Read(io::Error::from_raw_os_error(refusal.errno));
+        self.names = dump::names(&mut self.queries).map_err(read)?;
+        Ok(())
     }
 }
 
@@ -131,8 +136,8 @@ fn learn(names: &mut Names, message: &Received<'_>, events: &mut Vec<Event>) {
     const HOST: Netns = Netns::Host;
     let body = message.body;
     let link_key = |name| Key::Link(LinkKey { netns: HOST, name });
-    let put = |found: Option<(Key, Value)>| found.map(|(key, value)| Event::Put(key, value));
-    let gone = |found: Option<(Key, Value)>| found.map(|(key, _)| Event::Gone(key));
+    let put = |(key, value): (Key, Value)| Event::Put(key, value);
+    let gone = |(key, _): (Key, Value)| Event::Gone(key);
     let event = match message.kind {
         libc::RTM_NEWLINK => {
             if let Some((index, name)) = parse::link_name(body)
@@ -141,18 +146,30 @@ fn learn(names: &mut Names, message: &Received<'_>, events: &mut Vec<Event>) {
             {
                 events.push(Event::Gone(link_key(before)));
             }
-            put(parse::link(HOST, names, body))
+            parse::link(HOST, names, body).map(put)
         }
         libc::RTM_DELLINK => parse::link_name(body).map(|(index, name)| {
             names.remove(&index);
             Event::Gone(link_key(name))
         }),
-        libc::RTM_NEWADDR => put(parse::addr(HOST, names, body)),
-        libc::RTM_DELADDR => gone(parse::addr(HOST, names, body)),
-        libc::RTM_NEWROUTE => put(parse::route(HOST, names, body)),
-        libc::RTM_DELROUTE => gone(parse::route(HOST, names, body)),
-        libc::RTM_NEWNEIGH => put(parse::neigh(HOST, names, body)),
+        libc::RTM_NEWADDR => parse::addr(HOST, names, body).map(put),
+        libc::RTM_DELADDR => parse::addr(HOST, names, body).map(gone),
+        libc::RTM_NEWROUTE => parse::route(HOST, names, body).map(put),
+        libc::RTM_DELROUTE => parse::route(HOST, names, body).map(gone),
+        // A neighbour that lost its MAC is none.
+        libc::RTM_NEWNEIGH => match parse::neigh(HOST, names, body) {
+            Some(found) => Some(put(found)),
+            None => parse::neigh_key(HOST, names, body).map(Event::Gone),
+        },
         libc::RTM_DELNEIGH => parse::neigh_key(HOST, names, body).map(Event::Gone),
+        libc::RTM_NEWNETCONF => {
+            events.extend(parse::settings(HOST, names, body).into_iter().map(put));
+            None
+        }
+        RTM_DELNETCONF => {
+            events.extend(parse::settings_keys(HOST, names, body).into_iter().map(Event::Gone));
+            None
+        }
         _ => None,
     };
     events.extend(event);

@@ -1,11 +1,12 @@
 //! What the kernel sends about links, addresses, routes, neighbours and forwarding entries, in [`kernel`]'s words.
-//! Layouts: `linux/if_link.h`, `linux/if_addr.h`, `linux/rtnetlink.h`, `linux/neighbour.h`.
+//! Layouts: `linux/if_link.h`, `linux/if_addr.h`, `linux/rtnetlink.h`, `linux/neighbour.h`, `linux/netconf.h`.
+//! What is of another family (multicast routes, MPLS) or makes no sense is left out.
 
 use crate::message::{Attributes, u16_at, u32_at};
 use kernel::addr::AddrScope;
 use kernel::{
     AddrKey, AddrValue, FdbKey, FdbValue, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns,
-    RouteKey, RouteKind, RouteScope, RouteValue, Value,
+    RouteKey, RouteKind, RouteScope, RouteValue, SysctlKey, SysctlValue, Value,
 };
 use model::{Cidr, IfAddr, IfName, Mac, Mtu, Vni};
 use std::collections::BTreeMap;
@@ -43,6 +44,10 @@ pub(crate) mod attr {
     pub const RTAX_MTU: u16 = 2;
     pub const NDA_DST: u16 = 1;
     pub const NDA_LLADDR: u16 = 2;
+    pub const NETCONFA_IFINDEX: u16 = 1;
+    pub const NETCONFA_FORWARDING: u16 = 2;
+    pub const NETCONFA_RP_FILTER: u16 = 3;
+    pub const NETCONFA_PROXY_NEIGH: u16 = 5;
 }
 
 pub(crate) const AF_INET: u8 = libc::AF_INET as u8;
@@ -73,7 +78,7 @@ pub(crate) fn link(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Val
     let attributes = Attributes::after(body, 16);
     let value = LinkValue {
         kind: link_kind(attributes, names),
-        mac: attributes.get(attr::IFLA_ADDRESS).and_then(|bytes| Some(Mac(bytes.try_into().ok()?))),
+        mac: mac(attributes, attr::IFLA_ADDRESS),
         mtu: attributes.number(attr::IFLA_MTU).map(Mtu),
         up: u32_at(body, 8)? & IFF_UP != 0,
         alias: attributes.text(attr::IFLA_IFALIAS).map(str::to_owned),
@@ -109,6 +114,7 @@ fn link_kind(attributes: Attributes<'_>, names: &Names) -> LinkKind {
 
 /// `struct ifaddrmsg` and attributes.
 pub(crate) fn addr(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    is_ip(*body.first()?).then_some(())?;
     let attributes = Attributes::after(body, 8);
     let bytes = attributes.get(attr::IFA_LOCAL).or(attributes.get(attr::IFA_ADDRESS))?;
     let addr = IfAddr::new(address(bytes)?, *body.get(1)?)?;
@@ -126,6 +132,7 @@ pub(crate) fn addr(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Val
 /// service: a route for one is never ours, and its key would be taken for that of another.
 pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
     let family = *body.first()?;
+    is_ip(family).then_some(())?;
     let attributes = Attributes::after(body, 12);
     let table = attributes.number(attr::RTA_TABLE).unwrap_or(u32::from(*body.get(4)?));
     let flags = u32_at(body, 8)?;
@@ -136,8 +143,7 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
     let addr = match attributes.get(attr::RTA_DST) {
         Some(bytes) => address(bytes)?,
         None if family == AF_INET => IpAddr::from([0; 4]),
-        None if family == AF_INET6 => IpAddr::from([0; 16]),
-        None => return None,
+        None => IpAddr::from([0; 16]),
     };
     let dst = Cidr::containing(addr, *body.get(1)?)?;
     let kind = match *body.get(7)? {
@@ -166,32 +172,84 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
     Some((Key::Route(RouteKey { netns, table, dst, priority }), Value::Route(value)))
 }
 
-/// `struct ndmsg` and attributes: a neighbour, or of family bridge a forwarding entry of a VXLAN device.
+/// `struct ndmsg` and attributes: a neighbour whose MAC is known, or of family bridge a forwarding entry of a VXLAN device.
 pub(crate) fn neigh(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Value)> {
+    let key = neigh_key(netns, names, body)?;
     let attributes = Attributes::after(body, 12);
-    let device = names.get(&u32_at(body, 4)?)?.clone();
-    let (permanent, flags) = (u16_at(body, 8)? & NUD_PERMANENT != 0, *body.get(10)?);
-    if flags & NTF_PROXY != 0 {
-        return None;
-    }
-    let mac = attributes.get(attr::NDA_LLADDR).and_then(|bytes| Some(Mac(bytes.try_into().ok()?)))?;
-    let dst = attributes.get(attr::NDA_DST).and_then(address)?;
-    if *body.first()? == AF_BRIDGE {
-        let own = flags & NTF_SELF != 0;
-        return own
-            .then_some((Key::Fdb(FdbKey { netns, device, mac }), Value::Fdb(FdbValue { dst, permanent })));
-    }
-    Some((Key::Neigh(NeighKey { netns, device, addr: dst }), Value::Neigh(NeighValue { mac, permanent })))
+    let permanent = u16_at(body, 8)? & NUD_PERMANENT != 0;
+    let value = match key {
+        Key::Fdb(_) => {
+            let dst = attributes.get(attr::NDA_DST).and_then(address)?;
+            Value::Fdb(FdbValue { dst, permanent })
+        }
+        _ => Value::Neigh(NeighValue { mac: mac(attributes, attr::NDA_LLADDR)?, permanent }),
+    };
+    Some((key, value))
 }
 
-/// The key of a neighbour message, which in a deletion may lack the MAC.
+/// The key of a neighbour or forwarding entry. A neighbour that is gone, or whose MAC is not known, has no more than that.
 pub(crate) fn neigh_key(netns: Netns, names: &Names, body: &[u8]) -> Option<Key> {
-    if *body.first()? == AF_BRIDGE {
-        return neigh(netns, names, body).map(|(key, _)| key);
-    }
+    let (family, flags) = (*body.first()?, *body.get(10)?);
+    let attributes = Attributes::after(body, 12);
     let device = names.get(&u32_at(body, 4)?)?.clone();
-    let addr = Attributes::after(body, 12).get(attr::NDA_DST).and_then(address)?;
+    if family == AF_BRIDGE && flags & NTF_SELF != 0 {
+        return Some(Key::Fdb(FdbKey { netns, device, mac: mac(attributes, attr::NDA_LLADDR)? }));
+    }
+    (is_ip(family) && flags & NTF_PROXY == 0).then_some(())?;
+    let addr = attributes.get(attr::NDA_DST).and_then(address)?;
     Some(Key::Neigh(NeighKey { netns, device, addr }))
+}
+
+/// `struct netconfmsg` and attributes of IPv4: the settings of a device, of `all` or of `default` that the message tells of.
+pub(crate) fn settings(netns: Netns, names: &Names, body: &[u8]) -> Vec<(Key, Value)> {
+    let attributes = Attributes::after(body, 4);
+    let (Some(&AF_INET), Some(place)) = (body.first(), place(names, attributes)) else { return Vec::new() };
+    let setting = |path: String, value: u32| {
+        // The kernel's numbers are signed.
+        let text = (value as i32).to_string();
+        (Key::Sysctl(SysctlKey { netns, path }), Value::Sysctl(SysctlValue(text)))
+    };
+    let told = SETTINGS.iter().filter_map(|(attribute, name)| {
+        let value = attributes.number(*attribute)?;
+        Some(setting(format!("net/ipv4/conf/{place}/{name}"), value))
+    });
+    let everywhere = attributes.number(attr::NETCONFA_FORWARDING).filter(|_| place == ALL);
+    told.chain(everywhere.map(|value| setting("net/ipv4/ip_forward".into(), value))).collect()
+}
+
+/// The keys of [`settings`] of a device that is gone.
+pub(crate) fn settings_keys(netns: Netns, names: &Names, body: &[u8]) -> Vec<Key> {
+    let place = place(names, Attributes::after(body, 4)).filter(|_| body.first() == Some(&AF_INET));
+    let path = |name| place.as_ref().map(|place| format!("net/ipv4/conf/{place}/{name}"));
+    let paths = SETTINGS.iter().filter_map(|(_, name)| path(name));
+    paths.map(|path| Key::Sysctl(SysctlKey { netns, path })).collect()
+}
+
+/// What the kernel tells of, and its name under `/proc/sys/net/ipv4/conf/…` (`inet_netconf_fill_devconf`).
+const SETTINGS: [(u16, &str); 3] = [
+    (attr::NETCONFA_FORWARDING, "forwarding"),
+    (attr::NETCONFA_RP_FILTER, "rp_filter"),
+    (attr::NETCONFA_PROXY_NEIGH, "proxy_arp"),
+];
+const ALL: &str = "all";
+
+fn place(names: &Names, attributes: Attributes<'_>) -> Option<String> {
+    const IFINDEX_ALL: i32 = -1;
+    const IFINDEX_DEFAULT: i32 = -2;
+    let index = attributes.number(attr::NETCONFA_IFINDEX)?;
+    match index as i32 {
+        IFINDEX_ALL => Some(ALL.to_owned()),
+        IFINDEX_DEFAULT => Some("default".to_owned()),
+        _ => names.get(&index).map(IfName::to_string),
+    }
+}
+
+fn is_ip(family: u8) -> bool {
+    matches!(family, AF_INET | AF_INET6)
+}
+
+fn mac(attributes: Attributes<'_>, attribute: u16) -> Option<Mac> {
+    Some(Mac(attributes.get(attribute)?.try_into().ok()?))
 }
 
 /// An address by its length.
@@ -203,9 +261,23 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// An address as bytes.
-pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
+pub(crate) enum Octets {
+    V4([u8; 4]),
+    V6([u8; 16]),
+}
+
+pub(crate) fn octets(addr: IpAddr) -> Octets {
     match addr {
-        IpAddr::V4(addr) => addr.octets().to_vec(),
-        IpAddr::V6(addr) => addr.octets().to_vec(),
+        IpAddr::V4(addr) => Octets::V4(addr.octets()),
+        IpAddr::V6(addr) => Octets::V6(addr.octets()),
+    }
+}
+
+impl AsRef<[u8]> for Octets {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Octets::V4(bytes) => bytes,
+            Octets::V6(bytes) => bytes,
+        }
     }
 }

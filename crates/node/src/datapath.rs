@@ -130,6 +130,10 @@ impl Datapath {
         let key = match &notice {
             Notice::Put(key, _) | Notice::Gone(key) => key,
         };
+        // The kernel tells of every interface's settings: only those that are wanted are ours to look at.
+        if matches!(key, Key::Sysctl(_)) && self.wanted(key).is_none() && !self.actual.contains_key(key) {
+            return;
+        }
         if let Some(flight) = &mut self.flight
             && flight.keys.contains_key(key)
         {

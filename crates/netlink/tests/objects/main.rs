@@ -3,6 +3,7 @@
 mod addresses;
 mod batches;
 mod links;
+mod namespaces;
 mod neighbours;
 #[path = "../netns/mod.rs"]
 mod netns;
@@ -11,3 +12,4 @@ mod notices;
 mod routes;
 mod settings;
 mod sockets;
+mod strangers;

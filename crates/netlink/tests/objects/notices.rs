@@ -46,8 +46,10 @@ fn tell(objects: &mut Objects, events: Vec<Event>) {
     }
 }
 
-/// Without what the kernel learns by itself, which changes all the time.
+/// Without what the kernel learns by itself, which changes all the time, and without settings: a dump reads only those that
+/// it is asked for.
 fn configured(mut objects: Objects) -> Objects {
+    objects.retain(|_, value| !matches!(value, Value::Sysctl(_)));
     objects.retain(|_, value| !matches!(value, Value::Neigh(neigh) if !neigh.permanent));
     objects
 }
