@@ -61,6 +61,9 @@ impl Allocator {
                     let named = handle.spec.block.keys().filter_map(|cidr| cidr.parse().ok());
                     self.unsure.extend(named.map(block_key));
                 }
+                if !reads && let Some(goal) = self.goals.iter_mut().find(|goal| goal.key == *key) {
+                    goal.recorded = true;
+                }
                 self.handles.insert(key.name.clone(), Some(handle));
             }
             Object::IpamBlock(b) => {

@@ -130,7 +130,15 @@ impl Allocator {
         }
         let Some(cidr) = self.choose(goal, promised) else { return Vec::new() };
         match handle {
-            Some(handle) if names_only(&handle, cidr) => return vec![cidr],
+            Some(handle) if goal.recorded && names_only(&handle, cidr) => return vec![cidr],
+            Some(handle) if !goal.recorded => {
+                // An earlier life left it, and may have a deletion of it on its way: that one is not to meet the new one.
+                let open = self.unfenced(goal, &handle);
+                if !open.is_empty() {
+                    return open;
+                }
+                self.call(delete(&handle.into()));
+            }
             Some(mut handle) => {
                 let mut open = self.unfenced(goal, &handle);
                 open.retain(|named| *named != cidr);
@@ -235,7 +243,7 @@ impl Allocator {
         for &index in indexes {
             let goal = &mut goals[index];
             changed |= b.as_mut().is_some_and(|b| self.give_back(goal, &mut b.spec));
-            changed |= match goal.chosen == Some(cidr) {
+            changed |= match goal.recorded && goal.chosen == Some(cidr) {
                 true => self.take(goal, cidr, b.as_mut().map(|b| &mut b.spec)),
                 // To be fenced, if nothing else.
                 false => true,

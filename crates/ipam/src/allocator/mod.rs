@@ -54,6 +54,8 @@ struct Goal {
     chosen: Option<Cidr>,
     /// A given address that seems taken is believed to be so after a read.
     read: bool,
+    /// Its handle was written for it: no deletion of an earlier life can reach it any more.
+    recorded: bool,
     /// The blocks that were written since it began, and since a write of its own to them.
     fenced: BTreeSet<Cidr>,
     over: bool,
@@ -135,8 +137,18 @@ impl Allocator {
         self.wall = Some(Wall::parse(wall));
         let handle = want.handle(&self.snapshot.node);
         let key = Key::cluster(Kind::IpamHandle, names::handle(&handle));
-        let (chosen, fenced) = (None, BTreeSet::new());
-        self.goals.push(Goal { id: Some(id), want, handle, key, chosen, read: false, fenced, over: false });
+        let (chosen, fenced, recorded) = (None, BTreeSet::new(), false);
+        self.goals.push(Goal {
+            id: Some(id),
+            want,
+            handle,
+            key,
+            chosen,
+            read: false,
+            recorded,
+            fenced,
+            over: false,
+        });
         self.wake(now);
     }
 

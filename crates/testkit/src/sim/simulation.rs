@@ -41,6 +41,8 @@ pub struct Sim {
     pub(super) effects: u64,
     /// Handles whose creation arrived when its caller had given up, or was no more.
     pub(super) strays: BTreeSet<String>,
+    /// What the administrator wrote before the first start: no list is older.
+    pub(super) configured: Revision,
     /// A request was answered since the laws were looked at.
     pub(super) answered: bool,
 }
@@ -121,6 +123,7 @@ impl Sim {
             events: 0,
             effects: 0,
             strays: BTreeSet::new(),
+            configured: Revision(0),
             answered: false,
         };
         for index in 0..n {
@@ -167,6 +170,7 @@ impl Sim {
     pub(super) fn put(&mut self, object: Object) {
         self.api.apply(&Request::Create(object.clone())).expect("a new object is created");
         self.announce(object.kind());
+        self.configured = self.api.revision();
     }
 
     /// Ends all faults and lets the cluster come to rest.

@@ -56,7 +56,7 @@ impl Sim {
     pub(super) fn list(&mut self, node: usize, life: u64, kind: Kind) -> Result<(), Broken> {
         let stale = if self.faults.stale > 0 { self.faults.rng.below(self.faults.stale + 1) } else { 0 };
         let newest = self.api.revision();
-        let at = Revision(newest.0.saturating_sub(stale as usize));
+        let at = Revision(newest.0.saturating_sub(stale as usize)).max(self.configured);
         let event = self.api.list(kind, at);
         let Some(allocator) = self.alive(node, life) else { return Ok(()) };
         allocator.observe(&event);
