@@ -66,7 +66,25 @@ fn be_cni(plugin: cni::Plugin) -> ExitCode {
     ExitCode::from(cni::main(plugin, env, &mut stdin, &mut stdout, &mut stderr))
 }
 
+/// A reader that has seen enough (`tortie lab status | head`) is no failure of ours.
+fn end_quietly_without_reader() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic
+            .payload_as_str()
+            .is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe"))
+        {
+            std::process::exit(BROKEN_PIPE);
+        }
+        hook(panic);
+    }));
+}
+
+/// 128 and the number of SIGPIPE, as shells show a program that it ended.
+const BROKEN_PIPE: i32 = 141;
+
 fn run(command: Command) -> anyhow::Result<ExitCode> {
+    end_quietly_without_reader();
     match command {
         Command::Node(args) => {
             log();

@@ -4,10 +4,11 @@ use crate::core::Message;
 use crate::failpoint::failpoint;
 use datastore::{Client, Scope};
 use futures::StreamExt;
-use model::store::{Kind, Request};
+use model::store::{Event, Kind, Request};
 use node::{EffectId, Input};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, mpsc};
 
 /// How many requests are in flight at once.
@@ -54,16 +55,40 @@ impl Api {
 
 /// Starts a watch of each kind. They never end; an outage is an event.
 pub(crate) fn watch(client: &Client, node: &str, inbox: &mpsc::Sender<Message>) {
+    let failing = Arc::new(AtomicUsize::new(0));
     for kind in WATCHED {
         let scope = if kind == Kind::Pod { Scope::OnNode(node.to_owned()) } else { Scope::All };
-        let (events, inbox) = (client.watch(kind, scope), inbox.clone());
+        let (events, inbox, failing) = (client.watch(kind, scope), inbox.clone(), failing.clone());
         tokio::spawn(async move {
             let mut events = pin!(events);
+            let mut fails = false;
             while let Some(event) = events.next().await {
+                fails = say(&event, fails, &failing);
                 if inbox.send(Message::Input(Input::Api(event))).await.is_err() {
                     return;
                 }
             }
         });
+    }
+}
+
+/// Says when watches begin to fail and when all work again: an outage is two lines, whatever the number of kinds. Whether
+/// this one fails now.
+fn say(event: &Event, fails: bool, failing: &AtomicUsize) -> bool {
+    match event {
+        Event::Failed { kind, error } if !fails => {
+            if failing.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!("the watch of {kind:?} fails: {error}; what is known stays in force");
+            }
+            true
+        }
+        Event::Failed { .. } => true,
+        _ if fails => {
+            if failing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                tracing::info!("the API server answers again");
+            }
+            false
+        }
+        _ => false,
     }
 }
