@@ -19,7 +19,10 @@ impl Node {
         let Some(attachments) = self.found.take() else { return };
         for attachment in attachments {
             let id = attachment.id.clone();
-            let gone = attachment.deleted || attachment.boot_id != self.boot_id;
+            // A DEL may have come before its attachment was taken up.
+            let asked_to_leave =
+                self.lives.get(&id).is_some_and(|life| matches!(life.stage, Stage::Leaving(_)));
+            let gone = attachment.deleted || attachment.boot_id != self.boot_id || asked_to_leave;
             self.take_up(attachment);
             if gone {
                 self.leave(&id, None);

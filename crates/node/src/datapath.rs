@@ -163,6 +163,14 @@ impl Datapath {
         if let Key::Link(link) = key {
             self.cascade(now, link.netns, &link.name, |_| true);
         }
+        // With an interface's last address IPv4 is off there, and its routes are gone (`fib_disable_ip`).
+        if let Key::Addr(addr) = key
+            && addr.addr.addr().is_ipv4()
+            && !self.actual.keys().any(|other| is_sibling(addr, other))
+        {
+            let v4_route = |key: &Key| matches!(key, Key::Route(route) if route.dst.is_ipv4());
+            self.cascade(now, addr.netns, &addr.device, v4_route);
+        }
     }
 
     /// What the kernel takes away with an interface without a word (`fib_sync_down_dev`, `neigh_ifdown`). Only a wanted
@@ -364,6 +372,12 @@ fn is_configured(value: &Value) -> bool {
         Value::Fdb(fdb) => fdb.permanent,
         _ => true,
     }
+}
+
+/// Whether `other` is another IPv4 address of the same interface.
+fn is_sibling(addr: &kernel::AddrKey, other: &Key) -> bool {
+    matches!(other, Key::Addr(other)
+        if other.netns == addr.netns && other.device == addr.device && other.addr.addr().is_ipv4())
 }
 
 fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {

@@ -1,6 +1,6 @@
 //! CNI requests: what each command needs, what it starts, and when it is answered.
 
-use crate::cni::{Added, Command, Failure, Options, Reply, Request, code};
+use crate::cni::{Added, Command, Failure, NetnsRef, Options, Reply, Request, code};
 use crate::datapath::Applied;
 use crate::effect::{CniId, Effect};
 use crate::life::{Life, Stage};
@@ -55,6 +55,7 @@ impl Node {
                 ));
             }
         }
+        self.is_free(&namespace, &id)?;
         let attachment = Attachment {
             netns: namespace.path,
             netns_inode: namespace.inode,
@@ -90,6 +91,23 @@ impl Node {
             },
         }
         Ok(())
+    }
+
+    /// Nobody else's interface may be touched: neither the ADD nor its undoing could tell the two apart.
+    fn is_free(&self, namespace: &NetnsRef, id: &AttachmentId) -> Answer {
+        let other = self.lives.values().find(|life| {
+            let attachment = &life.attachment;
+            attachment.netns == namespace.path
+                && attachment.netns_inode == namespace.inode
+                && attachment.id.interface == id.interface
+        });
+        match other {
+            None => Ok(()),
+            Some(life) => Err(failure(
+                code::INVALID_ENVIRONMENT,
+                format!("{} is in {} already", shown(&life.attachment.id), namespace.path),
+            )),
+        }
     }
 
     fn may_assign(&self) -> Answer {

@@ -17,7 +17,11 @@ const LOOKS: [(&str, &str); 6] = [
     ("route", "ip -4 route show table all"),
     ("neigh", "ip -4 neigh show nud permanent"),
     ("fdb", "bridge fdb show | grep -w permanent | grep -v -e ^33:33: -e ^01:00:5e: || true"),
-    ("nft", "nft -nn list ruleset | sed -e 's/packets [0-9]* bytes [0-9]*//' | grep -v '^$' || true"),
+    // A set's elements are printed in any order, with brackets around whichever comes first and last.
+    (
+        "nft",
+        "nft -nn list ruleset | sed -e 's/packets [0-9]* bytes [0-9]*//' -e 's/elements = //' -e 's/[{},]//g' | grep -v '^[[:space:]]*$' || true",
+    ),
 ];
 
 impl Inventory {

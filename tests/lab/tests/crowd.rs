@@ -51,9 +51,9 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     });
     let check = lab.exec("master1", "calicoctl ipam check");
     assert!(check.contains("found 0 problems"), "{check}");
-    within(Duration::from_secs(5), "the kernel is as before", || {
-        Inventory::of(&namespaces).changes_since(&before).iter().all(|line| is_of_a_block(line))
-    });
+    let mut changes = Inventory::of(&namespaces).changes_since(&before);
+    changes.retain(|line| !is_of_a_block(line));
+    assert!(changes.is_empty(), "left behind:\n{}", changes.join("\n"));
     let after: Vec<usize> =
         lab.nodes().iter().map(|node| open_files(lab.pid(&format!("node-{node}")))).collect();
     assert_eq!(files, after, "agents keep files open");
@@ -61,5 +61,5 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
 
 /// Blocks that were claimed for the crowd stay claimed: their routes and sets are no leak.
 fn is_of_a_block(line: &str) -> bool {
-    line.contains("/26") || line.contains("elements = {") || line.contains(" . 6.2.")
+    line.contains("/26")
 }
