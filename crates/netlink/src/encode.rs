@@ -178,8 +178,10 @@ fn route_message(kind: u16, flags: u16, key: &RouteKey, value: &RouteValue, scop
         RouteKind::Blackhole => libc::RTN_BLACKHOLE,
         RouteKind::Other(other) => other,
     };
-    // Tables above 255 stand in the attribute alone.
-    let table = u8::try_from(key.table).unwrap_or(libc::RT_TABLE_COMPAT);
+    let (table, large) = match u8::try_from(key.table) {
+        Ok(table) => (table, None),
+        Err(_) => (libc::RT_TABLE_COMPAT, Some(key.table.to_ne_bytes())),
+    };
     let mut fixed = [
         family(key.dst.addr()),
         key.dst.len(),
@@ -201,7 +203,7 @@ fn route_message(kind: u16, flags: u16, key: &RouteKey, value: &RouteValue, scop
     let priority = (key.priority != 0).then(|| key.priority.to_ne_bytes());
     Message::new(kind, flags, &fixed)
         .attr_opt(attr::RTA_DST, dst)
-        .attr(attr::RTA_TABLE, &key.table.to_ne_bytes())
+        .attr_opt(attr::RTA_TABLE, large)
         .attr_opt(attr::RTA_PRIORITY, priority)
 }
 

@@ -175,8 +175,8 @@ impl Socket {
         let first = self.sequence.wrapping_add(1);
         let last = self.sequence.wrapping_add(batch.len() as u32);
         self.sequence = last;
-        let mut bytes = Vec::new();
         let count = batch.len();
+        let mut bytes = Vec::with_capacity(batch.iter().map(Message::len).sum());
         for (i, message) in batch.iter_mut().enumerate() {
             bytes.extend(message.stamped(first.wrapping_add(i as u32), i + 1 == count));
         }

@@ -33,9 +33,14 @@ struct Pod {
 /// One run of `apply`.
 #[derive(Default)]
 struct Run {
-    results: BTreeMap<Key, Result<(), ApplyError>>,
-    /// Messages for the namespace of the first.
-    batch: Vec<(Key, Message, Tolerance)>,
+    /// Which step is being carried out.
+    step: usize,
+    /// What became of each step: its first refusal, or success.
+    results: Vec<Result<(), ApplyError>>,
+    /// Messages that wait, all for one namespace, and whose they are.
+    batch: Vec<Message>,
+    whose: Vec<(usize, Tolerance)>,
+    batch_netns: Option<Netns>,
     /// The batch makes or removes interfaces, so that their numbers are not known before it is sent.
     batch_has_links: bool,
     /// Asked for once in a run: an interface that somebody makes anew has another number.
@@ -77,12 +82,13 @@ impl Writer {
 
     /// Carries steps out, in order. One outcome for each key that has steps: its first refusal, or success.
     pub fn apply(&mut self, steps: &[Step]) -> Vec<Outcome> {
-        let mut run = Run::default();
-        for step in steps {
+        let mut run = Run { results: vec![Ok(()); steps.len()], ..Run::default() };
+        for (number, step) in steps.iter().enumerate() {
+            run.step = number;
             self.step(&mut run, step);
         }
         self.flush(&mut run);
-        run.results.into_iter().map(|(key, result)| Outcome { key, result }).collect()
+        outcomes(steps, run.results)
     }
 
     /// Reads a namespace whole, with the settings named and, in the node's own, our rules. `None`: it is not open.
@@ -109,25 +115,24 @@ impl Writer {
     fn step(&mut self, run: &mut Run, step: &Step) {
         match step {
             Step::Up(netns, name) => {
-                let key = Key::Link(LinkKey { netns: *netns, name: name.clone() });
-                self.enqueue(run, key, encode::link_up(name), Tolerance::None);
+                self.enqueue(run, *netns, encode::link_up(name), Tolerance::None);
             }
             Step::Create(Key::Sysctl(key), Value::Sysctl(value))
             | Step::Replace { key: Key::Sysctl(key), to: Value::Sysctl(value), .. } => {
                 self.flush(run);
                 let result = self.set(key, value);
-                run.record(Key::Sysctl(key.clone()), result);
+                run.record(run.step, result);
             }
             // A setting cannot be absent: what is no longer wanted stays as it is.
-            Step::Remove(key @ Key::Sysctl(_), _) => run.record(key.clone(), Ok(())),
-            Step::Create(key @ Key::Nft(table), Value::Nft(to)) => {
-                self.change_rules(run, key, table, None, Some(to));
+            Step::Remove(Key::Sysctl(_), _) => {}
+            Step::Create(Key::Nft(table), Value::Nft(to)) => {
+                self.change_rules(run, table, None, Some(to));
             }
-            Step::Replace { key: key @ Key::Nft(table), from: Value::Nft(from), to: Value::Nft(to) } => {
-                self.change_rules(run, key, table, Some(from), Some(to));
+            Step::Replace { key: Key::Nft(table), from: Value::Nft(from), to: Value::Nft(to) } => {
+                self.change_rules(run, table, Some(from), Some(to));
             }
-            Step::Remove(key @ Key::Nft(table), Value::Nft(from)) => {
-                self.change_rules(run, key, table, Some(from), None);
+            Step::Remove(Key::Nft(table), Value::Nft(from)) => {
+                self.change_rules(run, table, Some(from), None);
             }
             Step::Create(key, value) => self.write(run, key, value, encode::Write::Create),
             Step::Replace { key, from, to } => self.replace(run, key, from, to),
@@ -135,26 +140,19 @@ impl Writer {
         }
     }
 
-    fn change_rules(
-        &mut self,
-        run: &mut Run,
-        key: &Key,
-        table: &TableKey,
-        from: Option<&Table>,
-        to: Option<&Table>,
-    ) {
+    fn change_rules(&mut self, run: &mut Run, table: &TableKey, from: Option<&Table>, to: Option<&Table>) {
         self.flush(run);
         let result = crate::nft::apply(&mut self.rules, table, from, to);
-        run.record(key.clone(), result);
+        run.record(run.step, result);
     }
 
     fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {
         if let (Key::Link(link), Value::Link(wanted)) = (key, value) {
-            return self.make_link(run, key, link, wanted);
+            return self.make_link(run, link, wanted);
         }
         match self.object(run, key, value, how) {
-            Ok(message) => self.enqueue(run, key.clone(), message, Tolerance::None),
-            Err(error) => run.record(key.clone(), Err(error)),
+            Ok(message) => self.enqueue(run, key.netns(), message, Tolerance::None),
+            Err(error) => run.record(run.step, Err(error)),
         }
     }
 
@@ -188,7 +186,7 @@ impl Writer {
         })
     }
 
-    fn make_link(&mut self, run: &mut Run, key: &Key, link: &LinkKey, wanted: &LinkValue) {
+    fn make_link(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
         let made = match &wanted.kind {
             LinkKind::Veth { peer: Some(peer) } => {
                 self.descriptor(peer.key.netns).map(|fd| encode::veth(&link.name, wanted, peer, fd))
@@ -206,17 +204,17 @@ impl Writer {
         match made {
             Ok(message) => {
                 run.forget_index(link);
-                self.enqueue(run, key.clone(), message, Tolerance::None);
-                self.enqueue_alias(run, key, link, wanted);
+                self.enqueue_link(run, link, message, Tolerance::None);
+                self.enqueue_alias(run, link, wanted);
             }
-            Err(error) => run.record(key.clone(), Err(error)),
+            Err(error) => run.record(run.step, Err(error)),
         }
     }
 
     /// The kernel takes no alias with the message that makes the interface.
-    fn enqueue_alias(&mut self, run: &mut Run, key: &Key, link: &LinkKey, wanted: &LinkValue) {
+    fn enqueue_alias(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
         if let Some(alias) = &wanted.alias {
-            self.enqueue(run, key.clone(), encode::alias(&link.name, alias), Tolerance::None);
+            self.enqueue_link(run, link, encode::alias(&link.name, alias), Tolerance::None);
         }
     }
 
@@ -232,8 +230,8 @@ impl Writer {
             (Key::Link(link), Value::Link(before), Value::Link(wanted))
                 if wanted.kind.compatible_with(&before.kind) =>
             {
-                self.enqueue(run, key.clone(), encode::link_settings(&link.name, wanted), Tolerance::None);
-                self.enqueue_alias(run, key, link, wanted);
+                self.enqueue_link(run, link, encode::link_settings(&link.name, wanted), Tolerance::None);
+                self.enqueue_alias(run, link, wanted);
             }
             (Key::Link(_) | Key::Addr(_), ..) => {
                 self.remove(run, key, from);
@@ -245,12 +243,13 @@ impl Writer {
 
     fn remove(&mut self, run: &mut Run, key: &Key, value: &Value) {
         let message = self.removal(run, key, value);
-        if let Key::Link(link) = key {
-            run.forget_index(link);
-        }
-        match message {
-            Some(message) => self.enqueue(run, key.clone(), message, Tolerance::Absent),
-            None => run.record(key.clone(), Ok(())),
+        match (key, message) {
+            (Key::Link(link), Some(message)) => {
+                run.forget_index(link);
+                self.enqueue_link(run, link, message, Tolerance::Absent);
+            }
+            (_, Some(message)) => self.enqueue(run, key.netns(), message, Tolerance::Absent),
+            (_, None) => {}
         }
     }
 
@@ -275,27 +274,31 @@ impl Writer {
         })
     }
 
-    fn enqueue(&mut self, run: &mut Run, key: Key, message: Message, tolerance: Tolerance) {
-        let elsewhere = run.batch.first().is_some_and(|(first, ..)| first.netns() != key.netns());
-        if elsewhere || run.batch.len() == BATCH {
+    /// Puts a message into the batch that concerns an interface itself.
+    fn enqueue_link(&mut self, run: &mut Run, link: &LinkKey, message: Message, tolerance: Tolerance) {
+        self.enqueue(run, link.netns, message, tolerance);
+        run.batch_has_links = true;
+    }
+
+    fn enqueue(&mut self, run: &mut Run, netns: Netns, message: Message, tolerance: Tolerance) {
+        if run.batch.len() == BATCH || run.batch_netns != Some(netns) {
             self.flush(run);
+            run.batch_netns = Some(netns);
         }
-        run.batch_has_links |= matches!(key, Key::Link(_));
-        run.batch.push((key, message, tolerance));
+        run.batch.push(message);
+        run.whose.push((run.step, tolerance));
     }
 
     fn flush(&mut self, run: &mut Run) {
-        let Some((first, ..)) = run.batch.first() else { return };
-        let netns = first.netns();
         run.batch_has_links = false;
-        let (mut messages, whose): (Vec<Message>, Vec<(Key, Tolerance)>) =
-            run.batch.drain(..).map(|(key, message, tolerance)| (message, (key, tolerance))).unzip();
+        let Some(netns) = run.batch_netns.take() else { return };
         let results = match self.socket(netns) {
-            Some(socket) => socket.batch(&mut messages),
-            None => vec![Err(Refusal { errno: libc::ENOENT, text: closed(netns).text }); messages.len()],
+            Some(socket) => socket.batch(&mut run.batch),
+            None => vec![Err(Refusal { errno: libc::ENOENT, text: closed(netns).text }); run.batch.len()],
         };
-        for (result, (key, tolerance)) in results.into_iter().zip(whose) {
-            run.record(key, tolerance.judge(result).map_err(ApplyError::from));
+        run.batch.clear();
+        for (result, (step, tolerance)) in results.into_iter().zip(std::mem::take(&mut run.whose)) {
+            run.record(step, tolerance.judge(result).map_err(ApplyError::from));
         }
     }
 
@@ -315,7 +318,7 @@ impl Writer {
     }
 
     fn index_of(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Option<u32> {
-        let known = run.indexes.entry(netns).or_default().get(device).copied();
+        let known = run.indexes.get(&netns).and_then(|known| known.get(device)).copied();
         if known.is_some() {
             return known;
         }
@@ -355,9 +358,9 @@ impl Pod {
 }
 
 impl Run {
-    /// The first refusal of a key stays.
-    fn record(&mut self, key: Key, result: Result<(), ApplyError>) {
-        let known = self.results.entry(key).or_insert(Ok(()));
+    /// The first refusal of a step stays.
+    fn record(&mut self, step: usize, result: Result<(), ApplyError>) {
+        let known = &mut self.results[step];
         if known.is_ok() {
             *known = result;
         }
@@ -380,4 +383,24 @@ impl Tolerance {
 
 fn closed(netns: Netns) -> ApplyError {
     ApplyError { errno: libc::ENOENT, text: format!("{netns}the namespace is not open") }
+}
+
+/// What became of each key: the first refusal among its steps.
+fn outcomes(steps: &[Step], results: Vec<Result<(), ApplyError>>) -> Vec<Outcome> {
+    let key = |step: &Step| match step {
+        Step::Up(netns, name) => Key::Link(LinkKey { netns: *netns, name: name.clone() }),
+        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
+    };
+    let mut outcomes: Vec<Outcome> =
+        steps.iter().zip(results).map(|(step, result)| Outcome { key: key(step), result }).collect();
+    // Stable: the steps of a key stay in their order.
+    outcomes.sort_by(|a, b| a.key.cmp(&b.key));
+    outcomes.dedup_by(|next, first| {
+        let same = next.key == first.key;
+        if same && first.result.is_ok() {
+            first.result = std::mem::replace(&mut next.result, Ok(()));
+        }
+        same
+    });
+    outcomes
 }

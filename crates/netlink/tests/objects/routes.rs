@@ -145,3 +145,20 @@ fn of_several_routes_under_one_key_the_one_that_counts_is_read() {
     assert_eq!(found.gateway, Some([192, 168, 50, 9].into()));
     assert_eq!(found.device, Some(IfName::fixed("ens192")));
 }
+
+#[test]
+fn a_table_of_any_number_can_be_written() {
+    let node = Node::new();
+    for table in [100, 1000] {
+        let (Key::Route(mut key), value) = route("10.9.0.0/16", via("192.168.50.162", "ens192")) else {
+            unreachable!("a route")
+        };
+        key.table = table;
+        let wanted = (Key::Route(key), value);
+        node.create(&wanted);
+        let shown = node.host.sh(&format!("ip route show table {table}"));
+        assert_eq!(shown.trim_end(), "10.9.0.0/16 via 192.168.50.162 dev ens192 proto 80 onlink");
+        node.remove(&wanted);
+        assert_eq!(node.host.sh(&format!("ip route show table {table}")), "");
+    }
+}
