@@ -8,7 +8,10 @@ use crate::effect::{EffectId, Notice, Report};
 use crate::socket::Repair;
 use derive::Section;
 use kernel::diff::change;
-use kernel::{ApplyError, Change, Key, Netns, Objects, Outcome, PodNs, Step, Value, ours, plan};
+use kernel::{
+    AddrKey, ApplyError, Change, Key, LinkKey, Netns, Objects, Outcome, PodNs, Step, Value, WORKLOAD_PREFIX,
+    ours, plan,
+};
 use model::{Duration, IfName, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -149,19 +152,41 @@ impl Datapath {
         if self.actual.get(&key) == Some(&value) {
             return;
         }
-        let down = matches!((&key, &value), (Key::Link(_), Value::Link(link)) if !link.up);
+        let up = matches!(&value, Value::Link(link) if link.up);
         let previous = self.actual.insert(key.clone(), value);
         self.touched(now, &key, previous.as_ref());
-        if let (Key::Link(link), true) = (&key, down) {
-            self.cascade(now, link.netns, &link.name.clone(), |key| matches!(key, Key::Route(_)));
+        match &key {
+            Key::Link(link) if up => self.retry_on(now, link),
+            Key::Link(link) => {
+                self.cascade(now, link.netns, &link.name, |key| matches!(key, Key::Route(_)));
+            }
+            _ => {}
+        }
+    }
+
+    /// What was refused on an interface that was down or absent need not wait longer.
+    fn retry_on(&mut self, now: Instant, link: &LinkKey) {
+        let waits = |key: &Key| {
+            key.netns() == link.netns
+                && self.wanted(key).is_some_and(|value| hangs_on(key, value, &link.name))
+        };
+        let due: Vec<Key> = self.failed.keys().filter(|key| waits(key)).cloned().collect();
+        for key in due {
+            self.failed.entry(key).and_modify(|failed| failed.retry_at = now);
         }
     }
 
     fn gone(&mut self, now: Instant, key: &Key) {
         let Some(previous) = self.actual.remove(key) else { return };
         self.touched(now, key, Some(&previous));
-        if let Key::Link(link) = key {
-            self.cascade(now, link.netns, &link.name, |_| true);
+        match key {
+            Key::Link(link) => self.cascade(now, link.netns, &link.name, |_| true),
+            // With its last address an interface loses IPv4 (`fib_disable_ip`).
+            Key::Addr(addr) if addr.addr.addr().is_ipv4() && !self.has_ipv4(addr) => {
+                let lost = |key: &Key| matches!(key, Key::Route(route) if route.dst.is_ipv4());
+                self.cascade(now, addr.netns, &addr.device, lost);
+            }
+            _ => {}
         }
         // With an interface's last address IPv4 is off there, and its routes are gone (`fib_disable_ip`).
         if let Key::Addr(addr) = key
@@ -173,11 +198,19 @@ impl Datapath {
         }
     }
 
-    /// What the kernel takes away with an interface without a word (`fib_sync_down_dev`, `neigh_ifdown`). Only a wanted
-    /// interface is worth the walk: what hung on any other is not wanted either.
+    /// Whether the interface of `addr` has an IPv4 address.
+    fn has_ipv4(&self, addr: &AddrKey) -> bool {
+        self.actual.keys().any(|key| {
+            matches!(key, Key::Addr(other) if other.netns == addr.netns && other.device == addr.device
+                && other.addr.addr().is_ipv4())
+        })
+    }
+
+    /// What the kernel takes away with an interface without a word (`fib_sync_down_dev`, `neigh_ifdown`). A pod's
+    /// interface that is not wanted is not worth the walk: what hung on it is not wanted either.
     fn cascade(&mut self, now: Instant, netns: Netns, device: &IfName, lost: impl Fn(&Key) -> bool) {
-        let link = Key::Link(kernel::LinkKey { netns, name: device.clone() });
-        if self.wanted(&link).is_none() {
+        let link = Key::Link(LinkKey { netns, name: device.clone() });
+        if device.as_str().starts_with(WORKLOAD_PREFIX) && self.wanted(&link).is_none() {
             return;
         }
         let hangs: Vec<Key> = self
@@ -388,5 +421,75 @@ fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
         (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(device),
         (Key::Sysctl(key), _) => key.path.split('/').any(|part| part == device.as_str()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::addr::AddrScope;
+    use kernel::route::{PROTO_CALICO, TABLE_MAIN};
+    use kernel::{AddrValue, LinkKind, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
+
+    fn uplink(up: bool) -> (Key, Value) {
+        let key = LinkKey { netns: Netns::Host, name: IfName::fixed("ens192") };
+        let link = LinkValue { kind: LinkKind::Other(String::new()), mac: None, mtu: None, up, alias: None };
+        (Key::Link(key), Value::Link(Box::new(link)))
+    }
+
+    fn address() -> (Key, Value) {
+        let addr = "192.168.50.161/24".parse().expect("it is an address");
+        let key = AddrKey { netns: Netns::Host, device: IfName::fixed("ens192"), addr };
+        (Key::Addr(key), Value::Addr(AddrValue { scope: AddrScope::Global }))
+    }
+
+    fn direct_route() -> (Key, Value) {
+        let dst = "6.2.180.0/26".parse().expect("it is a CIDR");
+        let route = RouteValue {
+            kind: RouteKind::Unicast,
+            gateway: Some([192, 168, 50, 162].into()),
+            device: Some(IfName::fixed("ens192")),
+            scope: RouteScope::Universe,
+            onlink: true,
+            protocol: PROTO_CALICO,
+            source: None,
+            mtu: None,
+        };
+        let key = RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
+        (Key::Route(key), Value::Route(route))
+    }
+
+    #[test]
+    fn routes_that_the_kernel_takes_away_without_a_word_are_made_again() {
+        let (down, (addr, _)) = (uplink(false), address());
+        for notice in [Notice::Put(down.0, down.1), Notice::Gone(addr)] {
+            let now = Instant::ZERO;
+            let mut datapath = Datapath::default();
+            datapath.want(Section::Routes, Objects::from([direct_route()]));
+            datapath.dumped(now, Netns::Host, Objects::from([uplink(true), address(), direct_route()]));
+            assert_eq!(datapath.plan(now, EffectId(1)), None, "all is as wanted");
+            datapath.noticed(now, notice);
+            let (key, value) = direct_route();
+            assert_eq!(datapath.plan(now, EffectId(2)), Some(vec![Step::Create(key, value)]));
+        }
+    }
+
+    #[test]
+    fn what_a_downed_interface_refused_is_tried_when_it_comes_up() {
+        let (down, up) = (uplink(false), uplink(true));
+        let mut datapath = Datapath::default();
+        datapath.want(Section::Routes, Objects::from([direct_route()]));
+        datapath.dumped(Instant::ZERO, Netns::Host, Objects::from([down, address()]));
+        let mut now = Instant::ZERO;
+        for id in 0..12 {
+            datapath.plan(now, EffectId(id)).expect("it is tried");
+            let error = ApplyError { errno: 100, text: "Network is down".into() };
+            datapath.wrote(now, EffectId(id), vec![Outcome { key: direct_route().0, result: Err(error) }]);
+            now = datapath.timeout().expect("it is tried again");
+        }
+        let soon = Instant::from_micros(now.micros() - 1_000_000);
+        assert_eq!(datapath.plan(soon, EffectId(20)), None, "the pause is long by now");
+        datapath.noticed(soon, Notice::Put(up.0, up.1));
+        assert!(datapath.plan(soon, EffectId(21)).is_some());
     }
 }
