@@ -178,6 +178,24 @@ fn f40_a_pods_interface_that_somebody_removes_is_made_anew_with_all_that_hung_on
 }
 
 #[test]
+fn f40_a_setting_that_somebody_flips_is_restored_and_those_of_others_are_not_looked_at() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    let host = model::names::host_interface("default", "a");
+    rig.steps.clear();
+    let put = |device: &str| {
+        let path = format!("net/ipv4/conf/{device}/forwarding");
+        let key = kernel::Key::Sysctl(kernel::SysctlKey { netns: kernel::Netns::Host, path });
+        node::Notice::Put(key, kernel::Value::Sysctl(kernel::SysctlValue("0".into())))
+    };
+    rig.node.handle(rig.now, Input::Noticed(vec![put(host.as_str()), put("ens9")]));
+    rig.settle();
+    let restored = format!("restored sysctl ipv4.conf.{host}.forwarding");
+    assert!(rig.reports.iter().any(|text| text.contains(&restored)), "{:?}", rig.reports);
+    assert_eq!(rig.steps.len(), 1, "{:?}", rig.steps);
+}
+
+#[test]
 fn an_object_of_somebody_else_is_reported_and_left_alone() {
     let mut rig = direct();
     let addr = add(&mut rig, "c1", "a");
