@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread;
 
-pub struct Netns(File);
+pub struct Netns(pub File);
 
 impl Netns {
     /// A new one, with its loopback interface up.
@@ -30,11 +30,6 @@ impl Netns {
             };
             scope.spawn(enter).join().unwrap()
         })
-    }
-
-    /// The namespace as the crate has it.
-    pub fn open(&self) -> netlink::Netns {
-        netlink::Netns::try_from(self.0.try_clone().unwrap()).unwrap()
     }
 
     /// Runs a shell line inside and gives what it printed.

@@ -1,50 +1,22 @@
-//! Network namespaces that nobody names: each lives as long as its descriptor, so none is left behind by a test that fails.
+//! What the suites of nf_tables do in a network namespace.
 
+#[path = "../netns/mod.rs"]
+mod bare;
+
+pub use bare::Netns;
 use kernel::nft::{Table, TableKey};
 use netlink::nft::dump;
 use netlink::{Protocol, Socket};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-pub struct Netns(File);
-
 impl Netns {
-    /// A new one, with its loopback interface up.
-    pub fn new() -> Netns {
-        let make = || {
-            // SAFETY: a network namespace is no part of what the threads of a process must share.
-            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
-            File::open("/proc/thread-self/ns/net").unwrap()
-        };
-        let netns = Netns(thread::spawn(make).join().unwrap());
-        netns.sh("ip link set lo up");
-        netns
-    }
-
-    /// Does something inside.
-    pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let enter = || {
-                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-                inside()
-            };
-            scope.spawn(enter).join().unwrap()
-        })
-    }
-
     /// A command that takes the namespace by this path.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
-    }
-
-    /// Runs a shell line inside and gives what it printed.
-    pub fn sh(&self, line: &str) -> String {
-        self.feed(line, "")
     }
 
     /// Runs a shell line inside, with this input.

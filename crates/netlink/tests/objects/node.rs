@@ -13,6 +13,13 @@ use netlink::Writer;
 pub const HOST: kernel::Netns = kernel::Netns::Host;
 pub const POD: kernel::Netns = kernel::Netns::Pod(PodNs(1));
 
+impl Netns {
+    /// The namespace as the crate has it.
+    pub fn open(&self) -> netlink::Netns {
+        netlink::Netns::try_from(self.0.try_clone().unwrap()).unwrap()
+    }
+}
+
 /// A node with its uplink `ens192`, and a pod's namespace.
 pub struct Node {
     pub host: Netns,
