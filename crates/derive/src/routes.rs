@@ -19,6 +19,10 @@ pub fn paths(world: &World) -> impl Iterator<Item = (Cidr, &str, Path)> {
 pub(crate) fn derive(world: &World) -> Objects {
     let mut objects = Objects::new();
     for (dst, _, path) in paths(world) {
+        // While a pod here still has the address, it is here, whatever the datastore says already.
+        if dst.is_host() && world.holds(dst.addr()) {
+            continue;
+        }
         if let Some(route) = route(world, dst, &path) {
             objects.insert(main(dst), Value::Route(route));
         }

@@ -28,6 +28,13 @@ pub struct World {
     pub endpoints: BTreeMap<AttachmentId, Endpoint>,
 }
 
+impl World {
+    /// Whether a pod of this node has the address.
+    pub fn holds(&self, addr: IpAddr) -> bool {
+        self.endpoints.values().any(|endpoint| endpoint.attachment.addresses.contains(&addr))
+    }
+}
+
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

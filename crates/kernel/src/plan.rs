@@ -16,6 +16,16 @@ pub enum Step {
     Remove(Key, Value),
 }
 
+impl Step {
+    /// The namespace in which it is carried out.
+    pub fn netns(&self) -> Netns {
+        match self {
+            Step::Up(netns, _) => *netns,
+            Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.netns(),
+        }
+    }
+}
+
 /// What became of a key's steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -30,6 +40,11 @@ pub struct ApplyError {
     pub errno: i32,
     /// The kernel's own sentence (extended ACK) if it gave one, else the name of the error.
     pub text: String,
+}
+
+impl ApplyError {
+    /// `ECANCELED`: the step was left out, since one that it builds on was refused.
+    pub const NOT_TRIED: i32 = 125;
 }
 
 /// Orders changes: first what is added or replaced, each after what it needs, then removals the other way round. A

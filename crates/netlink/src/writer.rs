@@ -45,6 +45,8 @@ struct Run {
     batch_has_links: bool,
     /// Asked for once in a run: an interface that somebody makes anew has another number.
     indexes: BTreeMap<Netns, BTreeMap<IfName, u32>>,
+    /// The step that makes the pair whose far end is in a pod's namespace.
+    pairs: BTreeMap<Netns, usize>,
 }
 
 /// Which refusals are as good as success.
@@ -113,6 +115,10 @@ impl Writer {
     }
 
     fn step(&mut self, run: &mut Run, step: &Step) {
+        if self.lacks_pair(run, step) {
+            let text = "the pod's interface could not be made".to_owned();
+            return run.record(run.step, Err(ApplyError { errno: ApplyError::NOT_TRIED, text }));
+        }
         match step {
             Step::Up(netns, name) => {
                 self.enqueue(run, *netns, encode::link_up(name), Tolerance::None);
@@ -138,6 +144,15 @@ impl Writer {
             Step::Replace { key, from, to } => self.replace(run, key, from, to),
             Step::Remove(key, value) => self.remove(run, key, value),
         }
+    }
+
+    /// Whether the step is about a pod whose pair was refused: what has its name there is somebody else's.
+    fn lacks_pair(&mut self, run: &mut Run, step: &Step) -> bool {
+        let Some(&pair) = run.pairs.get(&step.netns()) else { return false };
+        if run.whose.iter().any(|(number, _)| *number == pair) {
+            self.flush(run);
+        }
+        run.results[pair].is_err()
     }
 
     fn change_rules(&mut self, run: &mut Run, table: &TableKey, from: Option<&Table>, to: Option<&Table>) {
@@ -189,6 +204,7 @@ impl Writer {
     fn make_link(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
         let made = match &wanted.kind {
             LinkKind::Veth { peer: Some(peer) } => {
+                run.pairs.insert(peer.key.netns, run.step);
                 self.descriptor(peer.key.netns).map(|fd| encode::veth(&link.name, wanted, peer, fd))
             }
             // The other end made it already; it is only set up here.

@@ -188,14 +188,6 @@ impl Datapath {
             }
             _ => {}
         }
-        // With an interface's last address IPv4 is off there, and its routes are gone (`fib_disable_ip`).
-        if let Key::Addr(addr) = key
-            && addr.addr.addr().is_ipv4()
-            && !self.actual.keys().any(|other| is_sibling(addr, other))
-        {
-            let v4_route = |key: &Key| matches!(key, Key::Route(route) if route.dst.is_ipv4());
-            self.cascade(now, addr.netns, &addr.device, v4_route);
-        }
     }
 
     /// Whether the interface of `addr` has an IPv4 address.
@@ -333,7 +325,9 @@ impl Datapath {
         let before = self.failed.remove(&key);
         let known = before.as_ref().is_some_and(|failed| failed.error == error);
         let pause = before.map_or(RETRY.0, |failed| failed.pause.doubled(RETRY.1));
-        let report = (!known).then(|| Report::warn(format!("the kernel refuses {key}: {error}")));
+        // What was not even tried has its cause reported.
+        let worth_a_word = !known && error.errno != ApplyError::NOT_TRIED;
+        let report = worth_a_word.then(|| Report::warn(format!("the kernel refuses {key}: {error}")));
         self.failed.insert(key, Failed { error, pause, retry_at: now + pause });
         report
     }
@@ -405,12 +399,6 @@ fn is_configured(value: &Value) -> bool {
         Value::Fdb(fdb) => fdb.permanent,
         _ => true,
     }
-}
-
-/// Whether `other` is another IPv4 address of the same interface.
-fn is_sibling(addr: &kernel::AddrKey, other: &Key) -> bool {
-    matches!(other, Key::Addr(other)
-        if other.netns == addr.netns && other.device == addr.device && other.addr.addr().is_ipv4())
 }
 
 fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {

@@ -70,6 +70,7 @@ pub struct Node {
     /// Namespaces that were given back and whose objects are to be forgotten after the next derivation.
     pub(crate) closing: Vec<PodNs>,
     pub(crate) ipam_requests: BTreeMap<RequestId, AttachmentId>,
+    started: bool,
     /// The attachments' files, until they are taken up.
     pub(crate) found: Option<Vec<Attachment>>,
     /// The data path was programmed once.
@@ -119,6 +120,7 @@ impl Node {
             opening: BTreeMap::new(),
             closing: Vec::new(),
             ipam_requests: BTreeMap::new(),
+            started: false,
             found: None,
             ready: false,
             refresh_at: None,
@@ -132,6 +134,7 @@ impl Node {
         match input {
             Input::Started { attachments, boot_id } => {
                 self.boot_id = boot_id;
+                self.started = true;
                 self.found = Some(attachments);
                 self.read_kernel();
             }
@@ -190,6 +193,11 @@ impl Node {
         .into_iter()
         .filter_map(|(at, reason)| at.map(|at| (at, reason)))
         .min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether the attachments of the run before are taken up.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.started && self.found.is_none()
     }
 
     /// Whether the data path was programmed once.

@@ -110,15 +110,21 @@ impl Node {
         }
     }
 
-    fn may_assign(&self) -> Answer {
-        if self.cluster.in_sync().is_none() || !self.datapath.is_read() {
-            let waits = self.cluster.waiting_for();
-            let waits = if waits.is_empty() { "the kernel's state".to_owned() } else { waits.join(", ") };
-            return Err(failure(
-                code::TRY_AGAIN_LATER,
-                format!("the agent of node {} has just started and waits for: {waits}", self.config.node),
-            ));
+    /// Whether the attachments of the run before are known.
+    fn has_adopted(&self) -> Answer {
+        if self.is_adopted() {
+            return Ok(());
         }
+        let waits = self.cluster.waiting_for();
+        let waits = if waits.is_empty() { "the kernel's state".to_owned() } else { waits.join(", ") };
+        Err(failure(
+            code::TRY_AGAIN_LATER,
+            format!("the agent of node {} has just started and waits for: {waits}", self.config.node),
+        ))
+    }
+
+    fn may_assign(&self) -> Answer {
+        self.has_adopted()?;
         if self.cluster.is_locked() {
             return Err(failure(
                 code::TRY_AGAIN_LATER,
@@ -190,6 +196,8 @@ impl Node {
     }
 
     fn gc(&mut self, cni: CniId, network: &str, valid: &[AttachmentId]) -> Answer {
+        // Attachments that are not taken up yet could not be told from none.
+        self.has_adopted()?;
         let stale: BTreeSet<AttachmentId> =
             self.lives.keys().filter(|id| id.network == network && !valid.contains(id)).cloned().collect();
         if stale.is_empty() {

@@ -264,6 +264,17 @@ fn gc_removes_what_is_not_valid() {
 }
 
 #[test]
+fn gc_waits_until_the_attachments_of_the_run_before_are_known() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    let attachments = rig.files.values().cloned().collect();
+    rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
+    assert_eq!(failure(rig.cni(Command::Gc { valid: vec![] }, "", "")).0, code::TRY_AGAIN_LATER);
+    assert_eq!(rig.files.len(), 1);
+}
+
+#[test]
 fn check_says_what_is_missing() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");

@@ -144,6 +144,31 @@ fn a_refusal_names_its_object_in_the_kernels_words_and_stops_nothing_else() {
 }
 
 #[test]
+fn an_interface_that_a_pod_has_already_is_left_as_it_is() {
+    let node = Node::new();
+    node.pod.run(
+        "ip link add eth0 type veth peer name other && ip link set eth0 address 02:00:00:00:00:07 mtu 1400",
+    );
+    let before = node.pod.run("ip -br addr; ip link show eth0");
+    let wanted = wanted();
+    let outcomes = node.host.inside(|| {
+        let mut writer = node.writer();
+        let steps = plan(changes(&wanted, &dumped(&mut writer, &wanted)));
+        writer.apply(&steps)
+    });
+    assert_eq!(node.pod.run("ip -br addr; ip link show eth0"), before);
+    let refused: Vec<_> =
+        outcomes.iter().filter_map(|o| Some((&o.key, o.result.clone().err()?.text))).collect();
+    assert!(
+        refused.iter().any(|(key, text)| key.to_string().starts_with("link cali") && text == "File exists")
+    );
+    let in_pod: Vec<_> = refused.iter().filter(|(key, _)| key.netns() != Netns::Host).collect();
+    assert!(
+        !in_pod.is_empty() && in_pod.iter().all(|(_, text)| text == "the pod's interface could not be made")
+    );
+}
+
+#[test]
 fn every_change_of_somebody_else_is_told_of() {
     let node = Node::new();
     node.host.inside(|| {
