@@ -1,5 +1,7 @@
 //! One node against a fake API and kernel: what it promises of an attachment, of a restart and of repairs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod rig;
 
 use model::Duration;

@@ -41,10 +41,9 @@ pub struct Rig {
 }
 
 pub fn pod_key(name: &str) -> Object {
-    let mut pod = k8s::Pod::default();
-    pod.metadata = Metadata { namespace: Some("default".into()), ..Metadata::named(name) };
-    pod.spec.node_name = Some("n1".into());
-    pod.into()
+    let metadata = Metadata { namespace: Some("default".into()), ..Metadata::named(name) };
+    let spec = k8s::PodSpec { node_name: Some("n1".into()), ..k8s::PodSpec::default() };
+    k8s::Pod { metadata, spec, ..k8s::Pod::default() }.into()
 }
 
 pub fn pool(vxlan: v3::EncapMode) -> Object {
