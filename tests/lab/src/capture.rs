@@ -4,7 +4,6 @@ use crate::Lab;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 use testkit::netns;
 
 /// A capture that runs.
@@ -53,12 +52,5 @@ impl Capture {
         let output = tshark.stderr(Stdio::null()).output().expect("tshark runs");
         assert!(output.status.success(), "tshark reads {}", self.file.display());
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-    }
-
-    /// Lets what is under way arrive, then stops; how many packets there were.
-    pub fn count(mut self) -> usize {
-        std::thread::sleep(Duration::from_millis(300));
-        let _ = self.tcpdump.kill();
-        self.decode(&["frame.number"]).len()
     }
 }

@@ -27,6 +27,7 @@ fn manifest(count: usize) -> String {
 fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     let namespaces: Vec<_> = lab.nodes().iter().map(|node| lab.netns(node)).collect();
     let before = Inventory::of(&namespaces);
+    let first = block_routes_are_the_blocks(lab);
     let files: Vec<usize> =
         lab.nodes().iter().map(|node| open_files(lab.pid(&format!("node-{node}")))).collect();
 
@@ -43,6 +44,7 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     assert_eq!(addresses.len(), PODS, "an address was given twice");
     let check = lab.exec("master1", "calicoctl ipam check");
     assert!(check.contains("found 0 problems"), "{check}");
+    let during = block_routes_are_the_blocks(lab);
     lab.ping("master1/crowd-0", &lab.place("master2", "crowd-1").addr.to_string());
 
     lab.exec("master1", "kubectl delete pods -l app=crowd --wait=false");
@@ -51,8 +53,11 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     });
     let check = lab.exec("master1", "calicoctl ipam check");
     assert!(check.contains("found 0 problems"), "{check}");
+    let blocks = block_routes_are_the_blocks(lab);
+    assert_eq!(blocks, during, "blocks stay claimed");
     let mut changes = Inventory::of(&namespaces).changes_since(&before);
-    changes.retain(|line| !is_of_a_block(line));
+    let claimed: Vec<&String> = blocks.difference(&first).collect();
+    changes.retain(|line| !claimed.iter().any(|block| line.contains(block.as_str())));
     assert!(changes.is_empty(), "left behind:\n{}", changes.join("\n"));
     let after: Vec<usize> =
         lab.nodes().iter().map(|node| open_files(lab.pid(&format!("node-{node}")))).collect();
@@ -61,7 +66,20 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     assert!(kept, "agents keep files open: {files:?}, then {after:?}");
 }
 
-/// Blocks that were claimed for the crowd stay claimed: their routes and sets are no leak.
-fn is_of_a_block(line: &str) -> bool {
-    line.contains("/26")
+/// The blocks that `calicoctl` shows. Every node must have a route to each of them, and to nothing else of that length:
+/// a blackhole for its own, a way to its owner for the others.
+fn block_routes_are_the_blocks(lab: &Lab) -> BTreeSet<String> {
+    let shown = lab.exec("master1", "calicoctl ipam show --show-blocks");
+    let rows = shown.lines().filter(|line| line.starts_with("| Block"));
+    let blocks: BTreeSet<String> =
+        rows.filter_map(|row| Some(row.split('|').nth(2)?.trim().to_owned())).collect();
+    assert!(blocks.len() >= lab.nodes().len(), "{shown}");
+    for node in lab.nodes() {
+        within(Duration::from_secs(2), &format!("the block routes of {node} are those of\n{shown}"), || {
+            let routes = lab.exec(&node, "ip -4 route show table all");
+            let words = routes.split_whitespace().filter(|word| word.ends_with("/26"));
+            words.map(str::to_owned).collect::<BTreeSet<_>>() == blocks
+        });
+    }
+    blocks
 }

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
             f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards,
-            f11_no_packet_is_lost_while_the_api_server_is_dead,
+            f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute,
             f25_a_second_add_is_an_error_and_changes_nothing,
             f26_an_add_after_a_failed_add_works,
             f27_del_of_what_is_not_there_succeeds_and_touches_nothing,
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             f40_a_deleted_tunnel_address_comes_back,
             f40_a_deleted_tunnel_device_comes_back,
             f40_a_tunnel_device_that_was_set_down_comes_up,
-            f40_a_foreign_route_is_left_alone,
+            f40_a_foreign_route_under_our_key_is_left_alone_and_said,
             f42_a_flushed_ruleset_comes_back,
             f42_an_emptied_chain_is_filled_again,
             f42_a_deleted_table_comes_back,

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         &["--mode", "direct"],
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
-            f11_no_packet_is_lost_while_the_api_server_is_dead,
+            f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute,
             f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
             f40_a_deleted_route_comes_back,
             f40_a_deleted_pod_route_comes_back,
