@@ -21,7 +21,7 @@ use kernel::{Netns, PodNs};
 use netlink::{Event, Monitor, MonitorError};
 use node::cni::{self, Reply};
 use node::socket::NodeStatus;
-use node::{CniId, Effect, Input, Level, Node, Notice, Report};
+use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, Report};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -261,8 +261,14 @@ impl Core {
                 self.write(writer::Job::Open(id, netns));
                 Ok(())
             }
-            Ok(_) => Err(format!("{path} is another namespace now")),
-            Err(error) => Err(error.to_string()),
+            Ok(_) => Err(NotOpened::Gone(format!("{path} is another namespace now"))),
+            Err(netlink::NetnsError::Open { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Err(NotOpened::Gone(format!("{path} does not exist")))
+            }
+            Err(error @ netlink::NetnsError::NotANetns { .. }) => Err(NotOpened::Gone(error.to_string())),
+            Err(error) => Err(NotOpened::Failed(error.to_string())),
         };
         self.handle(Input::Opened { netns: id, result });
     }

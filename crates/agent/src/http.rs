@@ -120,7 +120,6 @@ fn why_not_ready(status: &NodeStatus) -> String {
 
 /// Prometheus' text form. Names are Felix's where the meaning is the same.
 fn metrics(status: &NodeStatus) -> String {
-    let repairs: u64 = status.repairs.iter().map(|repair| repair.count).sum();
     let mut rows = vec![
         (
             "felix_active_local_endpoints",
@@ -136,7 +135,12 @@ fn metrics(status: &NodeStatus) -> String {
             "Objects that are wanted and not there, or in the way.",
             status.problems.len() as u64,
         ),
-        ("tortie_repairs_total", "counter", "Objects put back after somebody else changed them.", repairs),
+        (
+            "tortie_repairs_total",
+            "counter",
+            "Objects put back after somebody else changed them.",
+            status.repairs_total,
+        ),
     ];
     rows.extend(
         resident_bytes()

@@ -1,14 +1,14 @@
 //! After a start: the attachments of the run before, from their files, or where a file is lost, from the kernel.
 //!
-//! A pod's objects are removed only when everything agrees that it is gone: the file says deleted or another boot, or
-//! both its interface and its namespace are missing.
+//! A pod's objects are removed only when everything agrees that it is gone: the file says deleted or another boot, or its
+//! interface is missing and its namespace is known not to exist. What cannot be told is kept.
 
 use crate::cni::Options;
-use crate::effect::{Effect, FileOp, Report};
-use crate::life::{Life, Stage, handle};
+use crate::effect::{Effect, FileOp, NotOpened, Report};
+use crate::life::{Filing, Life, Stage, handle};
 use crate::node::Node;
-use derive::{Attachment, AttachmentId, Endpoint, Section};
-use kernel::{Key, LinkKind, Netns, Objects, PodNs, RouteScope, Value};
+use derive::{Attachment, AttachmentId, Section};
+use kernel::{Key, LinkKey, LinkKind, Netns, Objects, PodNs, RouteScope, Value};
 use model::{IfName, Mtu};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -23,7 +23,8 @@ impl Node {
             let asked_to_leave =
                 self.lives.get(&id).is_some_and(|life| matches!(life.stage, Stage::Leaving(_)));
             let gone = attachment.deleted || attachment.boot_id != self.boot_id || asked_to_leave;
-            self.take_up(attachment);
+            let stage = if self.is_superseded(&attachment) { Stage::Superseded } else { Stage::Live };
+            self.take_up(attachment, stage);
             if gone {
                 self.leave(&id, None);
             } else {
@@ -39,51 +40,77 @@ impl Node {
                 attachment.host_interface
             )));
             let id = attachment.id.clone();
-            self.take_up(attachment.clone());
-            let effect = self.new_effect();
-            self.files.insert(effect, id);
-            self.effects.push_back(Effect::File { id: effect, op: FileOp::Write(attachment) });
+            self.take_up(attachment.clone(), Stage::Live);
+            self.file(&id, FileOp::Write(attachment), Filing::Attach);
         }
     }
 
-    fn take_up(&mut self, attachment: Attachment) {
+    /// Whether the interface says that it is another sandbox's, or another sandbox was taken up with it already.
+    fn is_superseded(&self, attachment: &Attachment) -> bool {
+        let name = attachment.host_interface.clone();
+        let taken = self.world.endpoints.values().any(|e| e.attachment.host_interface == name);
+        let link = self.datapath.actual().get(&Key::Link(LinkKey { netns: Netns::Host, name }));
+        let owner = match link {
+            Some(Value::Link(link)) => link.alias.as_deref().and_then(AttachmentId::from_alias),
+            _ => None,
+        };
+        owner.map_or(taken, |owner| owner != attachment.id)
+    }
+
+    fn take_up(&mut self, attachment: Attachment, stage: Stage) {
         let id = attachment.id.clone();
-        self.world.endpoints.insert(id.clone(), Endpoint { attachment: attachment.clone(), netns: None });
-        let options = Options::default();
-        self.lives.insert(id, Life { attachment, netns: None, options, stage: Stage::Live, since: self.now });
-        self.dirty.extend([Section::Endpoints, Section::Rules]);
+        let life = Life {
+            attachment,
+            netns: None,
+            options: Options::default(),
+            stage,
+            since: self.now,
+            order: 0,
+            out_of_reach: false,
+        };
+        if let Stage::Live = life.stage {
+            self.world.endpoints.insert(id.clone(), life.endpoint());
+            self.dirty.extend([Section::Endpoints, Section::Rules]);
+        }
+        self.lives.insert(id, life);
     }
 
     /// Makes sure that a live attachment has its interface: if not, its namespace is opened to make it anew.
     pub(crate) fn look_after(&mut self, id: &AttachmentId) {
-        let Some(life) = self.lives.get(id).filter(|life| matches!(life.stage, Stage::Live)) else { return };
-        if self.datapath.actual().contains_key(&life.host_link()) {
+        let Some(life) = self.lives.get_mut(id).filter(|life| matches!(life.stage, Stage::Live)) else {
+            return;
+        };
+        if self.datapath.actual().contains_key(&life.host_link()) || life.out_of_reach {
             return;
         }
         let (path, inode) = (life.attachment.netns.clone(), life.attachment.netns_inode);
+        if path.is_empty() {
+            life.out_of_reach = true;
+            return self.report(Report::warn(format!("{}: {OUT_OF_REACH}", handle(id))));
+        }
+        life.stage = Stage::Opening;
         let netns = self.new_netns();
-        self.lives.get_mut(id).expect("seen above").stage = Stage::Restoring;
-        self.active.insert(id.clone());
         self.opening.insert(netns, id.clone());
         self.effects.push_back(Effect::OpenNetns { netns, path, inode });
     }
 
-    /// The namespace is open, or out of reach: then the pod is gone.
-    pub(crate) fn opened(&mut self, netns: PodNs, result: Result<(), String>) {
+    /// The namespace is open, is gone, or cannot be opened now.
+    pub(crate) fn opened(&mut self, netns: PodNs, result: Result<(), NotOpened>) {
         let Some(id) = self.opening.remove(&netns) else { return };
-        let Some(life) = self.lives.get_mut(&id).filter(|life| matches!(life.stage, Stage::Restoring)) else {
+        let Some(life) = self.lives.get_mut(&id).filter(|life| matches!(life.stage, Stage::Opening)) else {
             self.effects.extend(result.is_ok().then_some(Effect::CloseNetns(netns)));
             return;
         };
         match result {
             Ok(()) => {
                 life.netns = Some(netns);
-                life.stage = Stage::Applying { filed: true };
-                let attachment = life.attachment.clone();
-                self.world.endpoints.insert(id, Endpoint { attachment, netns: Some(netns) });
+                life.stage = Stage::Restoring;
+                let endpoint = life.endpoint();
+                self.active.insert(id.clone());
+                self.world.endpoints.insert(id, endpoint);
                 self.dirty.insert(Section::Endpoints);
             }
-            Err(error) => {
+            Err(NotOpened::Gone(error)) => {
                 let text = format!(
                     "{}: its interface and its namespace are gone ({error}); releasing it",
                     handle(&id)
@@ -91,9 +118,18 @@ impl Node {
                 self.report(Report::info(text));
                 self.leave(&id, None);
             }
+            // The next read of the kernel tries again.
+            Err(NotOpened::Failed(error)) => {
+                life.stage = Stage::Live;
+                self.report(Report::warn(format!("{}: its interface is gone: {error}", handle(&id))));
+            }
         }
     }
 }
+
+/// What helps a pod whose interface is gone and whose namespace nobody knows.
+pub(crate) const OUT_OF_REACH: &str =
+    "its interface is gone and its network namespace is unknown: delete the pod, so that it is made anew";
 
 /// Attachments whose interface stands in the kernel, but whose file is not there.
 fn lost_files(actual: &Objects, known: &BTreeSet<IfName>, boot_id: &str) -> Vec<Attachment> {

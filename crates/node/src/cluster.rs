@@ -152,7 +152,9 @@ impl Cluster {
         match key.kind {
             Kind::Node => {
                 if key.name == world.node {
+                    // Whoever deletes our Node does not take our address away: the kubelet registers it anew.
                     self.own = None;
+                    return BTreeSet::new();
                 }
                 changed(world.peers.remove(&key.name).is_some())
             }
@@ -182,6 +184,9 @@ impl Cluster {
         let peer = peer(&node);
         if name == world.node {
             self.own = Some(node);
+            if peer.is_none() {
+                return BTreeSet::new();
+            }
         }
         let before = world.peers.get(&name);
         if before == peer.as_ref() {

@@ -20,6 +20,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How many kinds of repair are remembered.
 const REPAIRS: usize = 32;
 
+/// `ENOENT`, `EEXIST`, `EBUSY`.
+const DISAGREES: [i32; 3] = [2, 17, 16];
+
 /// How far an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied<'a> {
@@ -46,6 +49,9 @@ pub(crate) struct Datapath {
     /// Objects that were in order until somebody touched them, and when.
     tampered: BTreeMap<Key, Instant>,
     repairs: Vec<Repair>,
+    repairs_total: u64,
+    /// The kernel said that an object is there, or is not, against what we believe: it must be read again.
+    stale: bool,
 }
 
 /// The plan that the writer works on.
@@ -244,6 +250,7 @@ impl Datapath {
             self.conflicts.remove(&key);
             match change(&key, self.wanted(&key), self.actual.get(&key), ours) {
                 Some(Change::Conflict { key, found }) => {
+                    self.failed.remove(&key);
                     self.conflicts.insert(key, found);
                 }
                 Some(change) => changes.push(change),
@@ -301,20 +308,14 @@ impl Datapath {
 
     fn repaired(&mut self, key: &Key, took: Duration) -> Report {
         let object = key.to_string();
-        let count = match self.repairs.iter_mut().find(|repair| repair.object == object) {
-            Some(repair) => {
-                repair.count += 1;
-                repair.took_micros = took.micros();
-                repair.count
-            }
-            None => {
-                if self.repairs.len() == REPAIRS {
-                    self.repairs.remove(0);
-                }
-                self.repairs.push(Repair { object: object.clone(), count: 1, took_micros: took.micros() });
-                1
-            }
-        };
+        let known = self.repairs.iter().position(|repair| repair.object == object);
+        let before = known.map_or(0, |at| self.repairs.remove(at).count);
+        if self.repairs.len() == REPAIRS {
+            self.repairs.remove(0);
+        }
+        let count = before + 1;
+        self.repairs.push(Repair { object: object.clone(), count, took_micros: took.micros() });
+        self.repairs_total += 1;
         Report::warn(format!(
             "restored {object}, {took} after somebody else changed or removed it (time {count})"
         ))
@@ -324,6 +325,7 @@ impl Datapath {
     fn refused(&mut self, now: Instant, key: Key, error: ApplyError) -> Option<Report> {
         let before = self.failed.remove(&key);
         let known = before.as_ref().is_some_and(|failed| failed.error == error);
+        self.stale |= before.is_none() && DISAGREES.contains(&error.errno);
         let pause = before.map_or(RETRY.0, |failed| failed.pause.doubled(RETRY.1));
         // What was not even tried has its cause reported.
         let worth_a_word = !known && error.errno != ApplyError::NOT_TRIED;
@@ -350,10 +352,17 @@ impl Datapath {
         }
     }
 
-    /// Whether the kernel holds nothing under `key`, and nothing is on the way there.
+    /// Whether the kernel holds nothing of ours under `key`, and nothing is on the way there.
     pub fn is_clear(&self, key: &Key) -> bool {
         let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key));
-        !in_flight && !self.actual.contains_key(key)
+        !in_flight && !self.actual.get(key).is_some_and(|found| ours(key, found))
+    }
+
+    /// Whether the kernel holds all of a section.
+    pub fn holds(&self, section: Section) -> bool {
+        self.sections
+            .get(&section)
+            .is_some_and(|objects| objects.keys().all(|key| self.applied(key) == Applied::Yes))
     }
 
     /// Whether everything wanted is in the kernel, as far as it let us.
@@ -361,11 +370,14 @@ impl Datapath {
         self.read && self.flight.is_none() && self.suspects.is_empty()
     }
 
-    /// Forgets a pod's namespace: what was in it is out of reach.
+    /// Forgets what was in a pod's namespace: it is out of reach, or went with the pod's interface.
     pub fn forget(&mut self, netns: PodNs) {
-        self.actual.retain(|key, _| key.netns() != Netns::Pod(netns));
-        self.failed.retain(|key, _| key.netns() != Netns::Pod(netns));
-        self.suspects.retain(|key| key.netns() != Netns::Pod(netns));
+        let within = |key: &Key| key.netns() == Netns::Pod(netns);
+        self.actual.retain(|key, _| !within(key));
+        self.failed.retain(|key, _| !within(key));
+        self.suspects.retain(|key| !within(key));
+        let wanted = self.sections.values().flat_map(Objects::keys).filter(|key| within(key)).cloned();
+        self.suspects.extend(wanted.collect::<Vec<_>>());
     }
 
     /// When a refused object is to be tried again.
@@ -384,6 +396,16 @@ impl Datapath {
             format!("{key} is somebody else's ({found:?}): remove it, and it is made anew")
         });
         failed.chain(conflicts).collect()
+    }
+
+    /// How many objects were put back since the start.
+    pub fn repairs_total(&self) -> u64 {
+        self.repairs_total
+    }
+
+    /// Whether the kernel must be read again; said once.
+    pub fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
     }
 
     /// What was put back lately.

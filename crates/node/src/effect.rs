@@ -34,13 +34,22 @@ pub enum Input {
     /// An attachment's file is durable, or is not.
     Filed { id: EffectId, result: Result<(), String> },
     /// The namespace asked for by `OpenNetns` is open, or why not.
-    Opened { netns: PodNs, result: Result<(), String> },
+    Opened { netns: PodNs, result: Result<(), NotOpened> },
     /// A client of the socket asks. `netns` is what it handed over.
     Cni { id: CniId, request: cni::Request, netns: Option<PodNs> },
     /// The client went away before its answer.
     CniGone(CniId),
     /// The time of `poll_timeout` has come.
     Timeout,
+}
+
+/// Why a pod's namespace is not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// It does not exist any more: the path is free, or another namespace's.
+    Gone(String),
+    /// It may exist.
+    Failed(String),
 }
 
 /// A change that the kernel told of.

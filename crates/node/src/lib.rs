@@ -4,22 +4,24 @@
 //!
 //! ```text
 //!  Input ─► cluster   watches folded into the World          ─┐
-//!        ─► request   CNI commands ─► life  an attachment's   ├─► derive ─► datapath ─► plan ─► Effect
+//!        ─► request   CNI commands ─► life, leave             ├─► derive ─► datapath ─► plan ─► Effect
 //!        ─► adopt     attachments of the run before           │
 //!        ─► identity  what our Node says of us               ─┘
 //! ```
 
 mod adopt;
+mod annotate;
 mod cluster;
 pub mod cni;
 mod datapath;
 pub mod effect;
 mod identity;
+mod leave;
 mod life;
 mod node;
 mod request;
 pub mod socket;
 
 pub use datapath::Applied;
-pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, Notice, Report};
+pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
 pub use node::{Config, Node, Reason};

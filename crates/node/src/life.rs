@@ -1,32 +1,32 @@
-//! The life of an attachment, from ADD (or from its file, after a restart) to the end of DEL:
+//! The life of an attachment, from ADD (or from its file, after a restart) to DEL:
 //!
 //! ```text
-//!  ADD ─► Asking ─► Assigning ─► Clearing ─► Applying ─► Live ─► Leaving ─► (gone)
-//!           │           │            │           │          ▲        ▲
-//!           └───────────┴────────────┴───────────┴── fails ─┼────────┘  DEL, GC, a client that went away
-//!  file ─────────────────────────────────────────► Restoring┘
+//!  ADD ─► Asking ─► Assigning ─► Clearing ─► Applying ─► Live ◄─► Opening ─► Restoring
+//!           │           │            │           │         │         (its interface was lost)
+//!           └───────────┴────────────┴───────────┴─ fails ─┤
+//!                                                          ├─► Superseded   a newer sandbox of the pod has its interface
+//!                                                          └─► Leaving      DEL, GC, a client that went away (`leave`)
 //! ```
 //!
-//! Leaving goes backwards: kernel first, then the address, then the file, so that an address is never given to another
-//! pod while something here still leads to the first one, and a crash at any point leaves a file that says what to finish.
+//! Only an ADD can fail: what was answered stays until DEL, whatever the kernel says of it later.
 
+use crate::annotate;
 use crate::cni::{self, Failure, Reply};
 use crate::datapath::Applied;
 use crate::effect::{Effect, EffectId, FileOp, Report};
-use crate::node::{Call, Node, Waiter};
+use crate::leave::Leaving;
+use crate::node::{Node, Waiter};
 use derive::{Attachment, AttachmentId, Endpoint, Section, endpoint_keys};
 use ipam::{RequestId, Want};
 use kernel::{Key, LinkKey, Netns, PodNs};
-use model::k8s::{Pod, pod_annotation};
-use model::store::{Key as StoreKey, Kind, Object, Request as Ask};
-use model::{Cidr, Duration, Instant};
+use model::k8s::pod_annotation;
+use model::store::Object;
+use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// How long ADD waits for the API before it says so.
 pub(crate) const ASSIGN_DEADLINE: Duration = Duration::from_secs(8);
-/// How long DEL waits for the API; then the address is given back later.
-pub(crate) const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An attachment and how far it is.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ pub(crate) struct Life {
     pub options: cni::Options,
     pub stage: Stage,
     pub since: Instant,
+    /// Grows from one ADD to the next: of two sandboxes of a pod, the later one counts.
+    pub order: u64,
+    /// Its interface is missing and its namespace is unknown: only a new sandbox helps.
+    pub out_of_reach: bool,
 }
 
 #[derive(Debug)]
@@ -47,27 +51,29 @@ pub(crate) enum Stage {
     Assigning(RequestId),
     /// An older sandbox of the same pod still has the host interface.
     Clearing,
-    /// File and kernel are being written.
+    /// File and kernel are being written; ADD is answered when both are done.
     Applying {
         filed: bool,
     },
-    /// The host's interface is missing; the pod's namespace is being opened to make it anew.
-    Restoring,
     Live,
+    /// The host's interface is missing; the pod's namespace is being opened to make it anew.
+    Opening,
+    /// The interface is being made anew. A refusal is tried again, for as long as it takes.
+    Restoring,
+    /// A newer sandbox of the pod has the host interface. The address stays until DEL.
+    Superseded,
     Leaving(Leaving),
 }
 
-/// What is left to undo.
-#[derive(Debug, Default)]
-pub(crate) struct Leaving {
-    /// Why, if it is a failed ADD.
-    pub failure: Option<Failure>,
-    pub release: Option<RequestId>,
-    pub released: bool,
-    /// The file that says "deleted" is written or being written, since the API does not answer.
-    pub deferred: bool,
-    /// The file is being removed: the last step.
-    pub unfiling: bool,
+/// What the file of an attachment is changed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filing {
+    /// It exists.
+    Attach,
+    /// It is deleted, but its address is not released yet.
+    Defer,
+    /// Nothing is left of it.
+    Remove,
 }
 
 impl Life {
@@ -76,7 +82,16 @@ impl Life {
         handle(&self.attachment.id)
     }
 
-    fn endpoint(&self) -> Endpoint {
+    /// Whether it has, or is about to take, the host interface of its pod.
+    fn claims_interface(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Clearing | Stage::Applying { .. } | Stage::Live | Stage::Opening | Stage::Restoring
+        )
+    }
+
+    /// The endpoint that the world should hold.
+    pub fn endpoint(&self) -> Endpoint {
         Endpoint { attachment: self.attachment.clone(), netns: self.netns }
     }
 
@@ -108,7 +123,8 @@ impl Node {
                 let filed = *filed;
                 self.finish(id, filed)
             }
-            Stage::Restoring | Stage::Live => false,
+            Stage::Restoring => self.restore(id),
+            Stage::Live | Stage::Opening | Stage::Superseded => false,
             Stage::Leaving(_) => self.leave_further(id),
         }
     }
@@ -164,11 +180,7 @@ impl Node {
                 life.stage = Stage::Clearing;
             }
             (Stage::Assigning(_), Err(error)) => self.fail(id, cni::code::INTERNAL, error.to_string()),
-            (Stage::Leaving(leaving), Ok(_)) => leaving.released = true,
-            (Stage::Leaving(leaving), Err(error)) => {
-                leaving.released = true;
-                self.report(Report::warn(format!("cannot release the addresses of {}: {error}", handle(id))));
-            }
+            (Stage::Leaving(_), result) => self.released(id, result.err()),
             (stage, result) => unreachable!("the allocator answered {result:?} in {stage:?}"),
         }
     }
@@ -191,20 +203,22 @@ impl Node {
     /// Puts the endpoint into the world as soon as its host interface's name is free.
     fn occupy(&mut self, id: &AttachmentId) -> bool {
         let life = &self.lives[id];
-        let link = life.host_link();
-        let older: Vec<AttachmentId> = self
+        let (link, order) = (life.host_link(), life.order);
+        let rivals: Vec<(AttachmentId, u64)> = self
             .lives
             .iter()
-            .filter(|(other, other_life)| *other != id && other_life.host_link() == link)
-            .filter(|(_, other)| !matches!(other.stage, Stage::Leaving(_)))
-            .map(|(other, _)| other.clone())
+            .filter(|(other, rival)| *other != id && rival.claims_interface() && rival.host_link() == link)
+            .map(|(other, rival)| (other.clone(), rival.order))
             .collect();
-        // The runtime makes a pod's new sandbox after the old one failed; a DEL of the old one may be still to come.
-        for other in &older {
-            self.withdraw(other);
+        if rivals.iter().any(|(_, other)| *other > order) {
+            self.supersede(id);
+            return true;
         }
-        if !self.datapath.is_clear(&link)
-            || self.world.endpoints.values().any(|e| e.attachment.host_interface == life_name(&link))
+        for (older, _) in &rivals {
+            self.supersede(older);
+        }
+        if self.world.endpoints.values().any(|endpoint| life_link(endpoint) == link)
+            || !self.datapath.is_clear(&link)
         {
             return false;
         }
@@ -213,40 +227,68 @@ impl Node {
         let attachment = life.attachment.clone();
         self.world.endpoints.insert(id.clone(), life.endpoint());
         self.dirty.extend([Section::Endpoints, Section::Rules]);
-        self.file(id, FileOp::Write(attachment));
+        self.file(id, FileOp::Write(attachment), Filing::Attach);
         true
+    }
+
+    /// A newer sandbox of the pod takes the interface over: the runtime made it after the older one failed, and a DEL of
+    /// the older one may be still to come. An ADD that is not answered yet fails.
+    fn supersede(&mut self, id: &AttachmentId) {
+        let life = self.lives.get_mut(id).expect("the caller has just seen it");
+        if let Stage::Clearing | Stage::Applying { .. } = life.stage {
+            let text = "a newer sandbox of the pod has taken its place".to_owned();
+            return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
+        }
+        life.stage = Stage::Superseded;
+        self.active.remove(id);
+        self.withdraw(id);
+        self.close(id);
     }
 
     /// Answers ADD when file, kernel and rules are as they should be.
     fn finish(&mut self, id: &AttachmentId, filed: bool) -> bool {
-        if self.dirty.contains(&Section::Endpoints) || self.dirty.contains(&Section::Rules) {
-            return false;
+        match self.programmed(id) {
+            Ok(done) if done && filed => {
+                self.settle(id);
+                self.answer_add(id);
+                true
+            }
+            Ok(_) => false,
+            Err(text) => {
+                self.fail(id, cni::code::INTERNAL, text);
+                true
+            }
         }
-        let life = &self.lives[id];
-        let mut pending = !filed;
+    }
+
+    /// An interface that was lost is back when all that hangs on it is.
+    fn restore(&mut self, id: &AttachmentId) -> bool {
+        let done = self.programmed(id) == Ok(true);
+        if done {
+            self.settle(id);
+        }
+        done
+    }
+
+    /// Whether the kernel holds all of an endpoint, and the rules; or why it will not.
+    fn programmed(&self, id: &AttachmentId) -> Result<bool, String> {
+        let Some(endpoint) = self.world.endpoints.get(id) else { return Ok(false) };
+        if self.dirty.contains(&Section::Endpoints) || self.dirty.contains(&Section::Rules) {
+            return Ok(false);
+        }
+        let mut done = true;
         let rules = derive::rules_key();
-        for key in endpoint_keys(&life.endpoint()).iter().chain([&rules]) {
+        for key in endpoint_keys(endpoint).iter().chain([&rules]) {
             match self.datapath.applied(key) {
                 Applied::Yes => {}
-                Applied::Pending => pending = true,
-                Applied::Failed(error) => {
-                    let text = format!("the kernel refuses {key}: {error}");
-                    self.fail(id, cni::code::INTERNAL, text);
-                    return true;
-                }
+                Applied::Pending => done = false,
+                Applied::Failed(error) => return Err(format!("the kernel refuses {key}: {error}")),
                 Applied::Conflict => {
-                    let text = format!("{key} is somebody else's: remove it and try again");
-                    self.fail(id, cni::code::INTERNAL, text);
-                    return true;
+                    return Err(format!("{key} is somebody else's: remove it and try again"));
                 }
             }
         }
-        if pending {
-            return false;
-        }
-        self.settle(id);
-        self.answer_add(id);
-        true
+        Ok(done)
     }
 
     /// The pod's namespace is not needed any more.
@@ -256,7 +298,7 @@ impl Node {
         self.active.remove(id);
     }
 
-    fn close(&mut self, id: &AttachmentId) {
+    pub(crate) fn close(&mut self, id: &AttachmentId) {
         let Some(netns) = self.lives.get_mut(id).and_then(|life| life.netns.take()) else { return };
         if let Some(endpoint) = self.world.endpoints.get_mut(id) {
             endpoint.netns = None;
@@ -285,18 +327,8 @@ impl Node {
             self.effects.push_back(Effect::Cni { id: cni, reply: Reply::Added(added) });
         }
         if let Some(pod) = attachment.pod.clone() {
-            let texts = address_annotations(&attachment.addresses, &id.container_id);
-            self.annotate_pod(pod, texts);
+            self.annotate(pod, annotate::addresses(&attachment.addresses, &id.container_id));
         }
-    }
-
-    fn annotate_pod(
-        &mut self,
-        (namespace, name): (String, String),
-        annotations: BTreeMap<String, Option<String>>,
-    ) {
-        let key = StoreKey::namespaced(Kind::Pod, namespace, name);
-        self.call(Call::PodAnnotated, Ask::Annotate { key, annotations });
     }
 
     /// An ADD fails: everything is undone, then the client hears why.
@@ -305,169 +337,45 @@ impl Node {
         self.leave(id, Some(failure));
     }
 
-    /// Begins to undo an attachment.
-    pub(crate) fn leave(&mut self, id: &AttachmentId, failure: Option<Failure>) {
-        let Some(life) = self.lives.get_mut(id) else { return };
-        if let Stage::Leaving(_) = life.stage {
-            return;
-        }
-        if let Stage::Assigning(request) = life.stage {
-            self.ipam_requests.remove(&request);
-            self.ipam.cancel(self.now, request);
-        }
-        life.since = self.now;
-        life.stage = Stage::Leaving(Leaving { failure, ..Leaving::default() });
-        self.active.insert(id.clone());
-        self.withdraw(id);
-    }
-
     /// Takes an endpoint out of the world; its address stays assigned.
-    fn withdraw(&mut self, id: &AttachmentId) {
+    pub(crate) fn withdraw(&mut self, id: &AttachmentId) {
         if self.world.endpoints.remove(id).is_some() {
             self.dirty.extend([Section::Endpoints, Section::Rules]);
         }
     }
 
-    /// Kernel, then address, then file.
-    fn leave_further(&mut self, id: &AttachmentId) -> bool {
-        let life = &self.lives[id];
-        let Stage::Leaving(leaving) = &life.stage else { unreachable!("the caller matched it") };
-        if leaving.unfiling {
-            return false;
-        }
-        if leaving.release.is_none() {
-            let used = self
-                .world
-                .endpoints
-                .values()
-                .any(|e| e.attachment.host_interface == life.attachment.host_interface);
-            if self.dirty.contains(&Section::Endpoints)
-                || !(used || self.datapath.is_clear(&life.host_link()))
-            {
-                return false;
-            }
-            self.release(id);
-            return true;
-        }
-        if leaving.released {
-            self.unfile(id);
-            return true;
-        }
-        if !leaving.deferred && self.now >= life.since + RELEASE_DEADLINE {
-            self.defer(id);
-            return true;
-        }
-        false
-    }
-
-    fn release(&mut self, id: &AttachmentId) {
-        self.close(id);
-        let request = self.new_request();
-        let wall = self.wall();
-        let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        let handle = life.handle();
-        if let Stage::Leaving(leaving) = &mut life.stage {
-            leaving.release = Some(request);
-        }
-        self.ipam_requests.insert(request, id.clone());
-        self.ipam.request(self.now, &wall, request, Want::Release { handle });
-    }
-
-    fn unfile(&mut self, id: &AttachmentId) {
-        if let Some(Life { stage: Stage::Leaving(leaving), .. }) = self.lives.get_mut(id) {
-            leaving.unfiling = true;
-        }
-        self.file(id, FileOp::Remove(id.clone()));
-    }
-
-    /// The API is away: what is left to do is written down, and DEL is answered.
-    fn defer(&mut self, id: &AttachmentId) {
-        let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        life.attachment.deleted = true;
-        if let Stage::Leaving(leaving) = &mut life.stage {
-            leaving.deferred = true;
-        }
-        let attachment = life.attachment.clone();
-        self.file(id, FileOp::Write(attachment));
-    }
-
-    fn file(&mut self, id: &AttachmentId, op: FileOp) {
+    pub(crate) fn file(&mut self, id: &AttachmentId, op: FileOp, filing: Filing) {
         let effect = self.new_effect();
-        self.files.insert(effect, id.clone());
+        self.files.insert(effect, (id.clone(), filing));
         self.effects.push_back(Effect::File { id: effect, op });
     }
 
     /// The attachment's file is as it should be, or cannot be.
     pub(crate) fn filed(&mut self, effect: EffectId, result: Result<(), String>) {
-        let Some(id) = self.files.remove(&effect) else { return };
-        let Some(life) = self.lives.get_mut(&id) else { return };
-        match (&mut life.stage, result) {
-            (Stage::Applying { filed }, Ok(())) => *filed = true,
-            (Stage::Applying { .. }, Err(error)) => {
-                self.fail(&id, cni::code::IO_FAILURE, format!("cannot write the attachment's file: {error}"));
-            }
-            (Stage::Leaving(leaving), result) if leaving.unfiling => {
+        let Some((id, filing)) = self.files.remove(&effect) else { return };
+        match filing {
+            Filing::Attach => match (self.lives.get_mut(&id).map(|life| &mut life.stage), result) {
+                (Some(Stage::Applying { filed }), Ok(())) => *filed = true,
+                (Some(Stage::Applying { .. }), Err(error)) => {
+                    let text = format!("cannot write the attachment's file: {error}");
+                    self.fail(&id, cni::code::IO_FAILURE, text);
+                }
+                (_, Ok(())) => {}
+                (_, Err(error)) => {
+                    self.report(Report::error(format!("cannot write the file of {}: {error}", handle(&id))));
+                }
+            },
+            Filing::Defer => self.deferred(&id, result),
+            Filing::Remove => {
                 if let Err(error) = result {
                     self.report(Report::error(format!("cannot remove the file of {}: {error}", handle(&id))));
                 }
                 self.end(&id);
             }
-            (Stage::Leaving(leaving), Ok(())) if leaving.deferred => {
-                let failure = leaving.failure.clone();
-                self.answer_end(&id, failure);
-            }
-            (Stage::Leaving(leaving), Err(error)) if leaving.deferred => {
-                let text = format!("the API server is away and the release cannot be written down: {error}");
-                let failure = Failure { code: cni::code::IO_FAILURE, msg: text, details: String::new() };
-                leaving.deferred = false;
-                life.since = self.now;
-                self.answer_end(&id, Some(failure));
-            }
-            (_, Ok(())) => {}
-            (_, Err(error)) => {
-                self.report(Report::error(format!("cannot write the file of {}: {error}", handle(&id))))
-            }
         }
     }
-
-    /// Nothing of the attachment is left.
-    fn end(&mut self, id: &AttachmentId) {
-        self.active.remove(id);
-        let Some(life) = self.lives.remove(id) else { return };
-        let Stage::Leaving(leaving) = life.stage else { unreachable!("only what leaves ends") };
-        if leaving.failure.is_none()
-            && let Some((namespace, name)) = &life.attachment.pod
-            && self.cluster.pod(namespace, name).is_some_and(|pod| is_of(pod, id))
-        {
-            let pod = (namespace.clone(), name.clone());
-            let emptied = [pod_annotation::POD_IP, pod_annotation::POD_IPS]
-                .map(|key| (key.into(), Some(String::new())));
-            self.annotate_pod(pod, emptied.into());
-        }
-        self.answer_end(id, leaving.failure);
-    }
 }
 
-/// What the pod's annotations say of its addresses.
-fn address_annotations(addresses: &[IpAddr], container_id: &str) -> BTreeMap<String, Option<String>> {
-    let nets: Vec<String> = addresses.iter().map(|addr| Cidr::host(*addr).to_string()).collect();
-    [
-        (pod_annotation::CONTAINER_ID, container_id.to_owned()),
-        (pod_annotation::POD_IP, nets.first().cloned().unwrap_or_default()),
-        (pod_annotation::POD_IPS, nets.join(",")),
-    ]
-    .map(|(key, text)| (key.to_owned(), Some(text)))
-    .into()
-}
-
-/// Whether the pod's annotations are about this attachment, not about a newer sandbox.
-fn is_of(pod: &Pod, id: &AttachmentId) -> bool {
-    pod.metadata.annotations.get(pod_annotation::CONTAINER_ID) == Some(&id.container_id)
-}
-
-fn life_name(link: &Key) -> model::IfName {
-    match link {
-        Key::Link(link) => link.name.clone(),
-        _ => unreachable!("a link's key"),
-    }
+fn life_link(endpoint: &Endpoint) -> Key {
+    Key::Link(LinkKey { netns: Netns::Host, name: endpoint.attachment.host_interface.clone() })
 }

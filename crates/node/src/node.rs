@@ -1,10 +1,12 @@
 //! [`Node`]: one mutation by `handle`, then `poll` until it says nothing; `poll_timeout` says when to come back.
 
+use crate::annotate::{PodName, Wish};
 use crate::cluster::Cluster;
 use crate::datapath::Datapath;
 use crate::effect::{CniId, Effect, EffectId, Input, Notice, Report};
 use crate::identity::Identity;
-use crate::life::{ASSIGN_DEADLINE, Life, RELEASE_DEADLINE, Stage};
+use crate::leave::RELEASE_DEADLINE;
+use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
 use derive::{Attachment, AttachmentId, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
@@ -40,6 +42,8 @@ pub enum Reason {
     Identity,
     /// A CNI request's deadline.
     Request,
+    /// Pods' annotations.
+    Annotation,
     /// The slow read of the whole kernel.
     Refresh,
 }
@@ -63,7 +67,9 @@ pub struct Node {
     pub(crate) waiters: BTreeMap<CniId, Waiter>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) calls: BTreeMap<EffectId, Call>,
-    pub(crate) files: BTreeMap<EffectId, AttachmentId>,
+    pub(crate) files: BTreeMap<EffectId, (AttachmentId, Filing)>,
+    /// What pods' annotations should say and do not yet.
+    pub(crate) wishes: BTreeMap<PodName, Wish>,
     /// Reads of namespaces: for a CHECK, or of the node's own.
     pub(crate) dumps: BTreeMap<EffectId, Option<CniId>>,
     pub(crate) opening: BTreeMap<PodNs, AttachmentId>,
@@ -85,7 +91,7 @@ pub(crate) enum Call {
     Ipam(CallId),
     Pod(AttachmentId),
     NodeWritten,
-    PodAnnotated,
+    PodAnnotated(PodName),
 }
 
 /// A client that waits.
@@ -116,6 +122,7 @@ impl Node {
             effects: VecDeque::new(),
             calls: BTreeMap::new(),
             files: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             dumps: BTreeMap::new(),
             opening: BTreeMap::new(),
             closing: Vec::new(),
@@ -149,6 +156,9 @@ impl Node {
             Input::Wrote { id, outcomes } => {
                 let reports = self.datapath.wrote(now, id, outcomes);
                 self.effects.extend(reports.into_iter().map(Effect::Report));
+                if self.datapath.take_stale() {
+                    self.read_kernel();
+                }
             }
             Input::Filed { id, result } => self.filed(id, result),
             Input::Opened { netns, result } => self.opened(netns, result),
@@ -156,6 +166,7 @@ impl Node {
             Input::CniGone(id) => self.client_gone(id),
             Input::Timeout => {
                 self.ipam.wake(now);
+                self.retry_annotations();
                 if self.refresh_at.is_some_and(|at| at <= now) {
                     self.read_kernel();
                 }
@@ -173,21 +184,19 @@ impl Node {
 
     /// When to call `handle` with `Timeout`, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let requests =
-            self.lives.values().filter(|_| !self.active.is_empty()).filter_map(|life| match &life.stage {
-                Stage::Asking | Stage::Assigning(_) => Some(life.since + ASSIGN_DEADLINE),
-                Stage::Leaving(leaving)
-                    if leaving.release.is_some() && !leaving.deferred && !leaving.released =>
-                {
-                    Some(life.since + RELEASE_DEADLINE)
-                }
-                _ => None,
-            });
+        let waiting =
+            self.active.iter().filter_map(|id| self.lives.get(id)).filter(|_| self.datapath.is_read());
+        let requests = waiting.filter_map(|life| match &life.stage {
+            Stage::Asking | Stage::Assigning(_) => Some(life.since + ASSIGN_DEADLINE),
+            Stage::Leaving(leaving) if leaving.may_defer() => Some(life.since + RELEASE_DEADLINE),
+            _ => None,
+        });
         [
             (self.ipam.poll_timeout(), Reason::Ipam),
             (self.datapath.timeout(), Reason::Kernel),
             (self.identity.timeout(), Reason::Identity),
             (requests.min(), Reason::Request),
+            (self.annotation_timeout(), Reason::Annotation),
             (self.refresh_at, Reason::Refresh),
         ]
         .into_iter()
@@ -210,6 +219,8 @@ impl Node {
         let paths = derive::paths(&self.world).filter(|(_, _, path)| *path != derive::Path::Local);
         let mut problems: Vec<String> = self.cluster.problems().chain(self.datapath.problems()).collect();
         problems.extend(self.identity.problem.clone());
+        let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
+        problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
         NodeStatus {
             node: self.config.node.clone(),
             ready: self.ready,
@@ -225,6 +236,7 @@ impl Node {
             endpoints: self.world.endpoints.len(),
             problems,
             repairs: self.datapath.repairs().to_vec(),
+            repairs_total: self.datapath.repairs_total(),
             mtu: derive::mtu::pod(&self.world).0,
             bgp: false,
         }
@@ -233,8 +245,11 @@ impl Node {
     /// Works out what follows from all that was handled.
     fn decide(&mut self) {
         self.advance_ipam();
-        let Some(in_sync) = self.cluster.in_sync().filter(|_| self.datapath.is_read()) else { return };
+        if !self.datapath.is_read() {
+            return;
+        }
         self.adopt();
+        let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
         self.identify();
         self.progress();
         self.advance_ipam();
@@ -259,10 +274,16 @@ impl Node {
         if let Some(steps) = self.datapath.plan(self.now, id) {
             self.next += 1;
             self.effects.push_back(Effect::Kernel { id, steps });
-        } else if !self.ready && self.datapath.is_settled() {
+        } else if !self.ready && self.datapath.is_settled() && self.holds_foundations() {
             self.ready = true;
+            self.check_annotations();
             self.report(Report::info(format!("node {} is ready", self.config.node)));
         }
+    }
+
+    /// Whether what every pod needs is there: the node's own part and the rules.
+    fn holds_foundations(&self) -> bool {
+        self.datapath.holds(Section::Host) && self.datapath.holds(Section::Rules)
     }
 
     fn advance_ipam(&mut self) {
@@ -298,12 +319,7 @@ impl Node {
                 let pod = reply.and_then(|pod| pod.ok_or(model::store::Error::NotFound));
                 self.asked(&attachment, pod);
             }
-            Some(Call::PodAnnotated) => match reply {
-                Ok(_) | Err(model::store::Error::NotFound) => {}
-                Err(error) => {
-                    self.report(Report::warn(format!("cannot write a pod's address annotations: {error}")))
-                }
-            },
+            Some(Call::PodAnnotated(pod)) => self.pod_annotated(pod, reply),
             None => {}
         }
     }
@@ -349,8 +365,13 @@ impl Node {
 
     /// An interface went away: a pod's is made anew.
     fn link_gone(&mut self, link: &LinkKey) {
-        let pod = self.lives.iter().find(|(_, life)| life.attachment.host_interface == link.name);
-        if let Some(id) = pod.map(|(id, _)| id.clone()) {
+        let of = |life: &&Life| life.attachment.host_interface == link.name;
+        let being_made = self.lives.values().filter(of).find_map(|life| life.netns);
+        if let Some(netns) = being_made {
+            self.datapath.forget(netns);
+        }
+        let live = self.lives.values().filter(of).find(|life| matches!(life.stage, Stage::Live));
+        if let Some(id) = live.map(|life| life.attachment.id.clone()) {
             self.look_after(&id);
         }
     }
@@ -414,6 +435,12 @@ impl Node {
     pub(crate) fn new_request(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)
+    }
+
+    /// The place of an ADD among all.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     pub(crate) fn new_netns(&mut self) -> PodNs {

@@ -3,6 +3,7 @@
 use crate::cni::{Added, Command, Failure, NetnsRef, Options, Reply, Request, code};
 use crate::datapath::Applied;
 use crate::effect::{CniId, Effect};
+use crate::leave::{Deferral, Leaving};
 use crate::life::{Life, Stage};
 use crate::node::{Call, Node, Waiter};
 use derive::{Attachment, AttachmentId, Endpoint, mtu};
@@ -56,6 +57,8 @@ impl Node {
             }
         }
         self.is_free(&namespace, &id)?;
+        self.is_first_interface(&id)?;
+        let order = self.next_order();
         let attachment = Attachment {
             netns: namespace.path,
             netns_inode: namespace.inode,
@@ -75,6 +78,8 @@ impl Node {
             options: request.options,
             stage: Stage::Asking,
             since: self.now,
+            order,
+            out_of_reach: false,
         };
         self.lives.insert(id.clone(), life);
         self.active.insert(id.clone());
@@ -110,21 +115,36 @@ impl Node {
         }
     }
 
+    /// A container has one handle in a network and its pod one host interface.
+    fn is_first_interface(&self, id: &AttachmentId) -> Answer {
+        let same =
+            |other: &AttachmentId| other.container_id == id.container_id && other.network == id.network;
+        match self.lives.keys().find(|other| same(other) && *other != id) {
+            None => Ok(()),
+            Some(other) => Err(failure(
+                code::INVALID_ENVIRONMENT,
+                format!("{} is attached already: a container has one interface in a network", shown(other)),
+            )),
+        }
+    }
+
     /// Whether the attachments of the run before are known.
     fn has_adopted(&self) -> Answer {
-        if self.is_adopted() {
-            return Ok(());
-        }
+        if self.is_adopted() { Ok(()) } else { Err(self.has_just_started()) }
+    }
+
+    fn has_just_started(&self) -> Failure {
         let waits = self.cluster.waiting_for();
         let waits = if waits.is_empty() { "the kernel's state".to_owned() } else { waits.join(", ") };
-        Err(failure(
-            code::TRY_AGAIN_LATER,
-            format!("the agent of node {} has just started and waits for: {waits}", self.config.node),
-        ))
+        let text = format!("the agent of node {} has just started and waits for: {waits}", self.config.node);
+        failure(code::TRY_AGAIN_LATER, text)
     }
 
     fn may_assign(&self) -> Answer {
         self.has_adopted()?;
+        if self.cluster.in_sync().is_none() {
+            return Err(self.has_just_started());
+        }
         if self.cluster.is_locked() {
             return Err(failure(
                 code::TRY_AGAIN_LATER,
@@ -157,13 +177,20 @@ impl Node {
                 attachment: self.unknown_attachment(request, &id),
                 netns: None,
                 options: Options::default(),
-                stage: Stage::Live,
+                stage: Stage::Superseded,
                 since: self.now,
+                order: 0,
+                out_of_reach: false,
             };
             self.lives.insert(id.clone(), life);
         }
         self.interrupt_add(&id, "DEL came before ADD was done");
         self.leave(&id, None);
+        if let Some(Stage::Leaving(Leaving { deferral: Deferral::Written, .. })) =
+            self.lives.get(&id).map(|l| &l.stage)
+        {
+            self.answer_end(&id, None, None);
+        }
         Ok(())
     }
 
@@ -219,6 +246,7 @@ impl Node {
                 "CNI_NETNS is required: CHECK reads the pod's network namespace",
             ));
         };
+        self.has_adopted()?;
         let life = self.lives.get(&id).filter(|life| matches!(life.stage, Stage::Live));
         let Some(life) = life else {
             return Err(failure(code::UNKNOWN_CONTAINER, format!("{} is not attached here", shown(&id))));
@@ -293,28 +321,36 @@ impl Node {
         }
     }
 
-    /// Answers everybody who waits for the end of an attachment.
-    pub(crate) fn answer_end(&mut self, id: &AttachmentId, why: Option<Failure>) {
+    /// Answers everybody who waits for the end of an attachment: an ADD hears why it failed, the others that it is gone,
+    /// or `otherwise`.
+    pub(crate) fn answer_end(&mut self, id: &AttachmentId, why: Option<Failure>, otherwise: Option<Failure>) {
         let mut answers = Vec::new();
         for (cni, waiter) in &mut self.waiters {
             match waiter {
-                Waiter::Add(other) | Waiter::Del(other) if other == id => answers.push(*cni),
+                Waiter::Add(other) if other == id => {
+                    let gone =
+                        || failure(code::TRY_AGAIN_LATER, format!("{} was removed meanwhile", shown(id)));
+                    answers.push((*cni, Reply::Failed(why.clone().unwrap_or_else(gone))));
+                }
+                Waiter::Del(other) if other == id => answers.push((*cni, ended(&otherwise))),
                 Waiter::Gc(stale) => {
                     stale.remove(id);
-                    answers.extend(stale.is_empty().then_some(*cni));
+                    if stale.is_empty() || otherwise.is_some() {
+                        answers.push((*cni, ended(&otherwise)));
+                    }
                 }
                 _ => {}
             }
         }
-        for cni in answers {
-            let waiter = self.waiters.remove(&cni);
-            let reply = match (&why, waiter) {
-                (Some(failure), _) => Reply::Failed(failure.clone()),
-                (None, _) => Reply::Done,
-            };
+        for (cni, reply) in answers {
+            self.waiters.remove(&cni);
             self.effects.push_back(Effect::Cni { id: cni, reply });
         }
     }
+}
+
+fn ended(failure: &Option<Failure>) -> Reply {
+    failure.clone().map_or(Reply::Done, Reply::Failed)
 }
 
 fn attachment_id(request: &Request) -> Result<AttachmentId, Failure> {

@@ -40,6 +40,8 @@ pub struct NodeStatus {
     pub problems: Vec<String>,
     /// What was repaired lately, newest last, with counts.
     pub repairs: Vec<Repair>,
+    /// How many objects were put back since the agent started.
+    pub repairs_total: u64,
     pub mtu: u32,
     /// Whether a BGP speaker runs.
     pub bgp: bool,

@@ -318,3 +318,184 @@ fn a_node_whose_data_path_is_programmed_says_that_its_network_is_up() {
     let condition = own.status.conditions.iter().find(|c| c.condition_type == "NetworkUnavailable");
     assert_eq!(condition.map(|c| c.status.as_str()), Some("False"));
 }
+
+#[test]
+fn of_two_adds_of_a_pod_at_once_the_later_one_succeeds_and_the_earlier_one_fails() {
+    let mut rig = direct();
+    rig.hold = true;
+    let first = rig.request(Command::Add, "c1", "a");
+    rig.settle();
+    let second = rig.request(Command::Add, "c2", "a");
+    rig.settle();
+    rig.go_on();
+    let (code, text) = failure(rig.replies.remove(&first));
+    assert_eq!(code, code::TRY_AGAIN_LATER);
+    assert_eq!(text, "a newer sandbox of the pod has taken its place");
+    let Some(Reply::Added(added)) = rig.replies.remove(&second) else { panic!("the later one is attached") };
+    let host = model::names::host_interface("default", "a");
+    let listing = rig.listing();
+    assert!(listing.contains(&format!("route {}/32", added.addresses[0])), "{listing:#?}");
+    assert!(listing.contains(&format!("link {host}")), "{listing:#?}");
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+}
+
+#[test]
+fn a_container_has_one_interface_in_a_network() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let id = rig.request_on("net1", Command::Add, "c1", "a");
+    rig.settle();
+    let (_, text) = failure(rig.replies.remove(&id));
+    assert!(text.ends_with("is attached already: a container has one interface in a network"), "{text}");
+    assert!(rig.listing().contains(&format!("route {addr}/32")));
+}
+
+#[test]
+fn a_running_pod_keeps_its_address_when_the_kernel_refuses_to_restore_its_interface() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let host = model::names::host_interface("default", "a");
+    rig.refused.insert(format!("link {host}"));
+    rig.meddle(&format!("link {host}"));
+    rig.pass(Duration::from_secs(5));
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+    rig.refused.clear();
+    rig.pass(Duration::from_secs(60));
+    assert!(rig.listing().contains(&format!("route {addr}/32")), "{:#?}", rig.listing());
+}
+
+#[test]
+fn a_namespace_that_cannot_be_opened_now_is_no_reason_to_release_its_pod() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    rig.netns_fail = true;
+    rig.meddle(&format!("link {}", model::names::host_interface("default", "a")));
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+    rig.netns_fail = false;
+    rig.pass(Duration::from_secs(100));
+    assert!(rig.listing().contains(&format!("route {addr}/32")), "{:#?}", rig.listing());
+}
+
+#[test]
+fn a_node_that_is_deleted_and_registered_again_gets_its_address_back_and_loses_no_route() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let before = rig.listing();
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let (uid, resource_version) = (own.metadata.uid.clone(), own.metadata.resource_version.clone());
+    let key = Object::from(own).key();
+    rig.steps.clear();
+    rig.api.apply(&Ask::Delete { key, uid, resource_version }).unwrap();
+    rig.settle();
+    let bare = model::k8s::Node { metadata: model::Metadata::named("n1"), ..Default::default() };
+    rig.api.apply(&Ask::Create(bare.into())).unwrap();
+    rig.settle();
+    rig.pass(Duration::from_secs(30));
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    assert_eq!(own.metadata.annotations[model::k8s::annotation::IPV4_ADDRESS], "192.168.0.1/24");
+    assert!(own.metadata.annotations.contains_key(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR));
+    assert_eq!(rig.listing(), before);
+    assert_eq!(rig.steps, Vec::<String>::new(), "nothing was taken away meanwhile");
+}
+
+#[test]
+fn a_refused_object_that_turns_out_to_be_somebody_elses_keeps_nobody_awake() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let what = format!("route {addr}/32");
+    rig.refused.insert(what.clone());
+    rig.meddle(&what);
+    rig.put_foreign_route(addr);
+    rig.pass(Duration::from_secs(300));
+    assert!(rig.node.poll_timeout().is_some_and(|(at, _)| at > rig.now), "{:?}", rig.node.poll_timeout());
+    assert!(rig.node.status().problems.iter().any(|text| text.contains("is somebody else's")));
+}
+
+#[test]
+fn del_hears_that_it_is_done_though_the_add_before_it_failed() {
+    let mut rig = direct();
+    rig.hold = true;
+    let added = rig.request(Command::Add, "c1", "a");
+    rig.settle();
+    rig.node.handle(rig.now, Input::CniGone(added));
+    let deleted = rig.request(Command::Del, "c1", "a");
+    rig.settle();
+    rig.go_on();
+    assert_eq!(rig.replies.remove(&deleted), Some(Reply::Done));
+}
+
+#[test]
+fn f32_a_second_del_while_the_api_is_away_is_answered_at_once() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.api_is_up = false;
+    rig.cni(Command::Del, "c1", "a");
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+}
+
+#[test]
+fn f32_del_is_answered_by_an_agent_that_started_while_the_api_is_away() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    let attachments = rig.files.values().cloned().collect();
+    rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
+    rig.steps.clear();
+    let id = rig.request(Command::Del, "c1", "a");
+    rig.settle_alone();
+    rig.pass_alone(Duration::from_secs(3));
+    assert_eq!(rig.replies.remove(&id), Some(Reply::Done));
+    assert_eq!(rig.steps, Vec::<String>::new(), "nothing is written before the first in-sync");
+    assert!(rig.files.values().all(|file| file.deleted));
+    rig.list();
+    rig.settle();
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}
+
+#[test]
+fn a_foreign_interface_under_the_pods_name_fails_the_add_and_stays() {
+    let mut rig = direct();
+    let host = model::names::host_interface("default", "a");
+    rig.put_foreign_link(&host);
+    let (_, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(text, format!("link {host} is somebody else's: remove it and try again"));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    assert!(rig.listing().contains(&format!("link {host}")));
+}
+
+#[test]
+fn an_add_on_a_full_disk_fails_and_leaves_nothing() {
+    let mut rig = direct();
+    rig.disk_is_full = true;
+    let (code, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(code, code::IO_FAILURE);
+    assert_eq!(text, "cannot write the attachment's file: No space left on device");
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    rig.disk_is_full = false;
+    add(&mut rig, "c1", "a");
+}
+
+#[test]
+fn annotations_that_the_run_before_did_not_get_to_write_are_written() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let Some(Object::Pod(mut pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
+    pod.metadata.annotations.clear();
+    rig.api.apply(&Ask::Update(pod.into())).unwrap();
+    rig.restart();
+    let Some(Object::Pod(pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
+    assert_eq!(pod.metadata.annotations["cni.projectcalico.org/podIP"], format!("{addr}/32"));
+}
+
+#[test]
+fn after_a_restart_the_newer_sandbox_keeps_the_interface() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    let new = add(&mut rig, "c0", "a");
+    let before = rig.listing();
+    rig.restart();
+    assert_eq!((rig.listing(), rig.steps.len()), (before.clone(), 0));
+    assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+    assert_eq!(rig.listing(), before);
+    assert!(rig.listing().contains(&format!("route {new}/32")));
+}

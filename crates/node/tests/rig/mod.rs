@@ -5,7 +5,7 @@ use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Va
 use model::store::{Error, Kind, Object, Request as Ask};
 use model::{Duration, IfName, Instant, Metadata, k8s, v3};
 use node::cni::{Command, NetnsRef, Options, Reply, Request};
-use node::{CniId, Config, Effect, FileOp, Input, Node, Notice};
+use node::{CniId, Config, Effect, FileOp, Input, Node, NotOpened, Notice};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::sim::{FakeApi, Revision};
 
@@ -26,6 +26,13 @@ pub struct Rig {
     /// Without it, every request's answer is lost before it reaches the server.
     pub api_is_up: bool,
     pub kernel: Objects,
+    /// While set, files and the kernel take no change; what was asked for waits.
+    pub hold: bool,
+    held: Vec<Effect>,
+    /// The disk is full.
+    pub disk_is_full: bool,
+    /// Namespaces cannot be opened, though they may exist.
+    pub netns_fail: bool,
     /// Keys that the kernel refuses, by their text.
     pub refused: BTreeSet<String>,
     pub files: BTreeMap<AttachmentId, Attachment>,
@@ -72,6 +79,10 @@ impl Rig {
             told: Revision(0),
             api_is_up: true,
             kernel: uplink(),
+            hold: false,
+            held: Vec::new(),
+            disk_is_full: false,
+            netns_fail: false,
             refused: BTreeSet::new(),
             files: BTreeMap::new(),
             steps: Vec::new(),
@@ -110,6 +121,57 @@ impl Rig {
         }
     }
 
+    /// As `settle`, while no watch speaks.
+    pub fn settle_alone(&mut self) {
+        self.drive();
+    }
+
+    /// As `pass`, while no watch speaks.
+    pub fn pass_alone(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some((at, _)) = self.node.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = at.max(self.now);
+            self.node.handle(self.now, Input::Timeout);
+            self.drive();
+        }
+        self.now = end;
+    }
+
+    /// Somebody else's route stands where a pod's should.
+    pub fn put_foreign_route(&mut self, addr: std::net::IpAddr) {
+        let key = kernel::RouteKey {
+            netns: Netns::Host,
+            table: kernel::route::TABLE_MAIN,
+            dst: model::Cidr::host(addr),
+            priority: 0,
+        };
+        let route = kernel::RouteValue {
+            kind: kernel::RouteKind::Unicast,
+            gateway: None,
+            device: Some(IfName::fixed("ens192")),
+            scope: kernel::RouteScope::Link,
+            onlink: false,
+            protocol: kernel::route::PROTO_BOOT,
+            source: None,
+            mtu: None,
+        };
+        self.put(Key::Route(key), Value::Route(route));
+    }
+
+    /// Somebody else's interface has a pod's name.
+    pub fn put_foreign_link(&mut self, name: &IfName) {
+        let key = kernel::LinkKey { netns: Netns::Host, name: name.clone() };
+        let kind = LinkKind::Other("bridge".into());
+        let link = kernel::LinkValue { kind, mac: None, mtu: None, up: true, alias: None };
+        self.put(Key::Link(key), Value::Link(Box::new(link)));
+    }
+
+    fn put(&mut self, key: Key, value: Value) {
+        self.kernel.insert(key.clone(), value.clone());
+        self.node.handle(self.now, Input::Noticed(vec![Notice::Put(key, value)]));
+        self.settle();
+    }
+
     /// Until nothing is left to do, without time passing.
     pub fn settle(&mut self) {
         loop {
@@ -139,8 +201,23 @@ impl Rig {
         self.now = end;
     }
 
+    /// What waited is carried out.
+    pub fn go_on(&mut self) {
+        self.hold = false;
+        for effect in std::mem::take(&mut self.held) {
+            if let Some(input) = self.carry_out(effect) {
+                self.node.handle(self.now, input);
+            }
+        }
+        self.settle();
+    }
+
     fn drive(&mut self) {
         while let Some(effect) = self.node.poll() {
+            if self.hold && matches!(effect, Effect::Kernel { .. } | Effect::File { .. }) {
+                self.held.push(effect);
+                continue;
+            }
             if let Some(input) = self.carry_out(effect) {
                 self.node.handle(self.now, input);
             }
@@ -163,6 +240,9 @@ impl Rig {
                 let objects = found.map(|(key, value)| (key.clone(), value.clone())).collect();
                 Some(Input::Dumped { id, netns, objects: Some(objects) })
             }
+            Effect::File { id, .. } if self.disk_is_full => {
+                Some(Input::Filed { id, result: Err("No space left on device".into()) })
+            }
             Effect::File { id, op } => {
                 match op {
                     FileOp::Write(attachment) => _ = self.files.insert(attachment.id.clone(), attachment),
@@ -171,8 +251,12 @@ impl Rig {
                 Some(Input::Filed { id, result: Ok(()) })
             }
             Effect::OpenNetns { netns, path, .. } => {
-                let result =
-                    if path.starts_with("/run/netns/gone") { Err("No such file".into()) } else { Ok(()) };
+                let gone = || NotOpened::Gone(format!("{path} does not exist"));
+                let result = match () {
+                    () if self.netns_fail => Err(NotOpened::Failed("Too many open files".into())),
+                    () if path.starts_with("/run/netns/gone") => Err(gone()),
+                    () => Ok(()),
+                };
                 Some(Input::Opened { netns, result })
             }
             Effect::CloseNetns(_) => None,
@@ -261,6 +345,10 @@ impl Rig {
     }
 
     pub fn request(&mut self, command: Command, container: &str, pod: &str) -> CniId {
+        self.request_on("eth0", command, container, pod)
+    }
+
+    pub fn request_on(&mut self, interface: &str, command: Command, container: &str, pod: &str) -> CniId {
         self.next_cni += 1;
         self.next_netns += 1;
         let id = CniId(self.next_cni);
@@ -268,7 +356,7 @@ impl Rig {
             command,
             network: "net".into(),
             container_id: container.into(),
-            interface: Some(IfName::fixed("eth0")),
+            interface: Some(IfName::fixed(interface)),
             netns: Some(NetnsRef {
                 path: format!("/run/netns/{container}"),
                 inode: (4, u64::from(self.next_netns)),
