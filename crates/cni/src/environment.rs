@@ -37,6 +37,7 @@ pub(crate) struct Environment {
 pub(crate) struct Args {
     pub pod_namespace: Option<String>,
     pub pod_name: Option<String>,
+    pub pod_uid: Option<String>,
     /// `IP`: addresses that are asked for.
     pub addresses: Vec<IpAddr>,
 }
@@ -127,6 +128,7 @@ impl Args {
             match key {
                 "K8S_POD_NAMESPACE" => args.pod_namespace = text,
                 "K8S_POD_NAME" => args.pod_name = text,
+                "K8S_POD_UID" => args.pod_uid = text,
                 "IP" => args.addresses = addresses(value)?,
                 _ => {}
             }

@@ -31,6 +31,7 @@ pub(crate) fn build(env: &Environment, netconf: &NetConf) -> Result<(Request, Op
         options: Options {
             mtu: netconf.mtu,
             ipv4_pools: netconf.ipam.ipv4_pools.clone(),
+            pod_uid: args.pod_uid.clone(),
             requested: args.addresses.clone(),
             allow_ip_forwarding: netconf.container_settings.allow_ip_forwarding,
         },

@@ -363,8 +363,8 @@ fn s36_what_is_no_namespace_of_a_pod_is_refused() {
     let no_namespace = "is not a network namespace";
     for (path, msg) in [
         ("/proc/self/ns/net", "is the node's own network namespace"),
-        ("/proc/self/ns/mnt", "cannot open network namespace"),
-        (link.to_str().unwrap(), "cannot open network namespace"),
+        ("/proc/self/ns/mnt", no_namespace),
+        (link.to_str().unwrap(), no_namespace),
         (fifo.to_str().unwrap(), no_namespace),
         (file.to_str().unwrap(), no_namespace),
         ("/dev/null", no_namespace),

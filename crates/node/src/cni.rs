@@ -55,6 +55,8 @@ pub struct Options {
     pub mtu: u32,
     /// Pools to choose from, by CIDR or name.
     pub ipv4_pools: Vec<String>,
+    /// `K8S_POD_UID`: a pod of the same name may be another one.
+    pub pod_uid: Option<String>,
     /// `IP=` of `CNI_ARGS`: the address to give.
     pub requested: Vec<IpAddr>,
     /// `container_settings.allow_ip_forwarding`.

@@ -16,6 +16,7 @@ use crate::datapath::Applied;
 use crate::effect::{Effect, EffectId, FileOp, Report};
 use crate::leave::Leaving;
 use crate::node::{Node, Waiter};
+use crate::request::is_it;
 use derive::{Attachment, AttachmentId, Endpoint, Section, endpoint_keys};
 use ipam::{RequestId, Want};
 use kernel::{Key, LinkKey, Netns, PodNs};
@@ -135,6 +136,13 @@ impl Node {
             return;
         };
         match pod {
+            Ok(Object::Pod(pod)) if !is_it(&pod, &life.options.pod_uid) => {
+                let text = format!(
+                    "pod {} is another one by now: this sandbox is of an earlier pod",
+                    pod.metadata.name
+                );
+                return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
+            }
             Ok(Object::Pod(pod)) => match pod.requested_addresses(pod_annotation::IP_ADDRS) {
                 Ok(addresses) => life.options.requested.extend(addresses),
                 Err(error) => return self.fail(id, cni::code::INVALID_CONFIG, error.to_string()),

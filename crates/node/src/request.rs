@@ -8,6 +8,7 @@ use crate::life::{Life, Stage};
 use crate::node::{Call, Node, Waiter};
 use derive::{Attachment, AttachmentId, Endpoint, mtu};
 use kernel::{Key as KernelKey, Netns, Objects, PodNs};
+use model::k8s::Pod;
 use model::store::{Key, Kind, Request as Ask};
 use model::{IfName, Mtu};
 use std::collections::BTreeSet;
@@ -84,16 +85,19 @@ impl Node {
         self.lives.insert(id.clone(), life);
         self.active.insert(id.clone());
         self.waiters.insert(cni, Waiter::Add(id.clone()));
+        let pod_uid = self.lives[&id].options.pod_uid.clone();
         match request.pod {
             None => self.assign(&id),
-            Some((namespace, name)) => match self.cluster.pod(&namespace, &name).cloned() {
-                Some(pod) => self.asked(&id, Ok(pod.into())),
-                // The watch may lag behind the runtime: a consistent read decides.
-                None => {
-                    let key = Key::namespaced(Kind::Pod, namespace, name);
-                    self.call(Call::Pod(id), Ask::Get(key));
+            Some((namespace, name)) => {
+                match self.cluster.pod(&namespace, &name).filter(|pod| is_it(pod, &pod_uid)).cloned() {
+                    Some(pod) => self.asked(&id, Ok(pod.into())),
+                    // The watch may lag behind the runtime: a consistent read decides.
+                    None => {
+                        let key = Key::namespaced(Kind::Pod, namespace, name);
+                        self.call(Call::Pod(id), Ask::Get(key));
+                    }
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -351,6 +355,11 @@ impl Node {
 
 fn ended(failure: &Option<Failure>) -> Reply {
     failure.clone().map_or(Reply::Done, Reply::Failed)
+}
+
+/// Whether the pod is the one that the runtime means.
+pub(crate) fn is_it(pod: &Pod, uid: &Option<String>) -> bool {
+    uid.as_ref().is_none_or(|uid| pod.metadata.uid == *uid)
 }
 
 fn attachment_id(request: &Request) -> Result<AttachmentId, Failure> {

@@ -499,3 +499,15 @@ fn after_a_restart_the_newer_sandbox_keeps_the_interface() {
     assert_eq!(rig.listing(), before);
     assert!(rig.listing().contains(&format!("route {new}/32")));
 }
+
+#[test]
+fn a_sandbox_of_an_earlier_pod_of_the_same_name_gets_nothing() {
+    let mut rig = direct();
+    rig.pod_uid = Some("uid-of-an-earlier-one".into());
+    let (_, text) = failure(rig.cni(Command::Add, "c1", "a"));
+    assert_eq!(text, "pod a is another one by now: this sandbox is of an earlier pod");
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    let Some(Object::Pod(pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
+    rig.pod_uid = Some(pod.metadata.uid);
+    add(&mut rig, "c2", "a");
+}

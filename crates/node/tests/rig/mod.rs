@@ -29,6 +29,8 @@ pub struct Rig {
     /// While set, files and the kernel take no change; what was asked for waits.
     pub hold: bool,
     held: Vec<Effect>,
+    /// `K8S_POD_UID` of every request.
+    pub pod_uid: Option<String>,
     /// The disk is full.
     pub disk_is_full: bool,
     /// Namespaces cannot be opened, though they may exist.
@@ -81,6 +83,7 @@ impl Rig {
             kernel: uplink(),
             hold: false,
             held: Vec::new(),
+            pod_uid: None,
             disk_is_full: false,
             netns_fail: false,
             refused: BTreeSet::new(),
@@ -362,7 +365,7 @@ impl Rig {
                 inode: (4, u64::from(self.next_netns)),
             }),
             pod: Some(("default".into(), pod.into())),
-            options: Options::default(),
+            options: Options { pod_uid: self.pod_uid.clone(), ..Options::default() },
         };
         self.node.handle(self.now, Input::Cni { id, request, netns: Some(PodNs(self.next_netns)) });
         id
