@@ -16,10 +16,11 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use testkit::netns::Netns;
 use testkit::sampler::Place;
 
 /// The pods of the first three nodes of every lab: node, name, address.
@@ -157,12 +158,26 @@ impl Lab {
     /// # Panics
     /// If it does not answer.
     pub fn agent(&self, node: &str) -> Value {
-        let mut stream = UnixStream::connect(self.node_file(node, "agent.sock")).expect("the agent listens");
-        stream.write_all(b"\"status\"\n").expect("the agent reads");
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).expect("the agent answers");
-        let answer: Value = serde_json::from_str(&line).expect("JSON");
-        answer["status"].clone()
+        status(&self.node_file(node, "agent.sock"))
+    }
+
+    /// A machine on the nodes' subnet that is no node.
+    ///
+    /// # Panics
+    /// If it cannot be joined to the subnet.
+    pub fn stranger(&self, address: &str) -> Netns {
+        let stranger = Netns::new();
+        let join = format!(
+            "ip link add stranger type veth peer name eth0 netns {} && ip link set stranger master lan0 up",
+            stranger.path().display()
+        );
+        let joined = testkit::netns::command(&self.netns("fabric"), "sh").args(["-c", &join]).status();
+        assert!(joined.is_ok_and(|status| status.success()), "{join}");
+        stranger.run(&format!("ip address add {address} dev eth0 && ip link set eth0 up"));
+        within(Duration::from_secs(2), "the stranger reaches the API server's address", || {
+            stranger.try_run("ping -n -c1 -W1 192.168.50.1").status.success()
+        });
+        stranger
     }
 
     /// Names of the nodes.
@@ -203,6 +218,19 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// What the agent that listens there says of itself.
+///
+/// # Panics
+/// If none answers.
+pub fn status(socket: &Path) -> Value {
+    let mut stream = UnixStream::connect(socket).expect("the agent listens");
+    stream.write_all(b"\"status\"\n").expect("the agent reads");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("the agent answers");
+    let answer: Value = serde_json::from_str(&line).expect("JSON");
+    answer["status"].clone()
 }
 
 /// What a command printed, if it ended well.

@@ -20,7 +20,10 @@ fn del(lab: &Lab, container: &str, netns: &Path) -> Answer {
 
 /// Runs `f`, after which the kernel and the addresses must be as before. Blocks that were claimed meanwhile may stay: the
 /// collector gives them back.
-fn without_a_trace(lab: &Lab, f: impl FnOnce()) {
+///
+/// # Panics
+/// If they are not.
+pub fn without_a_trace(lab: &Lab, f: impl FnOnce()) {
     let (before, owned) = (Inventory::of(&namespaces(lab)), owned(lab));
     let known = blocks(lab);
     f();

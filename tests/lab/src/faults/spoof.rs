@@ -3,7 +3,7 @@
 use crate::{Lab, PODS};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
-use testkit::netns::{self, Netns};
+use testkit::netns;
 
 const PORT: u16 = 7777;
 const SENT: usize = 10_000;
@@ -69,16 +69,8 @@ pub fn s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped(lab: 
     let arrived = delivered(lab, || netns::inside(&node2, || send(&good, 100)));
     assert_eq!(arrived, 100, "a packet of the right node with a source of its block is delivered");
 
-    let stranger = Netns::new();
-    let script = format!(
-        "ip link add stranger type veth peer name eth0 netns {} && ip link set stranger master lan0 up",
-        stranger.path().display()
-    );
-    let fabric = netns::command(&lab.netns("fabric"), "sh").args(["-c", &script]).status().expect("sh runs");
-    assert!(fabric.success());
-    stranger.run(
-        "ip address add 192.168.50.99/24 dev eth0 && ip link set eth0 up && ping -n -c1 -W2 192.168.50.161",
-    );
+    let stranger = lab.stranger("192.168.50.99/24");
+    stranger.run("ping -n -c1 -W2 192.168.50.161");
     assert_eq!(delivered(lab, || stranger.inside(|| send(&good, SENT))), 0, "a stranger's packets");
 
     let block_of_another = vxlan(vtep, PODS[2].2.parse().expect("an address"), pod);

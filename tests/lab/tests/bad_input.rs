@@ -1,0 +1,214 @@
+//! What cannot work: each gets its code and one sentence that names the object and says what to do, and leaves nothing
+//! half-done. What the plugin refuses by itself stands in its own tests; what `calicoctl` refuses, in those of the API server.
+
+use lab_tests::faults::cni::without_a_trace;
+use lab_tests::{Answer, Lab, PODS, cases, program, suite, within};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+use testkit::netns::Netns;
+use testkit::process::Guard;
+
+const NODE: &str = "master3";
+const AGENT: &str = "node-master3";
+/// CNI specification 1.1.0 §"Error", and Calico's uses of it.
+const BAD_VERSION: u64 = 1;
+const BAD_ENVIRONMENT: u64 = 4;
+const IO_FAILURE: u64 = 5;
+const TRY_AGAIN: u64 = 11;
+const INTERNAL: u64 = 999;
+
+fn main() -> ExitCode {
+    suite::run(
+        &[],
+        cases![
+            an_add_that_the_specification_forbids_is_refused,
+            f06_a_full_disk_fails_adds_and_lets_dels_pass,
+            a_corrupt_attachments_file_is_put_aside_and_made_anew,
+            a_node_that_the_api_does_not_know_is_named,
+            f11_an_add_without_an_api_server_says_so_and_leaves_nothing,
+            f33_a_full_pool_says_so_and_a_freed_address_is_given_again,
+        ],
+    )
+}
+
+/// A call failed with this code, and its sentence has all these parts.
+fn refused(answer: &Answer, code: u64, parts: &[&str]) {
+    assert_eq!(answer.code(), code, "{}", answer.body);
+    let said = [&answer.body["msg"], &answer.body["details"]].map(|text| text.as_str().unwrap_or_default());
+    let said = said.join(": ");
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in `{said}`");
+    }
+}
+
+/// Nothing of ours is in a pod's namespace.
+fn untouched(pod: &Netns) {
+    assert_eq!(pod.run("ip -o link").lines().count(), 1, "the pod has nothing but lo");
+}
+
+fn an_add_that_the_specification_forbids_is_refused(lab: &Lab) {
+    without_a_trace(lab, || {
+        let pod = Netns::new();
+        refused(&lab.cni(NODE, "ADD", "bad", Path::new("")), BAD_ENVIRONMENT, &["CNI_NETNS"]);
+        let gone = Path::new("/run/netns/gone");
+        refused(&lab.cni(NODE, "ADD", "bad", gone), BAD_ENVIRONMENT, &["/run/netns/gone", "No such file"]);
+        let newer = [("cniVersion", json!("9.9.9"))];
+        let answer = lab.cni_with(NODE, "ADD", "bad", pod.path(), &newer);
+        refused(&answer, BAD_VERSION, &["incompatible CNI versions", "9.9.9", "1.1.0"]);
+        untouched(&pod);
+    });
+}
+
+/// The state of the node's agent is on a file system of one mebibyte until this is dropped. The agent does not run then.
+struct SmallDisk<'a> {
+    lab: &'a Lab,
+    state: PathBuf,
+}
+
+impl<'a> SmallDisk<'a> {
+    fn new(lab: &'a Lab) -> SmallDisk<'a> {
+        let state = lab.node_file(NODE, "state");
+        lab.verb(&["kill", AGENT]);
+        let disk = SmallDisk { lab, state };
+        disk.sh("cp -a $S $S.kept && mount -t tmpfs -o size=1m tortie $S && cp -a $S.kept/. $S");
+        lab.verb(&["start", AGENT]);
+        disk
+    }
+
+    /// Runs a line of shell in which `$S` is the directory.
+    fn sh(&self, line: &str) {
+        let ran = Command::new("sh").args(["-c", line]).env("S", &self.state).status();
+        assert!(ran.is_ok_and(|status| status.success()), "{line}");
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.try_verb(&["kill", AGENT]);
+        self.sh("umount $S && rm -r $S.kept");
+    }
+}
+
+fn f06_a_full_disk_fails_adds_and_lets_dels_pass(lab: &Lab) {
+    without_a_trace(lab, || {
+        let (pod, other) = (Netns::new(), Netns::new());
+        let disk = SmallDisk::new(lab);
+        lab.cni(NODE, "ADD", "f06", pod.path()).expect("ADD");
+
+        disk.sh("cat /dev/zero > $S/full 2> /dev/null || true");
+        let sentence = ["cannot write the attachment's file", "attachments: No space left on device"];
+        refused(&lab.cni(NODE, "ADD", "f06-other", other.path()), IO_FAILURE, &sentence);
+        untouched(&other);
+        disk.sh("test -z \"$(ls $S/attachments | grep f06-other)\"");
+        lab.cni(NODE, "DEL", "f06", pod.path()).expect("DEL needs no space");
+        untouched(&pod);
+
+        disk.sh("rm $S/full");
+        lab.cni(NODE, "ADD", "f06-other", other.path()).expect("ADD after space was freed");
+        lab.cni(NODE, "DEL", "f06-other", other.path()).expect("DEL");
+        drop(disk);
+        lab.verb(&["start", AGENT]);
+    });
+    lab.ping(&format!("{NODE}/{}", PODS[2].1), PODS[0].2);
+}
+
+fn a_corrupt_attachments_file_is_put_aside_and_made_anew(lab: &Lab) {
+    let (_, pod, address) = PODS[2];
+    let container = lab.sandbox(NODE, pod)["id"].as_str().expect("a sandbox has an id").to_owned();
+    let attachments = lab.node_file(NODE, "state/attachments");
+    let file = || {
+        let names = std::fs::read_dir(&attachments).expect("the agent made it").flatten();
+        let mut paths = names.map(|entry| entry.path()).filter(|path| {
+            path.extension().is_some_and(|ending| ending == "json")
+                && path.display().to_string().contains(&container)
+        });
+        paths.next()
+    };
+    let path = file().expect("the pod is attached");
+    without_a_trace(lab, || {
+        lab.verb(&["kill", AGENT]);
+        std::fs::write(&path, "{\"id\":").expect("the agent's directory");
+        lab.verb(&["start", AGENT]);
+
+        let aside = PathBuf::from(format!("{}.unreadable", path.display()));
+        let log = lab.log(AGENT);
+        let said = format!("{} cannot be used and is now {}", path.display(), aside.display());
+        assert!(log.contains(&said), "`{said}` is not in\n{log}");
+        assert!(log.contains("was lost; made anew from cali"), "{log}");
+        assert_eq!(std::fs::read_to_string(&aside).expect("it is kept"), "{\"id\":");
+        within(Duration::from_secs(2), "the file is made anew", || {
+            let text = file().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            text.contains(address) && serde_json::from_str::<serde_json::Value>(&text).is_ok()
+        });
+        std::fs::remove_file(aside).expect("it is there");
+    });
+    lab.ping(&format!("{NODE}/{pod}"), PODS[0].2);
+}
+
+fn a_node_that_the_api_does_not_know_is_named(lab: &Lab) {
+    let stranger = lab.stranger("192.168.50.98/24");
+    let (socket, state) = (lab.root().join("nobody.sock"), lab.root().join("nobody"));
+    let mut command = stranger.command(program());
+    command.args(["node", "--node-name=nobody", "--kubeconfig"]).arg(lab.root().join("kubeconfig"));
+    command.arg("--socket").arg(&socket).arg("--state-dir").arg(&state).stderr(Stdio::null());
+    let agent = Guard::spawn(&mut command);
+    let sentence = "node nobody is unknown to the API server: check the agent's --node-name";
+    within(Duration::from_secs(10), "its agent says that it is unknown", || {
+        socket.exists()
+            && lab_tests::status(&socket)["problems"]
+                .as_array()
+                .is_some_and(|problems| problems.contains(&json!(sentence)))
+    });
+    without_a_trace(lab, || {
+        let pod = Netns::new();
+        let there = [("agent_socket", json!(socket)), ("state_dir", json!(state))];
+        refused(&lab.cni_with(NODE, "ADD", "nobody", pod.path(), &there), TRY_AGAIN, &[sentence]);
+        untouched(&pod);
+    });
+    drop(agent);
+}
+
+fn f11_an_add_without_an_api_server_says_so_and_leaves_nothing(lab: &Lab) {
+    without_a_trace(lab, || {
+        let pod = Netns::new();
+        lab.verb(&["kill", "apiserver"]);
+        let answer = lab.cni(NODE, "ADD", "f11", pod.path());
+        refused(&answer, TRY_AGAIN, &["no address within 8 s: "]);
+        assert!(answer.took < Duration::from_secs(13), "{:?}", answer.took);
+        untouched(&pod);
+        lab.verb(&["start", "apiserver"]);
+        within(Duration::from_secs(20), "an ADD works again", || {
+            lab.cni(NODE, "ADD", "f11", pod.path()).good
+        });
+        lab.cni(NODE, "DEL", "f11", pod.path()).expect("DEL");
+    });
+}
+
+fn f33_a_full_pool_says_so_and_a_freed_address_is_given_again(lab: &Lab) {
+    let file = lab.root().join("small.yaml");
+    let topology = json!({
+        "mode": "direct",
+        "pool": {"name": "small", "cidr": "10.66.0.0/30", "blockSize": 30},
+        "nodes": [{"name": "only", "address": "192.168.50.161/24"}],
+    });
+    std::fs::write(&file, topology.to_string()).expect("the lab's directory");
+    let lab = Lab::up(&["--file", &file.display().to_string()]);
+    let pods: Vec<Netns> = (0..5).map(|_| Netns::new()).collect();
+    let add = |n: usize| lab.cni("only", "ADD", &format!("f33-{n}"), pods[n].path());
+    let addresses: Vec<String> =
+        (0..4).map(|n| add(n).expect("ADD")["ips"][0]["address"].to_string()).collect();
+
+    let sentence =
+        ["Assigned 0 out of 1 requested IPv4 addresses", "[10.66.0.0/30]", "create another IPPool"];
+    refused(&add(4), INTERNAL, &sentence);
+    untouched(&pods[4]);
+    lab.cni("only", "DEL", "f33-2", pods[2].path()).expect("DEL");
+    assert_eq!(add(4).expect("ADD")["ips"][0]["address"].to_string(), addresses[2]);
+    for (n, pod) in pods.iter().enumerate() {
+        lab.cni("only", "DEL", &format!("f33-{n}"), pod.path()).expect("DEL");
+    }
+    let check = lab.exec("only", "calicoctl ipam check");
+    assert!(check.contains("found 0 problems"), "{check}");
+}
