@@ -4,6 +4,7 @@ use crate::effect::Report;
 use crate::node::{Call, Node};
 use ipam::{RequestId, Tunnel, Want};
 use model::k8s::{Condition, annotation};
+use model::selector::Selector;
 use model::store::{Key, Kind, Reply, Request as Ask};
 use model::v3::EncapMode;
 use model::{Duration, Instant};
@@ -12,6 +13,16 @@ use std::net::IpAddr;
 
 /// How long after a failure the next try is made.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Whether this node's VXLAN device needs an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TunnelNeed {
+    /// A pool that gives addresses here wants VXLAN.
+    Must,
+    /// Only pools that give none here want it: what there is serves the pods that are left.
+    May,
+    None,
+}
 
 /// What of this is under way.
 #[derive(Debug, Default)]
@@ -57,20 +68,20 @@ impl Node {
         let address = self.config.address.map(|addr| addr.to_string());
         let said_address = said(annotation::IPV4_ADDRESS);
         let said_tunnel = said(annotation::IPV4_VXLAN_TUNNEL_ADDR);
-        let wants_tunnel = self.wants_tunnel();
+        let need = self.tunnel_need();
         let mut texts = BTreeMap::new();
         if address.is_some() && said_address != address {
             texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
         }
-        match (wants_tunnel, self.identity.confirmed) {
-            (true, None) => return self.request_tunnel(Want::Tunnel(Tunnel::Vxlan)),
-            (true, Some(addr)) if said_tunnel.as_deref() != Some(&addr.to_string()) => {
+        match (need, self.identity.confirmed) {
+            (TunnelNeed::Must, None) => return self.request_tunnel(Want::Tunnel(Tunnel::Vxlan)),
+            (TunnelNeed::Must, Some(addr)) if said_tunnel.as_deref() != Some(&addr.to_string()) => {
                 texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), Some(addr.to_string()));
             }
-            (false, _) if said_tunnel.is_some() => {
+            (TunnelNeed::None, _) if said_tunnel.is_some() => {
                 texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), None);
             }
-            (false, confirmed) if confirmed.is_some() || !self.identity.released => {
+            (TunnelNeed::None, confirmed) if confirmed.is_some() || !self.identity.released => {
                 let handle = Tunnel::Vxlan.handle(&self.config.node);
                 return self.request_tunnel(Want::Release { handle });
             }
@@ -89,17 +100,20 @@ impl Node {
         self.call(Call::NodeWritten, request);
     }
 
-    /// Whether a pool that selects this node wants VXLAN.
-    fn wants_tunnel(&self) -> bool {
+    fn tunnel_need(&self) -> TunnelNeed {
         let labels = self.cluster.own().map(|own| &own.metadata.labels);
-        self.world.pools.values().any(|pool| {
-            let selects = labels.is_some_and(|labels| {
-                pool.node_selector
-                    .parse::<model::selector::Selector>()
-                    .is_ok_and(|selector| selector.matches(labels))
-            });
-            pool.vxlan_mode != EncapMode::Never && !pool.disabled && selects
-        })
+        let selects = |selector: &str| match (selector.parse::<Selector>(), labels) {
+            (Ok(selector), Some(labels)) => selector.matches(labels),
+            _ => false,
+        };
+        let wanting = || self.world.pools.values().filter(|pool| pool.vxlan_mode != EncapMode::Never);
+        if wanting().any(|pool| !pool.disabled && selects(&pool.node_selector)) {
+            TunnelNeed::Must
+        } else if wanting().next().is_some() {
+            TunnelNeed::May
+        } else {
+            TunnelNeed::None
+        }
     }
 
     fn request_tunnel(&mut self, want: Want) {

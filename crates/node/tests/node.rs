@@ -511,3 +511,15 @@ fn a_sandbox_of_an_earlier_pod_of_the_same_name_gets_nothing() {
     rig.pod_uid = Some(pod.metadata.uid);
     add(&mut rig, "c2", "a");
 }
+
+#[test]
+fn a_disabled_pool_keeps_its_tunnel_and_routes() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let before = rig.listing();
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.disabled = true;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    rig.restart();
+    assert_eq!(rig.listing(), before);
+}
