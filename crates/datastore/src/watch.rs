@@ -9,7 +9,9 @@
 //! ```
 //!
 //! Attempts are at least one second apart, 10 s after long outages, each with jitter so that the nodes of a cluster do
-//! not return at once. An object that cannot be read is left out, with a warning that names it.
+//! not return at once; an outage is over when a watch delivers, since a list that works may stand beside a watch that
+//! never does. An object that cannot be read is left out, with a warning that names it: what was known of it stays in
+//! force until it can be read or is gone.
 
 use crate::client::{Client, DEADLINE, JSON};
 use crate::path::escape;
@@ -18,9 +20,10 @@ use futures::io::{AsyncBufRead, AsyncBufReadExt};
 use futures::{Stream, stream};
 use http::Method;
 use kube::core::Status;
-use model::store::{Event, Kind, Object};
+use model::store::{Event, Key, Kind, Object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::time::Duration;
@@ -56,6 +59,8 @@ impl Client {
             selector,
             state: State::List,
             pause: Pause::default(),
+            known: BTreeSet::new(),
+            ready: VecDeque::new(),
         };
         stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) })
     }
@@ -76,6 +81,10 @@ struct Watch {
     selector: String,
     state: State,
     pause: Pause,
+    /// What was told and is not gone.
+    known: BTreeSet<Key>,
+    /// What is to be told next.
+    ready: VecDeque<Event>,
 }
 
 /// What one line of a watch said.
@@ -88,28 +97,26 @@ enum Said {
 impl Watch {
     async fn next(&mut self) -> Event {
         loop {
+            if let Some(event) = self.ready.pop_front() {
+                return event;
+            }
             let step = match std::mem::replace(&mut self.state, State::List) {
-                State::List => self.list().await.map(Some),
-                State::Open { version } => self.open(version).await.map(|()| None),
+                State::List => self.list().await,
+                State::Open { version } => self.open(version).await,
                 State::Read { version, lines, until } => self.read(version, lines, until).await,
             };
-            match step {
-                Ok(Some(event)) => return event,
-                Ok(None) => {}
-                Err(error) if error.is_expired() => self.state = State::List,
-                Err(error) => {
-                    self.state = State::List;
-                    if self.pause.failed() {
-                        return Event::Failed { kind: self.kind, error: error.to_string() };
-                    }
+            if let Err(error) = step {
+                self.state = State::List;
+                if self.pause.failed(&error) {
+                    self.ready.push_back(Event::Failed { kind: self.kind, error: error.to_string() });
                 }
             }
         }
     }
 
-    async fn list(&mut self) -> Result<Event, Error> {
+    async fn list(&mut self) -> Result<(), Error> {
         self.pause.wait().await;
-        let mut objects = Vec::new();
+        let (mut objects, mut unreadable) = (Vec::new(), BTreeSet::new());
         let mut token = String::new();
         loop {
             let mut path = format!("{}?limit={PAGE}{}", self.collection, self.selector);
@@ -121,14 +128,39 @@ impl Watch {
                 url: format!("{}{path}", self.client.url()),
                 cause: e.to_string(),
             })?;
-            objects.extend(page.items.iter().filter_map(|item| self.object(item)));
+            for item in page.items {
+                match self.object(item) {
+                    Ok(object) => objects.push(object),
+                    Err(key) => unreadable.extend(key),
+                }
+            }
             if page.metadata.token.is_empty() {
                 self.state = State::Open { version: page.metadata.resource_version };
-                self.pause.succeeded();
-                return Ok(Event::Listed(self.kind, objects));
+                self.pause.listed();
+                self.tell_list(objects, &unreadable);
+                return Ok(());
             }
             token = page.metadata.token;
         }
+    }
+
+    /// A list says that what it lacks does not exist. Where an object was told before and cannot be read now, that would be
+    /// wrong, and its routes would be removed: so the list is told as single changes, which leave that object alone. In
+    /// the first list nothing is known yet that could be kept, and one broken object must not hold up a node's start.
+    fn tell_list(&mut self, objects: Vec<Object>, unreadable: &BTreeSet<Key>) {
+        let listed: BTreeSet<Key> = objects.iter().map(Object::key).collect();
+        let kept: BTreeSet<Key> = self.known.intersection(unreadable).cloned().collect();
+        if let Some(first) = kept.first() {
+            let gone = self.known.iter().filter(|key| !listed.contains(key) && !kept.contains(key));
+            self.ready.extend(gone.cloned().map(Event::Gone));
+            self.ready.extend(objects.into_iter().map(Event::Put));
+            let error =
+                format!("{} of its objects cannot be read, the first is `{}`", kept.len(), first.name);
+            self.ready.push_back(Event::Failed { kind: self.kind, error });
+        } else {
+            self.ready.push_back(Event::Listed(self.kind, objects));
+        }
+        self.known = &listed | &kept;
     }
 
     async fn open(&mut self, version: String) -> Result<(), Error> {
@@ -147,30 +179,26 @@ impl Watch {
     }
 
     /// Reads one line. The end of the stream is no failure: the watch goes on from the last version.
-    async fn read(
-        &mut self,
-        version: String,
-        mut lines: Lines,
-        until: Instant,
-    ) -> Result<Option<Event>, Error> {
+    async fn read(&mut self, version: String, mut lines: Lines, until: Instant) -> Result<(), Error> {
         let mut line = String::new();
-        match tokio::time::timeout_at(until, lines.read_line(&mut line)).await {
-            Ok(Ok(0) | Err(_)) | Err(_) => {
-                self.state = State::Open { version };
-                return Ok(None);
-            }
-            Ok(Ok(_)) if !line.ends_with('\n') => {
-                self.state = State::Open { version };
-                return Ok(None);
-            }
-            Ok(Ok(_)) => {}
+        let read = tokio::time::timeout_at(until, lines.read_line(&mut line)).await;
+        if !matches!(read, Ok(Ok(_)) if line.ends_with('\n')) {
+            self.pause.ended();
+            self.state = State::Open { version };
+            return Ok(());
         }
         let (version, said) = self.said(version, &line)?;
+        self.pause.delivered();
         self.state = State::Read { version, lines, until };
-        Ok(match said {
-            Said::Event(event) => Some(*event),
-            Said::Nothing => None,
-        })
+        if let Said::Event(event) = said {
+            match &*event {
+                Event::Put(object) => _ = self.known.insert(object.key()),
+                Event::Gone(key) => _ = self.known.remove(key),
+                Event::Listed(..) | Event::Failed { .. } => {}
+            }
+            self.ready.push_back(*event);
+        }
+        Ok(())
     }
 
     fn said(&self, version: String, line: &str) -> Result<(String, Said), Error> {
@@ -189,28 +217,36 @@ impl Watch {
         if change.kind == "BOOKMARK" {
             return Ok((version, Said::Nothing));
         }
+        // What is gone need not be readable any more.
+        if change.kind == "DELETED" {
+            let key = self
+                .key(change.object)
+                .ok_or_else(|| unreadable("a deleted object has no name".to_owned()))?;
+            return Ok((version, Said::Event(Box::new(Event::Gone(key)))));
+        }
         let said = match self.object(change.object) {
-            None => Said::Nothing,
-            Some(object) if change.kind == "DELETED" => Said::Event(Box::new(Event::Gone(object.key()))),
-            Some(object) => Said::Event(Box::new(Event::Put(object))),
+            Ok(object) => Said::Event(Box::new(Event::Put(object))),
+            Err(_) => Said::Nothing,
         };
         Ok((version, said))
     }
 
-    fn object(&self, json: &RawValue) -> Option<Object> {
-        match decode::object(self.kind, json.get()) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                let name = serde_json::from_str::<Versioned>(json.get())
-                    .map(|o| o.metadata.name)
-                    .unwrap_or_default();
-                tracing::warn!(
-                    "{} `{name}` cannot be read and is left out: {error}",
-                    Resource::of(self.kind).kind
-                );
-                None
-            }
-        }
+    /// Reads an object; of one that cannot be read, its key, if it has one.
+    fn object(&self, json: &RawValue) -> Result<Object, Option<Key>> {
+        decode::object(self.kind, json.get()).map_err(|error| {
+            let key = self.key(json);
+            let name = key.as_ref().map_or("", |key| &key.name);
+            let kind = Resource::of(self.kind).kind;
+            tracing::warn!("{kind} `{name}` cannot be read and is left out: {error}");
+            key
+        })
+    }
+
+    /// The key of an object, from its metadata alone.
+    fn key(&self, json: &RawValue) -> Option<Key> {
+        let ObjectMetadata { namespace, name, .. } =
+            serde_json::from_str::<Versioned>(json.get()).ok()?.metadata;
+        (!name.is_empty()).then_some(Key { kind: self.kind, namespace, name })
     }
 }
 
@@ -247,6 +283,7 @@ struct Versioned {
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 struct ObjectMetadata {
+    namespace: Option<String>,
     name: String,
     resource_version: String,
 }
@@ -254,7 +291,10 @@ struct ObjectMetadata {
 /// Keeps attempts apart, and remembers whether the outage was told.
 #[derive(Default)]
 struct Pause {
+    /// Since a watch last delivered.
     failures: u32,
+    /// Since the last list.
+    told: bool,
     last: Option<Instant>,
 }
 
@@ -276,15 +316,29 @@ impl Pause {
         }
     }
 
-    /// Counts a failure; whether it is the first of its outage.
-    fn failed(&mut self) -> bool {
-        self.failures += 1;
-        self.failures == 1
+    /// Counts a failure; whether it must be told. A version that the server forgot is worth no word, but must not be met
+    /// again each second either.
+    fn failed(&mut self, error: &Error) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        !error.is_expired() && !std::mem::replace(&mut self.told, true)
     }
 
-    /// After a success the next step may follow at once.
-    fn succeeded(&mut self) {
-        *self = Pause::default();
+    /// After a list the watch follows at once. What fails from here on is news to whoever heard the list.
+    fn listed(&mut self) {
+        self.told = false;
+        self.last = None;
+    }
+
+    /// A watch has said something.
+    fn delivered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A watch has ended, in order or not. One that lived for a while and had nothing to say worked.
+    fn ended(&mut self) {
+        if self.last.is_some_and(|opened| opened.elapsed() >= LONGEST_PAUSE) {
+            self.failures = 0;
+        }
     }
 }
 
@@ -298,16 +352,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_ten_seconds_and_start_over_after_a_success() {
+    fn pauses_grow_to_ten_seconds_and_start_over_when_a_watch_delivers() {
         let mut pause = Pause::default();
+        let failure = Error::Decode { url: String::new(), cause: String::new() };
         let mut lengths = Vec::new();
         for _ in 0..6 {
             lengths.push(pause.length(0.0).as_secs());
-            pause.failed();
+            pause.failed(&failure);
+            pause.listed();
         }
         assert_eq!(lengths, [1, 1, 2, 4, 8, 10]);
         assert!(pause.length(1.0) <= Duration::from_secs(15));
-        pause.succeeded();
-        assert!(pause.failed(), "a new outage is told again");
+        pause.delivered();
+        assert_eq!(pause.length(0.0), FIRST_PAUSE);
+        assert!(pause.failed(&failure), "a new outage is told again");
+        assert!(!pause.failed(&failure), "and only once");
     }
 }

@@ -8,7 +8,7 @@ use model::k8s::Node;
 use model::store::{Error, Event, Key, Kind, Request};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -218,6 +218,51 @@ async fn an_object_that_cannot_be_read_does_not_hide_the_others() {
     let server = Server::with(vec![Answer::Json(200, items)]).await;
     let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
     assert_eq!(names(watch.next().await), "listed good");
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_gone_when_it_is_deleted() {
+    let bad = r#"{"metadata":{"name":"a","resourceVersion":"8"},"spec":7}"#;
+    let server = Server::with(vec![list(7, "", &["a"]), Answer::Open(vec![change("DELETED", bad)])]).await;
+    let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
+    assert_eq!(names(watch.next().await), "listed a");
+    assert_eq!(names(watch.next().await), "gone a");
+}
+
+#[tokio::test]
+async fn an_object_that_can_be_read_no_more_is_not_gone_in_a_later_list() {
+    let bad = r#"{"metadata":{"name":"a","resourceVersion":"8"},"spec":7}"#;
+    let items = format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{bad},{}]}}"#, node("c", 8));
+    let server = Server::with(vec![
+        list(7, "", &["a", "b"]),
+        Answer::Lines(vec![change("ERROR", &status(410, "Expired"))]),
+        Answer::Json(200, items),
+        Answer::Lines(vec![change("ERROR", &status(410, "Expired"))]),
+        list(11, "", &["c"]),
+    ])
+    .await;
+    let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
+    assert_eq!(names(watch.next().await), "listed a b");
+    assert_eq!(names(watch.next().await), "gone b");
+    assert_eq!(names(watch.next().await), "put c");
+    let Some(Event::Failed { error, .. }) = watch.next().await else { panic!("`a` is not complained of") };
+    assert_eq!(error, "1 of its objects cannot be read, the first is `a`");
+    assert_eq!(names(watch.next().await), "listed c");
+}
+
+#[tokio::test]
+async fn a_list_that_works_does_not_shorten_the_pauses_of_a_watch_that_fails() {
+    let refused = || Answer::Json(403, status(403, "Forbidden"));
+    let answers = (1..5).flat_map(|n| [list(n, "", &[]), refused()]).collect();
+    let server = Server::with(answers).await;
+    let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
+    let mut listed = Vec::new();
+    while listed.len() < 3 {
+        assert_eq!(names(watch.next().await), "listed ");
+        listed.push(Instant::now());
+        assert_eq!(names(watch.next().await), "failed");
+    }
+    assert!(listed[2] - listed[1] >= Duration::from_millis(1900), "{:?}", listed[2] - listed[1]);
 }
 
 #[tokio::test]
