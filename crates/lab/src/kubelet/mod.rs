@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 /// Sandboxes that are made or removed at the same time.
-const AT_ONCE: usize = 10;
+const AT_ONCE: u32 = 10;
 
 /// What every pod's task needs.
 struct Kubelet {
@@ -57,7 +57,7 @@ pub fn run(layout: &Layout, node: &str) -> anyhow::Result<()> {
             address,
             client: api::connect(&files.kubeconfig()).await?,
             plugin: Plugin::read(&files.conflist(), &layout.bin())?,
-            slots: Semaphore::new(AT_ONCE),
+            slots: Semaphore::new(AT_ONCE as usize),
             files,
         };
         LocalSet::new().run_until(serve(Rc::new(kubelet))).await
@@ -67,10 +67,7 @@ pub fn run(layout: &Layout, node: &str) -> anyhow::Result<()> {
 async fn serve(kubelet: Rc<Kubelet>) -> anyhow::Result<()> {
     let mut pods: BTreeMap<PodName, watch::Sender<Wanted>> = BTreeMap::new();
     let found = Sandbox::all(&kubelet.files)?;
-    let valid: Vec<String> = found.iter().map(|sandbox| sandbox.id.clone()).collect();
-    if let Err(e) = kubelet.plugin.gc(&valid).await {
-        eprintln!("GC: {e:#}");
-    }
+    tokio::task::spawn_local(collect_garbage(kubelet.clone()));
     tokio::task::spawn_local(watch_network(kubelet.clone()));
     let mut events = Box::pin(kubelet.client.watch(Kind::Pod, Scope::OnNode(kubelet.node.clone())));
     while let Some(event) = events.next().await {
@@ -125,6 +122,30 @@ fn want(
     pods.insert(name, task);
 }
 
+/// Tells the plugin once which sandboxes there are. An agent that has just started does not listen until it knows what it
+/// has itself.
+async fn collect_garbage(kubelet: Rc<Kubelet>) {
+    let mut said = None;
+    while let Err(e) = kubelet.collect_garbage().await {
+        let now = format!("{e:#}");
+        if said.as_ref() != Some(&now) {
+            eprintln!("GC: {now}; trying again every second");
+            said = Some(now);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+impl Kubelet {
+    /// All slots are held, for the call alone: a sandbox that is made meanwhile would be taken for garbage.
+    async fn collect_garbage(&self) -> anyhow::Result<()> {
+        let _slots = self.slots.acquire_many(AT_ONCE).await?;
+        let found = Sandbox::all(&self.files)?;
+        let valid: Vec<String> = found.into_iter().map(|sandbox| sandbox.id).collect();
+        self.plugin.gc(&valid).await
+    }
+}
+
 /// Keeps the node's `Ready` condition at what the plugin's STATUS says.
 async fn watch_network(kubelet: Rc<Kubelet>) {
     let nodes = Resource::of(Kind::Node);
@@ -147,5 +168,58 @@ async fn watch_network(kubelet: Rc<Kubelet>) {
             }
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::LabName;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Says "try again later" to its first call, and keeps what it was given.
+    const PLUGIN: &str = r#"#!/bin/sh
+cd "$CNI_PATH"
+[ -e first ] && exec cat > second
+cat > first
+echo '{"code":11,"msg":"has just started"}'
+exit 1
+"#;
+
+    #[tokio::test]
+    async fn garbage_is_collected_again_until_the_agent_listens() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(dir.path(), &"a".parse::<LabName>().expect("a name"));
+        let files = layout.node("n");
+        fs::create_dir_all(files.pods()).expect("made");
+        fs::create_dir_all(files.net_d()).expect("made");
+        fs::write(files.conflist(), r#"{"name":"net","cniVersion":"1.1.0","plugins":[{"type":"plugin"}]}"#)
+            .expect("written");
+        let plugin = dir.path().join("plugin");
+        fs::write(&plugin, PLUGIN).expect("written");
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).expect("executable");
+        let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+            clusters: [{name: c, cluster: {server: \"http://127.0.0.1:1\"}}]\nusers: [{name: u, user: {}}]\n";
+        fs::write(files.kubeconfig(), kubeconfig).expect("written");
+        let kubelet = Rc::new(Kubelet {
+            node: "n".into(),
+            address: IpAddr::from([127, 0, 0, 1]),
+            client: Client::from_kubeconfig(&files.kubeconfig()).await.expect("a client"),
+            plugin: Plugin::read(&files.conflist(), dir.path()).expect("a plugin"),
+            slots: Semaphore::new(AT_ONCE as usize),
+            files,
+        });
+        let made = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let _slot = kubelet.slots.try_acquire().expect("nobody waits for a GC that will be tried again");
+            let pod = PodName { namespace: "default".into(), name: "a".into() };
+            let netns = dir.path().join("netns");
+            let sandbox = Sandbox { pod, uid: "u".into(), id: "made-since".into(), netns, result: None };
+            sandbox.save(&kubelet.files).expect("saved");
+        };
+        tokio::join!(collect_garbage(kubelet.clone()), made);
+        let second = fs::read_to_string(dir.path().join("second")).expect("a second call");
+        assert!(second.contains("made-since"), "{second}");
     }
 }
