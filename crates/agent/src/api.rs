@@ -1,7 +1,6 @@
 //! The datastore's two ways: requests of the core, a few at a time, and the watches.
 
 use crate::core::Message;
-use crate::failpoint::failpoint;
 use datastore::{Client, Scope};
 use futures::StreamExt;
 use model::store::{Event, Kind, Request};
@@ -44,9 +43,7 @@ impl Api {
         let (client, permits, answers) = (self.client.clone(), self.permits.clone(), self.answers.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            failpoint("api: before");
             let reply = client.request(request).await;
-            failpoint("api: after");
             // Without a core there is nobody to tell.
             let _ = answers.send(Message::Input(Input::Answered { id, reply })).await;
         });

@@ -14,7 +14,6 @@
 
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::failpoint::failpoint;
 use crate::queued::Queued;
 use crate::{files, writer};
 use kernel::{Netns, PodNs};
@@ -274,7 +273,6 @@ impl Core {
     }
 
     fn reply(&mut self, id: CniId, reply: Reply) {
-        failpoint("reply: before");
         match self.clients.remove(&id) {
             // A client that went away is told of by its connection.
             Some(Client::Socket(client)) => drop(client.send(reply)),
@@ -287,7 +285,6 @@ impl Core {
             },
             None => {}
         }
-        failpoint("reply: after");
     }
 }
 

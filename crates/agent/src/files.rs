@@ -2,7 +2,6 @@
 //! the disk. What waits together shares one sync of the directory.
 
 use crate::core::Message;
-use crate::failpoint::failpoint;
 use cni::{durable, queue};
 use derive::{Attachment, AttachmentId};
 use node::{EffectId, FileOp, Input};
@@ -93,7 +92,6 @@ pub(crate) fn run(
 }
 
 fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> {
-    failpoint("files: before");
     let done: Vec<(Job, io::Result<()>)> = batch
         .into_iter()
         .map(|job| {
@@ -108,7 +106,6 @@ fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> 
     let forgot = done.iter().any(|(job, _)| matches!(job, Job::Forget { .. }));
     let synced = [(changed, attachments), (forgot, queue)]
         .map(|(needed, directory)| if needed { durable::sync_directory(directory) } else { Ok(()) });
-    failpoint("files: after");
     let outcome = |(job, result): (Job, io::Result<()>)| match job {
         Job::Change { id, .. } => {
             let result = match (&result, &synced[0]) {

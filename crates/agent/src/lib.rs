@@ -10,7 +10,6 @@ mod api;
 mod args;
 mod clock;
 mod core;
-mod failpoint;
 mod files;
 mod http;
 mod queued;

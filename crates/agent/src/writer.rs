@@ -1,7 +1,6 @@
 //! The one writer to the kernel, on a thread of its own: plans, reads, and pods' namespaces, in the order of asking.
 
 use crate::core::Message;
-use crate::failpoint::failpoint;
 use kernel::{Netns, PodNs, Step};
 use node::{EffectId, Input};
 use std::io;
@@ -54,9 +53,7 @@ pub(crate) fn run(
 fn carry_out(writer: &mut netlink::Writer, job: Job) -> Option<Input> {
     match job {
         Job::Apply { id, steps } => {
-            failpoint("kernel: before");
             let outcomes = writer.apply(&steps);
-            failpoint("kernel: after");
             Some(Input::Wrote { id, outcomes })
         }
         Job::Dump { id, netns, sysctls } => {
