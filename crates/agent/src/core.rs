@@ -147,7 +147,10 @@ impl Core {
                     self.listen()?;
                 }
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
-                _ = queue_tick.tick() => self.take_queued(),
+                _ = queue_tick.tick() => {
+                    let queued = self.queue.take();
+                    self.carry_out_queued(queued);
+                }
             }
         }
     }
@@ -205,7 +208,8 @@ impl Core {
 
     /// A DEL that was queued before comes first: the call may be for the same container.
     fn call(&mut self, call: Call) {
-        self.take_queued();
+        let queued = self.queue.take_new();
+        self.carry_out_queued(queued);
         let netns = call.netns.map(|netns| {
             self.next_netns = (self.next_netns + 1) % CLIENT_NETNS;
             let id = PodNs(self.next_netns);
@@ -216,8 +220,8 @@ impl Core {
         self.handle(Input::Cni { id: call.id, request: call.request, netns });
     }
 
-    fn take_queued(&mut self) {
-        for (id, name, request) in self.queue.take() {
+    fn carry_out_queued(&mut self, queued: Vec<(CniId, String, cni::Request)>) {
+        for (id, name, request) in queued {
             tracing::info!("carrying out a DEL that waited: container {}", request.container_id);
             self.clients.insert(id, Client::Queue(name));
             self.handle(Input::Cni { id, request, netns: None });

@@ -5,10 +5,14 @@ use cni::queue;
 use node::CniId;
 use node::cni::Request;
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 /// The numbers of queued DELs as clients are above this; those of connections are below.
 pub(crate) const FIRST_ID: u64 = 1 << 63;
+/// Two changes of a directory within this may leave the same time of modification (the kernel's tick, 10 ms at most).
+const TICK: Duration = Duration::from_millis(20);
 
 /// The queue and what of it is under way.
 #[derive(Debug)]
@@ -16,17 +20,27 @@ pub(crate) struct Queued {
     directory: PathBuf,
     under_way: BTreeSet<String>,
     next: u64,
+    /// When the directory was modified before it was read last; `None` if it must be read in any case.
+    seen: Option<SystemTime>,
     /// Why the queue could not be read last time: said once.
     unreadable: Option<String>,
 }
 
 impl Queued {
     pub fn new(directory: PathBuf) -> Queued {
-        Queued { directory, under_way: BTreeSet::new(), next: FIRST_ID, unreadable: None }
+        Queued { directory, under_way: BTreeSet::new(), next: FIRST_ID, seen: None, unreadable: None }
+    }
+
+    /// Takes what came since the last time: a look at the directory's time of modification where nothing did.
+    pub fn take_new(&mut self) -> Vec<(CniId, String, Request)> {
+        let unchanged = self.seen.is_some() && self.seen == self.modified();
+        if unchanged { Vec::new() } else { self.take() }
     }
 
     /// Takes every DEL that waits and is not under way.
     pub fn take(&mut self) -> Vec<(CniId, String, Request)> {
+        let settled = |modified: &SystemTime| modified.elapsed().is_ok_and(|age| age > TICK);
+        self.seen = self.modified().filter(settled);
         let names = match queue::names(&self.directory) {
             Ok(names) => {
                 self.unreadable = None;
@@ -69,6 +83,11 @@ impl Queued {
     /// It is done and its file is gone, or it failed and is to be taken again.
     pub fn forgotten(&mut self, name: &str) {
         self.under_way.remove(name);
+        self.seen = None;
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        fs::metadata(&self.directory).and_then(|directory| directory.modified()).ok()
     }
 }
 
@@ -112,6 +131,30 @@ mod tests {
         assert!(queued.take().is_empty(), "a is done");
         queued.forgotten("b@eth0@net.json");
         assert_eq!(queued.take().len(), 1, "b failed and is tried again");
+    }
+
+    #[test]
+    fn f32_a_queue_that_did_not_change_is_not_read_for_a_call() {
+        let dir = TempDir::new().unwrap();
+        let modified = |at: SystemTime| {
+            let times = fs::FileTimes::new().set_modified(at);
+            fs::File::open(dir.path()).unwrap().set_times(times).unwrap();
+        };
+        let mut queued = Queued::new(dir.path().to_owned());
+        let minute = Duration::from_secs(60);
+        let (earlier, later) = (SystemTime::now() - minute, SystemTime::now() + minute);
+        modified(earlier);
+        assert!(queued.take_new().is_empty());
+        queue_del(dir.path(), "a");
+        modified(earlier);
+        assert!(queued.take_new().is_empty(), "it looks as it did");
+        modified(later);
+        assert_eq!(queued.take_new().len(), 1);
+        assert_eq!(queued.seen, None, "what changed just now may change again within the same tick");
+        modified(earlier);
+        assert!(queued.take_new().is_empty(), "a is under way");
+        queued.forgotten("a@eth0@net.json");
+        assert_eq!(queued.take_new().len(), 1, "it failed and is tried again");
     }
 
     #[test]
