@@ -12,7 +12,7 @@ pub struct Args {
     pub node_name: Option<String>,
 
     /// Address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
-    /// `none` [default: what the Node object says, else `autodetect`]
+    /// `none` [default: what the Node object says at the start, else `autodetect`]
     #[arg(long, env = "IP", value_name = "ADDRESS", value_parser = parse_own_address, default_value = "", hide_default_value = true)]
     pub ip: OwnAddress,
 

@@ -12,9 +12,8 @@ use anyhow::{Context, bail};
 use cni::{durable, queue};
 use datastore::Client;
 use kernel::{Netns, Objects};
-use model::k8s::annotation;
 use model::store::{self, Key, Kind, Object, Request};
-use model::{IfAddr, IfName};
+use model::{IfAddr, IfName, v3};
 use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -64,7 +63,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read the attachments in {}", attachments.display()))?;
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
     let listener = server::bind(&args.socket)?;
-    write_node_name(&args.state_dir, &name)?;
+    if let Some(old) = write_node_name(&args.state_dir, &name)? {
+        tracing::warn!(
+            "this node was {old} and is {name} now: addresses of {old} stay assigned until \
+             `calicoctl ipam release` frees them"
+        );
+    }
 
     // The monitor first: whoever reads the kernel after this misses nothing.
     let mut monitor = Monitor::open(NOTIFICATIONS)?;
@@ -127,19 +131,27 @@ fn node_name(args: &Args) -> anyhow::Result<String> {
 
 const NODE_NAME: &str = "nodename";
 
-/// Calico's tools look for the node's name here.
-fn write_node_name(state_dir: &Path, name: &str) -> anyhow::Result<()> {
+/// Calico's tools look for the node's name here. The other name that stood there, if one did.
+fn write_node_name(state_dir: &Path, name: &str) -> anyhow::Result<Option<String>> {
     let path = state_dir.join(NODE_NAME);
-    if fs::read_to_string(&path).is_ok_and(|text| text == name) {
-        return Ok(());
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    if old != name {
+        fs::write(&path, name).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    fs::write(&path, name).with_context(|| format!("cannot write {}", path.display()))
+    let old = old.trim();
+    Ok((!old.is_empty() && old != name).then(|| old.to_owned()))
 }
 
-/// `None`: what the Node object says.
+/// The address that the Node is to say, also after it was deleted and registered anew. `None`: whatever it says.
 async fn own_address(args: &Args, client: &Client, name: &str) -> anyhow::Result<Option<IfAddr>> {
-    if args.ip == OwnAddress::None || args.ip == OwnAddress::Stored && says_address(client, name).await {
-        return Ok(None);
+    match args.ip {
+        OwnAddress::None => return Ok(None),
+        OwnAddress::Stored => {
+            if let Some(addr) = stored_address(client, name).await {
+                return Ok(Some(addr));
+            }
+        }
+        OwnAddress::Autodetect | OwnAddress::Given(..) => {}
     }
     let interfaces = interfaces().context("cannot read this node's interfaces")?;
     let probe = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
@@ -152,15 +164,15 @@ async fn own_address(args: &Args, client: &Client, name: &str) -> anyhow::Result
     Ok(chosen)
 }
 
-/// Whether our Node has an address already. Waits for an API server that does not answer.
-async fn says_address(client: &Client, name: &str) -> bool {
+/// The address that our Node says already. Waits for an API server that does not answer.
+async fn stored_address(client: &Client, name: &str) -> Option<IfAddr> {
     let mut said = false;
     loop {
         match client.request(Request::Get(Key::cluster(Kind::Node, name))).await {
             Ok(Some(Object::Node(node))) => {
-                return node.metadata.annotations.contains_key(annotation::IPV4_ADDRESS);
+                return v3::Node::from(&node).resource.spec.bgp?.ipv4_address;
             }
-            Ok(_) | Err(store::Error::NotFound) => return false,
+            Ok(_) | Err(store::Error::NotFound) => return None,
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!("cannot read node {name}: {error}; trying again every second");
@@ -174,4 +186,57 @@ async fn says_address(client: &Client, name: &str) -> bool {
 fn interfaces() -> anyhow::Result<Objects> {
     let mut socket = Socket::open(Protocol::Route)?;
     Ok(netlink::dump::objects(&mut socket, Netns::Host)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use tempfile::TempDir;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// A client of a server that answers one request with `node`.
+    async fn client(dir: &TempDir, node: &'static str) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = BufReader::new(stream.try_clone().unwrap()).lines();
+            head.map(Result::unwrap).take_while(|line| !line.is_empty()).for_each(drop);
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{node}", node.len()).unwrap();
+        });
+        let path = dir.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: \"http://{server}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+        );
+        fs::write(&path, text).unwrap();
+        Client::from_kubeconfig(&path).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_node_says_is_known_and_can_be_said_again() {
+        let dir = TempDir::new().unwrap();
+        let node =
+            r#"{"metadata":{"name":"n","annotations":{"projectcalico.org/IPv4Address":"10.0.0.7/24"}}}"#;
+        let client = client(&dir, node).await;
+        let Cli { args } = Cli::parse_from(["node", "--ip="]);
+        assert_eq!(own_address(&args, &client, "n").await.unwrap(), Some("10.0.0.7/24".parse().unwrap()));
+    }
+
+    #[test]
+    fn another_name_of_an_earlier_run_is_told() {
+        let dir = TempDir::new().unwrap();
+        assert_eq!(write_node_name(dir.path(), "a").unwrap(), None);
+        assert_eq!(write_node_name(dir.path(), "a").unwrap(), None);
+        assert_eq!(write_node_name(dir.path(), "b").unwrap(), Some("a".to_owned()));
+        assert_eq!(fs::read_to_string(dir.path().join(NODE_NAME)).unwrap(), "b");
+    }
 }
