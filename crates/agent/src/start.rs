@@ -142,13 +142,13 @@ fn write_node_name(state_dir: &Path, name: &str) -> anyhow::Result<Option<String
     Ok((!old.is_empty() && old != name).then(|| old.to_owned()))
 }
 
-/// The address that the Node is to say, also after it was deleted and registered anew. `None`: whatever it says.
+/// The address that the Node is to say. `None`: whatever it says, which `Node` remembers for when it is registered anew.
 async fn own_address(args: &Args, client: &Client, name: &str) -> anyhow::Result<Option<IfAddr>> {
     match args.ip {
         OwnAddress::None => return Ok(None),
         OwnAddress::Stored => {
-            if let Some(addr) = stored_address(client, name).await {
-                return Ok(Some(addr));
+            if stored_address(client, name).await.is_some() {
+                return Ok(None);
             }
         }
         OwnAddress::Autodetect | OwnAddress::Given(..) => {}
@@ -222,13 +222,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_the_node_says_is_known_and_can_be_said_again() {
+    async fn an_address_that_the_node_says_stays_the_nodes() {
         let dir = TempDir::new().unwrap();
         let node =
             r#"{"metadata":{"name":"n","annotations":{"projectcalico.org/IPv4Address":"10.0.0.7/24"}}}"#;
         let client = client(&dir, node).await;
         let Cli { args } = Cli::parse_from(["node", "--ip="]);
-        assert_eq!(own_address(&args, &client, "n").await.unwrap(), Some("10.0.0.7/24".parse().unwrap()));
+        assert_eq!(own_address(&args, &client, "n").await.unwrap(), None);
     }
 
     #[test]

@@ -393,7 +393,7 @@ impl Datapath {
         let failed =
             self.failed.iter().map(|(key, failed)| format!("the kernel refuses {key}: {}", failed.error));
         let conflicts = self.conflicts.iter().map(|(key, found)| {
-            format!("{key} is somebody else's ({found:?}): remove it, and it is made anew")
+            format!("{key} is somebody else's ({found}): remove it, and it is made anew")
         });
         failed.chain(conflicts).collect()
     }

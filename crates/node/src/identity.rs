@@ -65,12 +65,17 @@ impl Node {
             return;
         };
         let said = |name: &str| own.metadata.annotations.get(name).cloned();
-        let address = self.config.address.map(|addr| addr.to_string());
+        // Without an address of our own, the Node's counts: an edit is followed, a loss is made good.
+        let known = self.world.peers.get(&self.config.node).map(|own| own.addr);
+        let address = self.config.address.or(known).map(|addr| addr.to_string());
         let said_address = said(annotation::IPV4_ADDRESS);
         let said_tunnel = said(annotation::IPV4_VXLAN_TUNNEL_ADDR);
         let need = self.tunnel_need();
         let mut texts = BTreeMap::new();
-        if address.is_some() && said_address != address {
+        if address.is_some()
+            && said_address != address
+            && (said_address.is_none() || self.config.address.is_some())
+        {
             texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
         }
         match (need, self.identity.confirmed) {

@@ -25,7 +25,7 @@ const OWN_NETNS: u32 = 1 << 31;
 pub struct Config {
     /// The name of its Node.
     pub node: String,
-    /// The address by which others reach it. `None`: what its Node says already.
+    /// The address by which others reach it. `None`: what its Node says.
     pub address: Option<IfAddr>,
     /// Microseconds of the wall clock since 1970 at `Instant::ZERO`.
     pub epoch_micros: i64,

@@ -378,7 +378,15 @@ fn a_namespace_that_cannot_be_opened_now_is_no_reason_to_release_its_pod() {
 
 #[test]
 fn a_node_that_is_deleted_and_registered_again_gets_its_address_back_and_loses_no_route() {
+    for address in [Some("192.168.0.1/24".parse().unwrap()), None] {
+        gets_its_address_back(address);
+    }
+}
+
+fn gets_its_address_back(address: Option<model::IfAddr>) {
     let mut rig = Rig::new(EncapMode::Always);
+    rig.address = address;
+    rig.restart();
     let before = rig.listing();
     let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
     let (uid, resource_version) = (own.metadata.uid.clone(), own.metadata.resource_version.clone());

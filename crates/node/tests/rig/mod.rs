@@ -45,6 +45,8 @@ pub struct Rig {
     pub node: Node,
     pub now: Instant,
     pub boot_id: &'static str,
+    /// What the agent is told of its address.
+    pub address: Option<model::IfAddr>,
     next_cni: u64,
     next_netns: u32,
 }
@@ -91,7 +93,8 @@ impl Rig {
             steps: Vec::new(),
             reports: Vec::new(),
             replies: BTreeMap::new(),
-            node: Node::new(config()),
+            node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()))),
+            address: Some("192.168.0.1/24".parse().unwrap()),
             now: Instant::ZERO,
             boot_id: "boot-1",
             next_cni: 0,
@@ -103,7 +106,7 @@ impl Rig {
 
     /// A new process on the same kernel and files.
     pub fn restart(&mut self) {
-        self.node = Node::new(config());
+        self.node = Node::new(config(self.address));
         self.steps.clear();
         self.start();
     }
@@ -402,12 +405,8 @@ impl Rig {
     }
 }
 
-fn config() -> Config {
-    Config {
-        node: "n1".into(),
-        address: Some("192.168.0.1/24".parse().unwrap()),
-        epoch_micros: 1_700_000_000_000_000,
-    }
+fn config(address: Option<model::IfAddr>) -> Config {
+    Config { node: "n1".into(), address, epoch_micros: 1_700_000_000_000_000 }
 }
 
 fn uplink() -> Objects {
