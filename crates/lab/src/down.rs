@@ -28,8 +28,11 @@ pub fn down(layout: &Layout) -> anyhow::Result<()> {
         netns::delete(path).with_context(|| format!("cannot unmount {}", path.display()))?;
     }
     fs::remove_dir_all(&layout.root).with_context(|| format!("cannot remove {}", layout.root.display()))?;
-    // The last lab takes the directory with it.
+    // The last lab takes the directory with it, and the one above if that was made for labs.
     let _ = fs::remove_dir(&layout.labs);
+    if let Some(parent) = layout.labs.parent().filter(|parent| parent.ends_with("tortie")) {
+        let _ = fs::remove_dir(parent);
+    }
     println!("lab `{}` is down", layout.name);
     Ok(())
 }
