@@ -531,3 +531,18 @@ fn a_disabled_pool_keeps_its_tunnel_and_routes() {
     rig.restart();
     assert_eq!(rig.listing(), before);
 }
+
+#[test]
+fn f32_a_del_that_comes_before_the_kernel_was_read_is_carried_out() {
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    let attachments = rig.files.values().cloned().collect();
+    rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
+    let id = rig.request(Command::Del, "c1", "a");
+    rig.settle_alone();
+    rig.list();
+    rig.settle();
+    assert_eq!(rig.replies.remove(&id), Some(Reply::Done));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+}

@@ -168,17 +168,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Arc::new(Store::open(dir.path(), 100).expect("a store"));
         let (release, held) = mpsc::channel::<()>();
+        let (begins, begun) = mpsc::channel::<()>();
         let first = store.clone();
         let first = tokio::spawn(async move {
-            let hold = move |_: &mut Tx<'_>| held.recv().map_err(|_| Error::Stopping);
+            let hold = move |_: &mut Tx<'_>| {
+                begins.send(()).map_err(|_| Error::Stopping)?;
+                held.recv().map_err(|_| Error::Stopping)
+            };
             first.write(false, hold).await
         });
-        let decided = Arc::new(AtomicUsize::new(0));
+        // Its group is closed once it is being decided.
+        while begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let (decided, queued) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let waiting: Vec<_> = (0..100)
             .map(|n| {
-                let (store, decided) = (store.clone(), decided.clone());
+                let (store, decided, queued) = (store.clone(), decided.clone(), queued.clone());
                 let count = decided.clone();
                 tokio::spawn(async move {
+                    queued.fetch_add(1, Ordering::SeqCst);
                     let put = move |tx: &mut Tx<'_>| {
                         count.fetch_add(1, Ordering::SeqCst);
                         tx.put(Kind::core("configmaps"), config_map(&format!("m{n}")))
@@ -188,8 +197,10 @@ mod tests {
                 })
             })
             .collect();
-        // One thread: all of them have queued their write when this task goes on.
-        tokio::task::yield_now().await;
+        // One thread: whoever has counted itself has queued its write when this task goes on.
+        while queued.load(Ordering::SeqCst) < 100 {
+            tokio::task::yield_now().await;
+        }
         release.send(()).expect("the first write waits");
         first.await.expect("no panic").expect("written");
         let mut revisions = Vec::new();

@@ -162,23 +162,26 @@ pub fn f31_a_hundred_adds_and_a_hundred_dels_at_once(lab: &Lab) {
     });
 }
 
+/// Other containers' ids are hexadecimal digits: none contains this.
+const AWAY: &str = "sandbox-of-f32";
+
 pub fn f32_with_the_agent_away_add_says_try_again_and_del_is_done_later(lab: &Lab) {
     without_a_trace(lab, || {
         let (pod, other) = (Netns::new(), Netns::new());
-        add(lab, "f32", pod.path()).expect("ADD");
+        add(lab, AWAY, pod.path()).expect("ADD");
         lab.verb(&["kill", &format!("node-{NODE}")]);
 
-        let refused = add(lab, "f32-other", other.path());
+        let refused = add(lab, "other-sandbox", other.path());
         assert!(refused.took < Duration::from_secs(1), "{:?}", refused.took);
         assert_eq!(refused.code(), 11, "{}", refused.body);
         assert_eq!(lab.cni(NODE, "STATUS", "", Path::new("")).code(), 50);
         for _ in 0..2 {
-            del(lab, "f32", pod.path()).expect("DEL is queued");
+            del(lab, AWAY, pod.path()).expect("DEL is queued");
         }
 
         lab.verb(&["start", &format!("node-{NODE}")]);
         within(Duration::from_secs(5), "the queued DEL is done", || {
-            !owned(lab).iter().any(|owner| owner.contains("f32"))
+            !owned(lab).iter().any(|owner| owner.contains(AWAY))
         });
         let answer = lab.cni(NODE, "STATUS", "", Path::new(""));
         assert!(answer.good, "{}", answer.body);
@@ -194,7 +197,7 @@ fn queued(lab: &Lab) -> usize {
         std::fs::read_dir(state).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
     let files =
         directories.flat_map(|directory| std::fs::read_dir(directory.path()).into_iter().flatten().flatten());
-    files.filter(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("f32"))).count()
+    files.filter(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains(AWAY))).count()
 }
 
 pub fn s36_only_a_pods_own_network_namespace_is_taken(lab: &Lab) {
