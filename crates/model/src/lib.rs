@@ -3,6 +3,7 @@
 //! Pure: no clock, socket, file or task. Everything else in the workspace speaks in these types.
 
 pub mod cidr;
+pub mod community;
 pub mod field_error;
 pub mod ifname;
 pub mod k8s;
@@ -17,6 +18,7 @@ pub mod time;
 pub mod v3;
 
 pub use cidr::{Cidr, IfAddr};
+pub use community::Community;
 pub use ifname::IfName;
 pub use mac::Mac;
 pub use meta::{Metadata, Resource};

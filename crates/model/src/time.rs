@@ -1,5 +1,6 @@
 //! Time as a parameter: microseconds since an origin that the shell chooses, as an integer with a zero.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use std::ops::{Add, Sub};
 
@@ -93,6 +94,45 @@ impl Duration {
         }
         Ok(Duration(total))
     }
+
+    /// The duration as Go writes it and Calico stores it: `1m30s`, `1.5s`, `2ms`, `0s`.
+    pub fn to_go(self) -> String {
+        let n = self.0;
+        match n {
+            0 => return "0s".to_owned(),
+            1..1_000 => return format!("{n}µs"),
+            1_000..1_000_000 => return format!("{}ms", point(n, 1_000)),
+            _ => {}
+        }
+        let (minutes, seconds) = (n / 60_000_000, point(n % 60_000_000, 1_000_000));
+        match (minutes / 60, minutes % 60) {
+            (0, 0) => format!("{seconds}s"),
+            (0, minutes) => format!("{minutes}m{seconds}s"),
+            (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+        }
+    }
+}
+
+/// `n` units of which `one` make a whole, with as many decimals as it needs.
+fn point(n: u64, one: u64) -> String {
+    let digits = one.ilog10() as usize;
+    match n % one {
+        0 => (n / one).to_string(),
+        part => format!("{}.{part:0digits$}", n / one).trim_end_matches('0').to_owned(),
+    }
+}
+
+/// As Go writes it.
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.to_go())
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        Duration::parse_go(&String::deserialize(d)?).map_err(D::Error::custom)
+    }
 }
 
 /// `number` (digits, at most one point) times `unit`, without floats.
@@ -158,6 +198,22 @@ mod tests {
             ("250ms", 250_000),
             ("7us", 7),
         ] {
+            assert_eq!(Duration::parse_go(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn go_durations_are_written() {
+        for (micros, text) in [
+            (0, "0s"),
+            (7, "7µs"),
+            (1_500, "1.5ms"),
+            (250_000, "250ms"),
+            (1_500_000, "1.5s"),
+            (90_000_000, "1m30s"),
+            (3_600_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(Duration::from_micros(micros).to_go(), text);
             assert_eq!(Duration::parse_go(text), Ok(Duration::from_micros(micros)), "{text}");
         }
     }

@@ -4,8 +4,9 @@
 
 use self::Limit::*;
 use super::FieldError;
-use crate::Duration;
+use crate::community::{Community, CommunityError};
 use crate::selector::Selector;
+use crate::{Duration, IfAddr};
 use serde_json::Value;
 
 /// What a value may be.
@@ -13,6 +14,8 @@ use serde_json::Value;
 enum Limit {
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words, and not the empty one either.
+    Word(&'static [&'static str]),
     /// One of these words in any case.
     AnyCase(&'static [&'static str]),
     /// From the first to the second.
@@ -21,6 +24,10 @@ enum Limit {
     Items(usize),
     /// A text of at most so many bytes.
     Bytes(usize),
+    /// An address, a slash and a prefix length.
+    Network,
+    /// Two or three numbers with colons between them.
+    Colons,
     /// A selector; the word is Calico's name of the field.
     Selects(&'static str),
     /// A span of time as Go writes it, not negative.
@@ -39,7 +46,6 @@ const PRIORITY: Limit = Range(1, 2_147_483_646);
 fn rows(kind: &str) -> &'static [&'static [Row]] {
     match kind {
         "BGPConfiguration" => &[BGP_CONFIGURATION],
-        "BGPFilter" => &[BGP_FILTER],
         "BGPPeer" => &[BGP_PEER],
         "BlockAffinity" => &[&[("spec.state", OneOf(&["confirmed", "pending", "pendingDeletion"]))]],
         "CalicoNodeStatus" => &[CALICO_NODE_STATUS],
@@ -72,45 +78,40 @@ const IPAM_CONFIGURATION: &[Row] = &[
 ];
 
 const BGP_CONFIGURATION: &[Row] = &[
-    ("spec.bindMode", OneOf(&["None", "NodeIP"])),
+    ("spec.bindMode", Word(&["None", "NodeIP"])),
+    ("spec.communities", Items(500)),
+    ("spec.communities[].name", Bytes(253)),
+    ("spec.communities[].value", Bytes(40)),
+    ("spec.communities[].value", Colons),
     ("spec.ipv4NormalRoutePriority", PRIORITY),
     ("spec.ipv6NormalRoutePriority", PRIORITY),
     ("spec.listenPort", Range(1, 65_535)),
-    ("spec.programClusterRoutes", CLUSTER_ROUTES),
+    ("spec.logSeverityScreen", LOG_LEVEL),
+    ("spec.nodeMeshMaxRestartTime", Time),
+    ("spec.prefixAdvertisements", Items(500)),
+    ("spec.prefixAdvertisements[].cidr", Network),
+    ("spec.prefixAdvertisements[].communities", Items(50)),
+    ("spec.programClusterRoutes", Word(CLUSTER_ROUTES)),
+    ("spec.serviceClusterIPs[].cidr", Network),
+    ("spec.serviceExternalIPs[].cidr", Network),
     ("spec.serviceLoadBalancerAggregation", ON_OFF),
+    ("spec.serviceLoadBalancerIPs[].cidr", Network),
 ];
-const CLUSTER_ROUTES: Limit = OneOf(&["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"]);
+const CLUSTER_ROUTES: &[&str] = &["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"];
 
 const BGP_PEER: &[Row] = &[
-    ("spec.localWorkloadSelector", Selects("LocalWorkloadSelector")),
-    ("spec.nextHopMode", OneOf(&["Auto", "Self", "Keep"])),
+    ("spec.keepaliveTime", Time),
+    ("spec.localWorkloadSelector", Bytes(4096)),
+    ("spec.maxRestartTime", Time),
+    ("spec.nextHopMode", Word(&["Auto", "Self", "Keep"])),
     ("spec.node", Bytes(253)),
-    ("spec.nodeSelector", Selects("NodeSelector")),
+    ("spec.nodeSelector", Bytes(4096)),
+    ("spec.numAllowedLocalASNumbers", Range(0, 2_147_483_647)),
     ("spec.peerIP", Bytes(64)),
-    ("spec.peerSelector", Selects("PeerSelector")),
+    ("spec.peerSelector", Bytes(4096)),
     ("spec.reachableBy", Bytes(64)),
     ("spec.sourceAddress", OneOf(&["UseNodeIP", "None"])),
     ("spec.ttlSecurity", Range(0, 255)),
-];
-
-const BGP_FILTER: &[Row] = &[
-    ("spec.exportV4[]", Fields(BGP_FILTER_RULE)),
-    ("spec.exportV6[]", Fields(BGP_FILTER_RULE)),
-    ("spec.importV4[]", Fields(BGP_FILTER_RULE)),
-    ("spec.importV6[]", Fields(BGP_FILTER_RULE)),
-];
-const BGP_FILTER_RULE: &[Row] = &[
-    ("action", OneOf(&["Accept", "Reject"])),
-    ("communities.values", Items(1)),
-    ("matchOperator", OneOf(&["Equal", "NotEqual", "In", "NotIn"])),
-    ("operations", Items(10)),
-    ("operations[].prependASPath.prefix", Items(10)),
-    ("operations[].setPriority.value", PRIORITY),
-    ("peerType", OneOf(&["eBGP", "iBGP"])),
-    ("prefixLength.max", Range(0, 128)),
-    ("prefixLength.min", Range(0, 128)),
-    ("priority", PRIORITY),
-    ("source", OneOf(&["RemotePeers"])),
 ];
 
 const CALICO_NODE_STATUS: &[Row] =
@@ -195,7 +196,7 @@ const FELIX_CONFIGURATION: &[Row] = &[
     ("spec.nftablesFlowTableOffload", OneOf(&["All", "Disabled"])),
     ("spec.nftablesMangleAllowAction", AnyCase(&["Accept", "Return"])),
     ("spec.nftablesMode", OneOf(&["Disabled", "Enabled", "Auto"])),
-    ("spec.programClusterRoutes", CLUSTER_ROUTES),
+    ("spec.programClusterRoutes", OneOf(CLUSTER_ROUTES)),
     ("spec.reportingInterval", Time),
     ("spec.reportingTTL", Time),
     ("spec.routeRefreshInterval", Time),
@@ -254,11 +255,14 @@ fn check(value: &Value, at: &str, limit: Limit, errors: &mut Vec<FieldError>) {
             let wrong = text.filter(|text| text.parse::<Selector>().is_err());
             return errors.extend(wrong.map(|text| FieldError::tag(name, text, "selector")));
         }
-        OneOf(words) => {
-            let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-            text.is_some_and(|t| !words.contains(&t))
-                .then(|| format!("supported values: {}", quoted.join(", ")))
-        }
+        OneOf(words) => supported(text, words),
+        Word(words) => supported(value.as_str(), words),
+        Network => text
+            .is_some_and(|t| !t.contains('/') || t.parse::<IfAddr>().is_err())
+            .then(|| format!("{at} in body must be of type cidr: \"{}\"", text.unwrap_or_default())),
+        Colons => text
+            .is_some_and(|t| matches!(t.parse::<Community>(), Err(CommunityError::Malformed(_))))
+            .then(|| format!("{at} in body should match '^(\\d+):(\\d+)$|^(\\d+):(\\d+):(\\d+)$'")),
         AnyCase(words) => text
             .is_some_and(|t| !words.iter().any(|word| word.eq_ignore_ascii_case(t)))
             .then(|| format!("{at} in body should match '^(?i)({})?$'", words.join("|"))),
@@ -280,6 +284,11 @@ fn check(value: &Value, at: &str, limit: Limit, errors: &mut Vec<FieldError>) {
             .then(|| format!("{at} in body should match '^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))*$'")),
     };
     errors.extend(reason.map(|reason| FieldError::bare(at, reason)));
+}
+
+fn supported(text: Option<&str>, words: &[&str]) -> Option<String> {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    text.is_some_and(|t| !words.contains(&t)).then(|| format!("supported values: {}", quoted.join(", ")))
 }
 
 #[cfg(test)]
@@ -338,9 +347,11 @@ mod tests {
                 let field = fields.iter().find(|(name, _)| *name == &path[..end]);
                 field.is_some_and(|(_, inner)| fits(*inner, &path[end..], limit))
             }
-            (Type::Str, OneOf(_) | AnyCase(_) | Bytes(_) | Time | Selects(_)) | (Type::Int, Range(..)) => {
-                path.is_empty()
-            }
+            (
+                Type::Str,
+                OneOf(_) | Word(_) | AnyCase(_) | Bytes(_) | Time | Selects(_) | Network | Colons,
+            )
+            | (Type::Int, Range(..)) => path.is_empty(),
             (Type::List(_), Items(_)) => path.is_empty(),
             _ => false,
         }

@@ -44,7 +44,9 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, F
     let mut errors = metadata::errors(&object);
     errors.extend(v3::errors(kind, &object));
     errors.extend(limits::errors(kind, &object));
+    errors.extend(v3::schema_errors(kind, &object));
     FieldErrors::check(errors)?;
+    FieldErrors::check(v3::last_errors(kind, &object))?;
     Ok(object)
 }
 

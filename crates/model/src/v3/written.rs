@@ -1,5 +1,6 @@
 //! A spec as its writer wrote it: JSON, read by type, where what is missing or of another type counts as empty.
 
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
@@ -20,6 +21,21 @@ impl<'a> Written<'a> {
 
     pub fn inside(self, field: &str) -> Written<'a> {
         Written(&self.0[field])
+    }
+
+    /// A field as it is, null if it is missing.
+    pub fn get(self, field: &str) -> &'a Value {
+        &self.0[field]
+    }
+
+    /// The items of a list of objects.
+    pub fn objects(self, field: &str) -> impl Iterator<Item = Written<'a>> + use<'a> {
+        self.0[field].as_array().into_iter().flatten().map(Written)
+    }
+
+    /// Whether the field is a list, be it an empty one.
+    pub fn is_list(self, field: &str) -> bool {
+        self.0[field].is_array()
     }
 
     pub fn text(self, field: &str) -> &'a str {
@@ -68,6 +84,17 @@ pub(crate) fn default(spec: &mut Map<String, Value>, field: &str, value: impl In
     };
     if spec.get(field).is_none_or(empty) {
         spec.insert(field.to_owned(), value.into());
+    }
+}
+
+/// Reads a value where an empty text says that there is none.
+pub(crate) fn unless_empty<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<T>, D::Error> {
+    match Value::deserialize(d)? {
+        Value::Null => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        value => T::deserialize(value).map(Some).map_err(D::Error::custom),
     }
 }
 
