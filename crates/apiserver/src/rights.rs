@@ -2,7 +2,8 @@
 //!
 //! Two questions, both pure: may the user do this to that kind (before anything is read), and may it do it to this
 //! object (inside the write, on the latest state). A node writes its own Node, its own pods' status and annotations, its own
-//! leases, events, and addresses; it reads what the network is made of, and no secrets.
+//! leases, events, addresses, and its account of itself; it reads what the network is made of, and of the secrets, by name,
+//! those of the namespaces where the passwords of BGP sessions stand.
 
 use crate::auth::User;
 use crate::json;
@@ -52,7 +53,7 @@ pub fn check(
     name: Option<&str>,
 ) -> Result<(), Status> {
     let User::Node(node) = user else { return Ok(()) };
-    if node_may(verb, kind, subresource) {
+    if node_may(verb, kind, subresource, namespace) {
         return Ok(());
     }
     let resource = subresource.map_or(kind.plural.to_owned(), |sub| format!("{}/{sub}", kind.plural));
@@ -68,13 +69,14 @@ pub fn check(
     Err(Status::forbidden(kind, name.unwrap_or_default(), &why))
 }
 
-fn node_may(verb: Verb, kind: &Kind, subresource: Option<&str>) -> bool {
+fn node_may(verb: Verb, kind: &Kind, subresource: Option<&str>, namespace: &str) -> bool {
     match (kind.resource.as_str(), verb) {
-        ("secrets", _) => false,
+        ("secrets", verb) => verb == Verb::Get && matches!(namespace, "kube-system" | "calico-system"),
         (_, verb) if verb.reads() => true,
         ("nodes", Verb::Create | Verb::Update | Verb::Patch) => true,
         ("pods", Verb::Update | Verb::Patch) => subresource == Some("status"),
         ("pods", Verb::Delete) => true,
+        ("caliconodestatuses.projectcalico.org", Verb::Update | Verb::Patch) => subresource == Some("status"),
         ("events", Verb::Create | Verb::Update | Verb::Patch) => true,
         ("leases.coordination.k8s.io", Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => true,
         (
@@ -107,6 +109,12 @@ pub fn check_object(
             let why = format!("node {node:?} can only write pods with spec.nodeName set to itself");
             Err(Status::forbidden(kind, name, &why))
         }
+        "caliconodestatuses.projectcalico.org"
+            if objects().any(|object| json::text(object, &["spec", "node"]) != node) =>
+        {
+            let why = format!("node {node:?} can only answer for itself: spec.node must be its name");
+            Err(Status::forbidden(kind, name, &why))
+        }
         "leases.coordination.k8s.io"
             if name != node
                 || !objects().all(|o| json::text(o, &["metadata", "namespace"]) == "kube-node-lease") =>
@@ -136,6 +144,8 @@ mod tests {
             assert!(!may(&kind.resource, Verb::DeleteCollection, None), "{}", kind.resource);
         }
         assert!(may("pods", Verb::Patch, Some("status")) && !may("pods", Verb::Patch, None));
+        let answer = "caliconodestatuses.projectcalico.org";
+        assert!(may(answer, Verb::Update, Some("status")) && !may(answer, Verb::Update, None));
         assert!(may("pods", Verb::Delete, None) && !may("pods", Verb::Create, None));
         assert!(may("ipamblocks.projectcalico.org", Verb::Update, None));
         for resource in
@@ -147,11 +157,32 @@ mod tests {
         }
         let own =
             |kind: &str, object: Value| check_object(&node, Kind::core(kind), Some(&object), None).is_ok();
+        let answer = kinds::find("projectcalico.org", "v3", "caliconodestatuses").expect("a kind");
+        for (named, may) in [("n1", true), ("n2", false)] {
+            let object = json!({"metadata": {"name": "a"}, "spec": {"node": named}});
+            assert_eq!(check_object(&node, answer, Some(&object), Some(&object)).is_ok(), may, "{named}");
+        }
         assert!(own("nodes", json!({"metadata": {"name": "n1"}})));
         assert!(!own("nodes", json!({"metadata": {"name": "n2"}})));
         assert!(own("pods", json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}})));
         assert!(!own("pods", json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n2"}})));
         assert!(!own("pods", json!({"metadata": {"name": "a"}, "spec": {}})));
+    }
+
+    #[test]
+    fn s16_a_node_reads_a_secret_by_name_where_passwords_stand() {
+        let node = User::Node("n1".into());
+        for (verb, namespace, may) in [
+            (Verb::Get, "kube-system", true),
+            (Verb::Get, "calico-system", true),
+            (Verb::Get, "default", false),
+            (Verb::List, "kube-system", false),
+            (Verb::Watch, "kube-system", false),
+            (Verb::Update, "kube-system", false),
+        ] {
+            let checked = check(&node, verb, Kind::core("secrets"), None, namespace, Some("bgp"));
+            assert_eq!(checked.is_ok(), may, "{verb:?} in {namespace}");
+        }
     }
 
     #[test]

@@ -76,6 +76,48 @@ async fn generation_counts_the_spec_and_status_is_apart() {
 }
 
 #[tokio::test]
+async fn bgp_kinds_get_their_defaults_and_keep_their_rules() {
+    let cluster = Cluster::start().await;
+    let (api, node) = (&cluster.admin, cluster.node("n1"));
+    let made = |plural: &str, kind: &str, name: &str, spec: Value| {
+        let (path, object) = (format!("{V3}/{plural}"), object(kind, name, spec));
+        async move { api.post(&path, &object).await }
+    };
+    let default =
+        made("bgpconfigurations", "BGPConfiguration", "default", json!({"asNumber": "1.10"})).await.ok();
+    let spec =
+        json!({"asNumber": 65546, "logSeverityScreen": "Info", "serviceLoadBalancerAggregation": "Enabled"});
+    assert_eq!(default["spec"], spec);
+    let peer =
+        json!({"peerIP": "192.0.2.1:180", "asNumber": 64513, "filters": ["f"], "maxRestartTime": "90s"});
+    let peer = made("bgppeers", "BGPPeer", "tor", peer).await.ok();
+    assert_eq!(peer["spec"]["maxRestartTime"], "1m30s");
+    let rules = json!({"importV4": [{"action": "Reject", "cidr": "10.0.0.0/8", "matchOperator": "In"}]});
+    made("bgpfilters", "BGPFilter", "f", rules).await.ok();
+    for (plural, kind, spec, words) in [
+        ("bgppeers", "BGPPeer", json!({"peerIP": "x"}), "PeerIP because of Tag: IP:port"),
+        ("bgpconfigurations", "BGPConfiguration", json!({"nodeToNodeMeshEnabled": true}), "non default"),
+        ("bgpfilters", "BGPFilter", json!({"exportV6": [{"action": "Maybe"}]}), "filterAction"),
+        ("caliconodestatuses", "CalicoNodeStatus", json!({"classes": ["Weather"]}), "supported values"),
+    ] {
+        let reply = made(plural, kind, "b", spec).await;
+        let (code, reason, message) = reply.failure();
+        assert_eq!((code, reason), (422, "Invalid"), "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+    let asked = json!({"node": "n1", "classes": ["BGP"], "updatePeriodSeconds": 10});
+    made("caliconodestatuses", "CalicoNodeStatus", "a", asked.clone()).await.ok();
+    made("caliconodestatuses", "CalicoNodeStatus", "b", json!({"node": "n2"})).await.ok();
+    let answer = json!({"status": {"lastUpdated": "2026-11-23T03:22:38Z"}});
+    let path = |name: &str, sub: &str| format!("{V3}/caliconodestatuses/{name}{sub}");
+    let answered = node.patch(&path("a", "/status"), MERGE, &answer).await.ok();
+    assert_eq!((&answered["spec"], &answered["status"]), (&asked, &answer["status"]));
+    assert_eq!(node.patch(&path("b", "/status"), MERGE, &answer).await.code, 403);
+    assert_eq!(node.patch(&path("a", ""), MERGE, &json!({"spec": {"node": "n2"}})).await.code, 403);
+    assert_eq!(node.get(&format!("{V3}/bgppeers/tor")).await.code, 200);
+}
+
+#[tokio::test]
 async fn a_block_is_a_compare_and_swap() {
     let cluster = Cluster::start().await;
     let api = &cluster.admin;
@@ -134,6 +176,9 @@ async fn s30_a_nodes_token_writes_its_own_objects_only() {
         ("get", format!("{pods}/on-n2"), json!({}), 200),
         ("get", format!("{V3}/ippools"), json!({}), 200),
         ("get", format!("{core}/secrets"), json!({}), 403),
+        ("get", format!("{core}/namespaces/default/secrets/bgp"), json!({}), 403),
+        ("get", format!("{core}/namespaces/kube-system/secrets/bgp"), json!({}), 404),
+        ("get", format!("{core}/namespaces/kube-system/secrets"), json!({}), 403),
         ("patch", format!("{core}/nodes/n1"), annotate.clone(), 200),
         ("patch", format!("{core}/nodes/n1/status"), annotate.clone(), 200),
         ("patch", format!("{core}/nodes/n2"), annotate.clone(), 403),
@@ -225,6 +270,7 @@ async fn a_real_clusters_objects_are_taken_as_they_are() {
         };
         let plural = match kind {
             "BlockAffinity" => "blockaffinities".to_owned(),
+            "CalicoNodeStatus" => "caliconodestatuses".to_owned(),
             kind => format!("{}s", kind.to_lowercase()),
         };
         let scope = namespace.map_or(String::new(), |namespace| format!("/namespaces/{namespace}"));

@@ -12,7 +12,11 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
     }
     use model::{k8s, v3};
     let mut object = match kind {
+        Kind::BgpConfiguration => read::<v3::BgpConfiguration>(json),
+        Kind::BgpFilter => read::<v3::BgpFilter>(json),
+        Kind::BgpPeer => read::<v3::BgpPeer>(json),
         Kind::BlockAffinity => read::<v3::BlockAffinity>(json),
+        Kind::CalicoNodeStatus => read::<v3::CalicoNodeStatus>(json),
         Kind::ClusterInformation => read::<v3::ClusterInformation>(json),
         Kind::FelixConfiguration => read::<v3::FelixConfiguration>(json),
         Kind::IpPool => read::<v3::IpPool>(json),
@@ -23,6 +27,7 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
         Kind::Namespace => read::<k8s::Namespace>(json),
         Kind::Node => read::<k8s::Node>(json),
         Kind::Pod => read::<k8s::Pod>(json),
+        Kind::Secret => read::<k8s::Secret>(json),
     }?;
     slim(&mut object);
     Ok(object)
@@ -31,7 +36,7 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
 /// Drops field ownership, which no client sends back, and of Kubernetes' own kinds, which are never written whole, every
 /// part of the metadata that has no meaning here.
 fn slim(object: &mut Object) {
-    let whole = !matches!(object.kind(), Kind::Namespace | Kind::Node | Kind::Pod);
+    let whole = !matches!(object.kind(), Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret);
     let metadata = object.metadata_mut();
     metadata.rest.remove("managedFields");
     if !whole {
@@ -44,7 +49,11 @@ fn slim(object: &mut Object) {
 pub(crate) fn document(object: &Object) -> Value {
     let resource = Resource::of(object.kind());
     let value = match object {
+        Object::BgpConfiguration(o) => serde_json::to_value(o),
+        Object::BgpFilter(o) => serde_json::to_value(o),
+        Object::BgpPeer(o) => serde_json::to_value(o),
         Object::BlockAffinity(o) => serde_json::to_value(o),
+        Object::CalicoNodeStatus(o) => serde_json::to_value(o),
         Object::ClusterInformation(o) => serde_json::to_value(o),
         Object::FelixConfiguration(o) => serde_json::to_value(o),
         Object::IpPool(o) => serde_json::to_value(o),
@@ -55,6 +64,7 @@ pub(crate) fn document(object: &Object) -> Value {
         Object::Namespace(o) => serde_json::to_value(o),
         Object::Node(o) => serde_json::to_value(o),
         Object::Pod(o) => serde_json::to_value(o),
+        Object::Secret(o) => serde_json::to_value(o),
     };
     let mut value = value.expect("resources have text keys only");
     value["apiVersion"] = resource.api_version().into();

@@ -32,6 +32,7 @@ pub const RESOURCES: &[Resource] = &[
     core("Namespace", "namespaces", false),
     core("Node", "nodes", false),
     core("Pod", "pods", true),
+    core("Secret", "secrets", true),
     core("Service", "services", true),
     core("ServiceAccount", "serviceaccounts", true),
     calico("BGPConfiguration", "bgpconfigurations"),
@@ -67,7 +68,11 @@ impl Resource {
     /// The resource of a kind that the agent uses.
     pub fn of(kind: Kind) -> &'static Resource {
         let name = match kind {
+            Kind::BgpConfiguration => "BGPConfiguration",
+            Kind::BgpFilter => "BGPFilter",
+            Kind::BgpPeer => "BGPPeer",
             Kind::BlockAffinity => "BlockAffinity",
+            Kind::CalicoNodeStatus => "CalicoNodeStatus",
             Kind::ClusterInformation => "ClusterInformation",
             Kind::FelixConfiguration => "FelixConfiguration",
             Kind::IpPool => "IPPool",
@@ -78,6 +83,7 @@ impl Resource {
             Kind::Namespace => "Namespace",
             Kind::Node => "Node",
             Kind::Pod => "Pod",
+            Kind::Secret => "Secret",
         };
         Resource::of_kind(name).expect("the table holds every kind of the agent")
     }

@@ -31,6 +31,11 @@ impl Client {
                     self.send(Method::PATCH, &path, "application/merge-patch+json", body, DEADLINE).await;
                 answer.and_then(|text| self.object(key.kind, &path, &text))
             }
+            Request::Status(object) => {
+                assert!(!object.metadata().resource_version.is_empty(), "a status is a compare-and-swap");
+                let path = format!("{}/status", path(&object.key()));
+                self.write(Method::PUT, &path, JSON, &object).await
+            }
             Request::Condition { key, condition } => {
                 let now = jiff::Timestamp::now();
                 let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();

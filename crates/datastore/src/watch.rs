@@ -48,6 +48,7 @@ impl Client {
     /// All events of a kind, beginning with `Listed`. Never ends.
     pub fn watch(&self, kind: Kind, scope: Scope) -> impl Stream<Item = Event> + Send + use<> {
         assert!(scope == Scope::All || kind == Kind::Pod, "only pods are bound to a node");
+        assert!(kind != Kind::Secret, "secrets are read by name");
         let selector = match scope {
             Scope::All => String::new(),
             Scope::OnNode(node) => format!("&fieldSelector=spec.nodeName%3D{}", escape(&node)),

@@ -2,18 +2,22 @@
 //!
 //! One home for the words that `ipam`, `node`, `datastore` and the simulator's FakeApi share.
 
-use crate::k8s::{Condition, Namespace, Node, Pod};
+use crate::k8s::{Condition, Namespace, Node, Pod, Secret};
 use crate::meta::Metadata;
 use crate::v3::{
-    BlockAffinity, ClusterInformation, FelixConfiguration, IpPool, IpReservation, IpamBlock,
-    IpamConfiguration, IpamHandle,
+    BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoNodeStatus, ClusterInformation,
+    FelixConfiguration, IpPool, IpReservation, IpamBlock, IpamConfiguration, IpamHandle,
 };
 use std::collections::BTreeMap;
 
 /// The kinds that the agent reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    BgpConfiguration,
+    BgpFilter,
+    BgpPeer,
     BlockAffinity,
+    CalicoNodeStatus,
     ClusterInformation,
     FelixConfiguration,
     IpPool,
@@ -24,6 +28,8 @@ pub enum Kind {
     Namespace,
     Node,
     Pod,
+    /// Read by name; never watched.
+    Secret,
 }
 
 /// Names one object.
@@ -35,10 +41,14 @@ pub struct Key {
     pub name: String,
 }
 
-/// One object of any of the kinds.
+/// One object of any of the kinds. The large ones, of which there are few, stand behind a box.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
+    BgpConfiguration(Box<BgpConfiguration>),
+    BgpFilter(BgpFilter),
+    BgpPeer(Box<BgpPeer>),
     BlockAffinity(BlockAffinity),
+    CalicoNodeStatus(Box<CalicoNodeStatus>),
     ClusterInformation(ClusterInformation),
     FelixConfiguration(FelixConfiguration),
     IpPool(IpPool),
@@ -49,6 +59,7 @@ pub enum Object {
     Namespace(Namespace),
     Node(Node),
     Pod(Pod),
+    Secret(Secret),
 }
 
 /// What a watch says.
@@ -81,6 +92,8 @@ pub enum Request {
     Delete { key: Key, uid: String, resource_version: String },
     /// Merge patch of annotations (`None` removes one) through the `status` subresource of a Node or Pod.
     Annotate { key: Key, annotations: BTreeMap<String, Option<String>> },
+    /// Compare-and-swap of the `status` of a CalicoNodeStatus, through the subresource.
+    Status(Object),
     /// Sets one condition of a Node, by its type, through the `status` subresource.
     Condition { key: Key, condition: Condition },
 }
@@ -107,30 +120,33 @@ pub enum Error {
 }
 
 macro_rules! objects {
-    ($($kind:ident),+ $(,)?) => {
+    ($($kind:ident),+ $(,)?; boxed $($boxed:ident),+ $(,)?) => {
         impl Object {
             /// The object's kind.
             pub fn kind(&self) -> Kind {
-                match self { $(Object::$kind(_) => Kind::$kind),+ }
+                match self { $(Object::$kind(_) => Kind::$kind,)+ $(Object::$boxed(_) => Kind::$boxed),+ }
             }
 
             /// The object's metadata.
             pub fn metadata(&self) -> &Metadata {
-                match self { $(Object::$kind(o) => &o.metadata),+ }
+                match self { $(Object::$kind(o) => &o.metadata,)+ $(Object::$boxed(o) => &o.metadata),+ }
             }
 
             /// The object's metadata, to be changed.
             pub fn metadata_mut(&mut self) -> &mut Metadata {
-                match self { $(Object::$kind(o) => &mut o.metadata),+ }
+                match self { $(Object::$kind(o) => &mut o.metadata,)+ $(Object::$boxed(o) => &mut o.metadata),+ }
             }
         }
-        $(impl From<objects!(@type $kind)> for Object {
-            fn from(o: objects!(@type $kind)) -> Object { Object::$kind(o) }
+        $(impl From<$kind> for Object {
+            fn from(o: $kind) -> Object { Object::$kind(o) }
+        })+
+        $(impl From<$boxed> for Object {
+            fn from(o: $boxed) -> Object { Object::$boxed(Box::new(o)) }
         })+
     };
-    (@type $kind:ident) => { $kind };
 }
 objects!(
+    BgpFilter,
     BlockAffinity,
     ClusterInformation,
     FelixConfiguration,
@@ -142,6 +158,10 @@ objects!(
     Namespace,
     Node,
     Pod,
+    Secret;
+    boxed BgpConfiguration,
+    BgpPeer,
+    CalicoNodeStatus,
 );
 
 impl Object {

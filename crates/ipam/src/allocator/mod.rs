@@ -279,7 +279,9 @@ impl Allocator {
     fn call(&mut self, request: Request) {
         let (key, reads) = match &request {
             Request::Get(key) => (key.clone(), true),
-            Request::Create(object) | Request::Update(object) => (object.key(), false),
+            Request::Create(object) | Request::Update(object) | Request::Status(object) => {
+                (object.key(), false)
+            }
             Request::Delete { key, .. } | Request::Annotate { key, .. } | Request::Condition { key, .. } => {
                 (key.clone(), false)
             }

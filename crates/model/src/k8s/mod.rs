@@ -3,7 +3,9 @@
 mod namespace;
 mod node;
 mod pod;
+mod secret;
 
 pub use namespace::Namespace;
 pub use node::{Condition, Node, NodeAddressStatus, NodeSpec, NodeStatus, annotation};
 pub use pod::{AnnotationError, Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation};
+pub use secret::Secret;

@@ -1,14 +1,16 @@
 //! CalicoNodeStatus: a question to a node's agent (`spec`), and its answer, renewed from time to time (`status`).
 
-use crate::meta::Resource;
+use crate::meta::Metadata;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A question to a node and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CalicoNodeStatus {
-    #[serde(flatten)]
-    pub resource: Resource<CalicoNodeStatusSpec>,
+    #[serde(default)]
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub spec: CalicoNodeStatusSpec,
     #[serde(default)]
     pub status: CalicoNodeStatusStatus,
 }

@@ -44,6 +44,17 @@ impl FakeApi {
                 }
                 Ok(Some(self.store(object)))
             }
+            Request::Status(object) => {
+                let old = self.objects.get(&object.key()).cloned().ok_or(Error::NotFound)?;
+                let (Object::CalicoNodeStatus(new), Object::CalicoNodeStatus(mut old)) = (object, old) else {
+                    return Err(Error::Refused("only a CalicoNodeStatus has a status here".to_owned()));
+                };
+                if new.metadata.resource_version != old.metadata.resource_version {
+                    return Err(Error::Conflict);
+                }
+                old.status = new.status.clone();
+                Ok(Some(self.store((*old).into())))
+            }
             Request::Condition { key, condition } => {
                 let mut object = self.objects.get(key).cloned().ok_or(Error::NotFound)?;
                 let Object::Node(node) = &mut object else {

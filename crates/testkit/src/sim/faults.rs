@@ -35,7 +35,7 @@ impl Verb {
         match request {
             Request::Get(key) => (Verb::Get, key.kind),
             Request::Create(object) => (Verb::Create, object.kind()),
-            Request::Update(object) => (Verb::Update, object.kind()),
+            Request::Update(object) | Request::Status(object) => (Verb::Update, object.kind()),
             Request::Delete { key, .. } => (Verb::Delete, key.kind),
             Request::Annotate { key, .. } | Request::Condition { key, .. } => (Verb::Annotate, key.kind),
         }

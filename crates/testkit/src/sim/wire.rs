@@ -124,7 +124,9 @@ fn words(call: CallId, request: &Request) -> String {
         | Request::Delete { key, .. }
         | Request::Annotate { key, .. }
         | Request::Condition { key, .. } => &key.name,
-        Request::Create(object) | Request::Update(object) => &object.metadata().name,
+        Request::Create(object) | Request::Update(object) | Request::Status(object) => {
+            &object.metadata().name
+        }
     };
     format!("{}: {verb:?} {kind:?} {name}", call.0)
 }
