@@ -35,7 +35,7 @@ pub struct GracefulRestart {
     pub notification: bool,
     /// Seconds until it is back, at most 4095. Greater ones are written as 4095.
     pub time: u16,
-    /// Families that are kept, and whether their forwarding went on through the restart.
+    /// Families that are kept, and whether their forwarding went on through the restart. At most 63.
     pub families: Vec<(Family, bool)>,
 }
 

@@ -103,7 +103,8 @@ pub fn decode(message: &[u8], ctx: &Ctx) -> Result<Decoded, Notification> {
         return Err(unfit());
     }
     let mut r = Reader::new(message);
-    r.take(HEADER - 1);
+    r.take(MARKER.len());
+    r.u16();
     let kind = r.u8();
     let mut misbehaved = Vec::new();
     let message = match kind {
@@ -124,7 +125,7 @@ impl Message {
     /// Appends the message to `out`. An UPDATE is written as as many messages as it takes (RFC 7606 §5.1), none if it says
     /// nothing; after an error `out` is as it was.
     pub fn encode(&self, ctx: &Ctx, out: &mut Vec<u8>) -> Result<(), TooLarge> {
-        let room = ctx.max() - HEADER;
+        let room = ctx.max().saturating_sub(HEADER);
         match self {
             Message::Open(open) => framed(OPEN, MAX, out, |w| open.encode(w)),
             Message::Update(update) => update.encode(ctx, out),

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) fn decode(mut r: Reader<'_>, family: Family, dsts: &mut Vec<Cidr>) -> Option<()> {
     let ipv6 = family == Family::IPV6;
     // A /24 has four octets, a /64 nine.
-    dsts.reserve(r.len() / if ipv6 { 9 } else { 4 });
+    dsts.reserve(if ipv6 { r.len() / 9 } else { r.len() / 4 });
     while let Some(len) = r.u8() {
         let prefix = r.take(usize::from(len).div_ceil(8))?;
         let addr = if ipv6 {

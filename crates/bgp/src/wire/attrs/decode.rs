@@ -273,11 +273,12 @@ impl<'a> Found<'a> {
     /// Puts AS numbers of four octets where a speaker that knows two only wrote AS_TRANS (RFC 6793 §4.2.3).
     fn merge_as4(&mut self) {
         let (path, by) = (self.as4_path.take(), self.as4_aggregator.take());
-        match &mut self.attrs.aggregator {
-            // Somebody aggregated the route who knows two octets only: what others said of the path is of another route.
-            Some(aggregator) if aggregator.asn != Asn(AS_TRANS.into()) => return,
-            Some(aggregator) => *aggregator = by.unwrap_or(*aggregator),
-            None => (),
+        if let (Some(aggregator), Some(by)) = (&mut self.attrs.aggregator, by) {
+            // Who aggregated it last knows two octets only: what others said before is of another route.
+            if aggregator.asn != Asn(AS_TRANS.into()) {
+                return;
+            }
+            *aggregator = by;
         }
         if let Some(as4) = path {
             self.attrs.as_path = std::mem::take(&mut self.attrs.as_path).restored(as4);

@@ -1,0 +1,137 @@
+//! Laws of the codec: what is written is read back, whatever is read makes sense, and no octets make it panic.
+
+mod any;
+
+use bgp::wire::*;
+use proptest::prelude::*;
+
+/// A body behind a header that fits it.
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(19 + body.len()).expect("a message");
+    [&[0xff; 16], &len.to_be_bytes()[..], &[kind], body].concat()
+}
+
+/// What must hold of an UPDATE, whatever octets it came from.
+fn assert_whole(update: &Update) {
+    assert_eq!(update.attrs.is_some(), !update.announced.is_empty());
+    assert!(update.announced.iter().all(|announced| !announced.dsts.is_empty()));
+    if update.end_of_rib.is_some() {
+        assert!(update.withdrawn.is_empty() && update.announced.is_empty());
+    }
+    for Announced { nexthop, dsts } in &update.announced {
+        assert!(dsts.iter().all(|dst| Family::of(*dst) == nexthop.family()));
+    }
+    if let Some(attrs) = &update.attrs {
+        assert!(attrs.as_path.hops() <= AsPath::MAX_HOPS);
+        assert!(attrs.as_path.segments().iter().all(|segment| !segment.asns().is_empty()));
+        assert!(!attrs.as_path.contains(model::Asn(0)));
+    }
+}
+
+/// Reads octets; what could be read is written and read again, and is the same.
+fn survives(octets: &[u8], ctx: &Ctx) -> Result<(), TestCaseError> {
+    let Ok(decoded) = decode(octets, ctx) else { return Ok(()) };
+    let mut out = Vec::new();
+    match &decoded.message {
+        Message::Update(update) => {
+            assert_whole(update);
+            if decoded.message.encode(ctx, &mut out).is_ok() {
+                let again = any::folded(any::decode_all(&out, ctx));
+                let first = any::folded(vec![decoded.message.clone()]);
+                prop_assert_eq!(any::sorted(again), any::sorted(first));
+            }
+        }
+        message => {
+            if message.encode(ctx, &mut out).is_ok() {
+                prop_assert_eq!(any::decode_all(&out, ctx), vec![message.clone()]);
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn what_is_written_is_read_back((ctx, message) in any::message()) {
+        const DIRT: [u8; 33] = [0xa5; 33];
+        let mut out = DIRT.to_vec();
+        match message.encode(&ctx, &mut out) {
+            Err(too_large) => {
+                prop_assert!(too_large.octets > too_large.max);
+                prop_assert_eq!(&out, &DIRT);
+            }
+            Ok(()) => {
+                prop_assert_eq!(&out[..DIRT.len()], &DIRT);
+                let read = any::decode_all(&out[DIRT.len()..], &ctx);
+                match message {
+                    Message::Update(update) => prop_assert_eq!(any::folded(read), update),
+                    message => prop_assert_eq!(read, vec![message]),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_is_not_read((ctx, message) in any::message(), at in any::<prop::sample::Index>()) {
+        let mut out = Vec::new();
+        prop_assume!(message.encode(&ctx, &mut out).is_ok() && !out.is_empty());
+        let len = frame(&out, ctx.max()).expect("a header").expect("a whole message");
+        let cut = &out[..at.index(len)];
+        prop_assert_eq!(frame(cut, ctx.max()), Ok(None));
+        prop_assert!(decode(cut, &ctx).is_err());
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_announces_nothing_new((ctx, message) in any::message(), at in any::<prop::sample::Index>()) {
+        let mut out = Vec::new();
+        prop_assume!(message.encode(&ctx, &mut out).is_ok() && !out.is_empty());
+        let len = frame(&out, ctx.max()).expect("a header").expect("a whole message");
+        prop_assume!(len > 19);
+        let cut = framed(out[18], &out[19..19 + at.index(len - 19)]);
+        match decode(&cut, &ctx).map(|decoded| decoded.message) {
+            Ok(Message::Update(read)) => {
+                assert_whole(&read);
+                let Ok(Message::Update(whole)) = decode(&out[..len], &ctx).map(|decoded| decoded.message) else {
+                    panic!("it was an UPDATE");
+                };
+                for announced in read.announced {
+                    prop_assert_eq!(&read.attrs, &whole.attrs);
+                    prop_assert!(whole.announced.iter().any(|all| all.nexthop == announced.nexthop
+                        && all.dsts.starts_with(&announced.dsts)));
+                }
+            }
+            Ok(Message::Open(_)) => prop_assert!(false, "half an OPEN was read"),
+            _ => (),
+        }
+    }
+
+    #[test]
+    fn s23_no_octets_make_it_panic(ctx in any::ctx(), octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = frame(&octets, ctx.max());
+        survives(&octets, &ctx)?;
+        for kind in 1..=5 {
+            survives(&framed(kind, &octets), &ctx)?;
+        }
+    }
+
+    #[test]
+    fn s23_no_damage_to_a_message_makes_it_panic(
+        (ctx, message) in any::message(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        other in any::ctx(),
+    ) {
+        let mut out = Vec::new();
+        prop_assume!(message.encode(&ctx, &mut out).is_ok() && out.len() > 19);
+        out.truncate(frame(&out, ctx.max()).expect("a header").expect("a whole message"));
+        for (at, octet) in damage {
+            let at = 19 + at.index(out.len() - 18);
+            if let Some(hit) = out.get_mut(at) {
+                *hit = octet;
+            }
+        }
+        survives(&out, &ctx)?;
+        survives(&out, &other)?;
+    }
+}
