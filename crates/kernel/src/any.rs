@@ -1,6 +1,7 @@
 //! For the laws: objects out of a universe so small that what is wanted and what is found often meet.
 
 use crate::addr::AddrScope;
+use crate::filter::{Direction, Filter, FilterKey};
 use crate::link::VethPeer;
 use crate::{
     AddrKey, AddrValue, FdbKey, FdbValue, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns,
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 const PODS: Netns = Netns::Pod(PodNs(1));
 
 pub fn objects() -> impl Strategy<Value = Objects> {
-    prop::collection::btree_map(0..60_u8, any::<u64>(), 0..60).prop_map(|picks| {
+    prop::collection::btree_map(0..70_u8, any::<u64>(), 0..70).prop_map(|picks| {
         // A key decides its kind, so that a value of that kind follows from the same pick.
         picks.into_iter().map(|(key, seed)| object(key, seed)).collect()
     })
@@ -28,27 +29,41 @@ fn object(which: u8, seed: u64) -> (Key, Value) {
         picked as usize
     };
     let (kind, place) = (which / 10, usize::from(which % 10));
-    let (netns, device) = device(place % 5);
+    let (netns, device) = device(place % 6);
     let addr = |n: usize| IpAddr::from([10, 0, 0, n as u8]);
     match kind {
         0 => (Key::Link(LinkKey { netns, name: device }), link(netns, place, &mut pick)),
         1 => {
-            let path = format!("net/ipv4/conf/{device}/{}", ["forwarding", "proxy_arp"][place / 5]);
+            let path = format!("net/ipv4/conf/{device}/{}", ["forwarding", "proxy_arp"][place / 6]);
             (Key::Sysctl(SysctlKey { netns, path }), Value::Sysctl(SysctlValue(pick(2).to_string())))
         }
         2 => {
-            let addr = ["10.0.0.1/32", "fe80::1/64"][place / 5].parse().unwrap();
+            let addr = ["10.0.0.1/32", "fe80::1/64"][place / 6].parse().unwrap();
             let scope = [AddrScope::Global, AddrScope::Link][pick(2)];
             (Key::Addr(AddrKey { netns, device, addr }), Value::Addr(AddrValue { scope }))
         }
         3 => {
-            let mac = Mac([2, 0, 0, 0, 0, place as u8 / 5]);
+            let mac = Mac([2, 0, 0, 0, 0, place as u8 / 6]);
             let value = FdbValue { dst: addr(pick(2)), permanent: pick(2) == 0 };
             (Key::Fdb(FdbKey { netns, device, mac }), Value::Fdb(value))
         }
         4 => {
             let value = NeighValue { mac: Mac([2, 0, 0, 0, 0, pick(2) as u8]), permanent: pick(2) == 0 };
-            (Key::Neigh(NeighKey { netns, device, addr: addr(place / 5) }), Value::Neigh(value))
+            (Key::Neigh(NeighKey { netns, device, addr: addr(place / 6) }), Value::Neigh(value))
+        }
+        5 => {
+            let direction = [Direction::Ingress, Direction::Egress][place / 6];
+            let (local, at) = ([10, 0, 0, 1].into(), |n: usize| [10, 0, 0, n as u8].into());
+            let filter = match pick(4) {
+                0 => Filter::Send { local, uplink: IfName::fixed("ens192") },
+                1 => Filter::Other(["tortie_ipip_old", "cil_from_netdev"][pick(2)].to_owned()),
+                n => Filter::Accept {
+                    local,
+                    tunnel: (n == 2).then(|| IfName::fixed("tunl0")),
+                    sources: [("10.1.0.0/26".parse().unwrap(), at(pick(2)))].into(),
+                },
+            };
+            (Key::Filter(FilterKey { netns, device, direction }), Value::Filter(filter))
         }
         _ if place == 9 => {
             let mut table = nft::Table::EMPTY;
@@ -66,13 +81,14 @@ fn device(n: usize) -> (Netns, IfName) {
         (Netns::Host, "ens192"),
         (PODS, "eth0"),
         (PODS, "lo"),
+        (Netns::Host, "tunl0"),
     ][n];
     (netns, IfName::fixed(name))
 }
 
 fn link(netns: Netns, place: usize, pick: &mut impl FnMut(u64) -> usize) -> Value {
     let peer = VethPeer { key: LinkKey { netns: PODS, name: IfName::fixed("eth0") }, mac: None, mtu: None };
-    let kind = match (place % 5, pick(3)) {
+    let kind = match (place % 6, pick(3)) {
         (0, n @ 0..2) => LinkKind::Vxlan {
             vni: Vni(n as u32),
             port: 4789,
@@ -80,6 +96,7 @@ fn link(netns: Netns, place: usize, pick: &mut impl FnMut(u64) -> usize) -> Valu
             device: IfName::fixed("ens192"),
         },
         (1 | 3, 0..2) => LinkKind::Veth { peer: (netns == Netns::Host).then_some(peer) },
+        (5, n @ 0..2) => [LinkKind::Ipip, LinkKind::Ifb][n].clone(),
         _ => LinkKind::Other(["dummy", "vxlan"][pick(2)].to_owned()),
     };
     Value::Link(Box::new(LinkValue {
@@ -92,7 +109,7 @@ fn link(netns: Netns, place: usize, pick: &mut impl FnMut(u64) -> usize) -> Valu
 }
 
 fn route(place: usize, pick: &mut impl FnMut(u64) -> usize) -> (Key, Value) {
-    let (netns, device) = device(pick(5));
+    let (netns, device) = device(pick(6));
     let netns = if place < 4 { netns } else { Netns::Host };
     let dst = ["10.1.0.0/26", "10.1.0.64/26", "10.0.0.9/32"][place % 3].parse().unwrap();
     let via = [None, Some(IpAddr::from([10, 0, 0, 9]))][pick(2)];
@@ -115,6 +132,7 @@ pub fn device_of(key: &Key, value: &Value) -> Option<LinkKey> {
     let name = match (key, value) {
         (Key::Addr(key), _) => key.device.clone(),
         (Key::Neigh(key), _) => key.device.clone(),
+        (Key::Filter(key), _) => key.device.clone(),
         (Key::Fdb(key), _) => key.device.clone(),
         (Key::Sysctl(key), _) => key.path.split('/').nth(3)?.parse().ok()?,
         (Key::Route(_), Value::Route(route)) => route.device.clone()?,

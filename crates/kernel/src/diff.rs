@@ -1,6 +1,6 @@
 //! How what is wanted differs from what is.
 
-use crate::{Key, Objects, Value};
+use crate::{Key, Objects, Value, stays};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub enum Change {
     Add(Key, Value),
     /// Wanted, present and different.
     Replace { key: Key, from: Value, to: Value },
-    /// Ours, present and not wanted.
+    /// Ours, present and not wanted, unless it [`stays`].
     Remove(Key, Value),
     /// Wanted, but somebody else's object stands under the key: reported, never taken.
     Conflict { key: Key, found: Value },
@@ -68,7 +68,9 @@ pub fn change(
 ) -> Option<Change> {
     match (want, have) {
         (Some(to), None) => Some(Change::Add(key.clone(), to.clone())),
-        (None, Some(found)) if ours(key, found) => Some(Change::Remove(key.clone(), found.clone())),
+        (None, Some(found)) if ours(key, found) && !stays(found) => {
+            Some(Change::Remove(key.clone(), found.clone()))
+        }
         (Some(to), Some(from)) if !to.satisfied_by(from) => Some(if ours(key, from) {
             Change::Replace { key: key.clone(), from: from.clone(), to: to.clone() }
         } else {
@@ -130,7 +132,7 @@ mod tests {
                 prop_assert!(foreign || want.satisfied_by(&after[key]), "{}", key);
             }
             for (key, value) in after.iter().filter(|(key, _)| !desired.contains_key(key)) {
-                prop_assert!(!ours(key, value), "{} is left behind", key);
+                prop_assert!(!ours(key, value) || stays(value), "{} is left behind", key);
             }
         }
 

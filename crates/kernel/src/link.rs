@@ -39,6 +39,11 @@ pub enum LinkKind {
         /// The uplink.
         device: IfName,
     },
+    /// The device of IP in IP without a far end of its own (`tunl0`): the route's gateway is the outer destination. It comes
+    /// with the kernel's module, is configured and never removed.
+    Ipip,
+    /// A device that hands packets to filters only: the stand-in for [`LinkKind::Ipip`].
+    Ifb,
     /// Any other, by the kernel's word for it (`""` for one without); never created or deleted by us.
     Other(String),
 }

@@ -1,8 +1,8 @@
 //! One key and one value type over all kinds, so that diff, plan, progress and ownership are written once.
 
 use crate::{
-    AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, LinkValue, NeighKey, NeighValue, RouteKey, RouteValue,
-    SysctlKey, SysctlValue, nft,
+    AddrKey, AddrValue, FdbKey, FdbValue, Filter, FilterKey, LinkKey, LinkValue, NeighKey, NeighValue,
+    RouteKey, RouteValue, SysctlKey, SysctlValue, nft,
 };
 use std::collections::BTreeMap;
 
@@ -26,6 +26,7 @@ pub enum Key {
     Sysctl(SysctlKey),
     Addr(AddrKey),
     Nft(nft::TableKey),
+    Filter(FilterKey),
     Fdb(FdbKey),
     Neigh(NeighKey),
     Route(RouteKey),
@@ -38,6 +39,7 @@ pub enum Value {
     Sysctl(SysctlValue),
     Addr(AddrValue),
     Nft(Box<nft::Table>),
+    Filter(Filter),
     Fdb(FdbValue),
     Neigh(NeighValue),
     Route(RouteValue),
@@ -54,6 +56,7 @@ impl Key {
             Key::Sysctl(k) => k.netns,
             Key::Addr(k) => k.netns,
             Key::Nft(_) => Netns::Host,
+            Key::Filter(k) => k.netns,
             Key::Fdb(k) => k.netns,
             Key::Neigh(k) => k.netns,
             Key::Route(k) => k.netns,
@@ -72,6 +75,7 @@ impl Value {
             (Value::Sysctl(a), Value::Sysctl(b)) => a == b,
             (Value::Addr(a), Value::Addr(b)) => a == b,
             (Value::Nft(a), Value::Nft(b)) => a.satisfied_by(b),
+            (Value::Filter(a), Value::Filter(b)) => a == b,
             (Value::Fdb(a), Value::Fdb(b)) => a == b,
             (Value::Neigh(a), Value::Neigh(b)) => a == b,
             (Value::Route(a), Value::Route(b)) => a.satisfied_by(b),

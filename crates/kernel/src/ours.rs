@@ -1,22 +1,25 @@
 //! Which kernel objects are ours. The answer comes from the object alone, so that a restarted agent, or another version of
 //! it, gives the same.
 
-use crate::{Key, LinkKind, Value, nft, route};
+use crate::{Filter, Key, LinkKind, Value, filter, nft, route};
 use model::IfName;
 
 /// The beginning of the names of pods' host interfaces.
 pub const WORKLOAD_PREFIX: &str = "cali";
 /// Devices that are ours by name (and kind).
-const TUNNELS: [&str; 2] = ["vxlan.calico", "vxlan-v6.calico"];
+const VXLAN: [&str; 2] = ["vxlan.calico", "vxlan-v6.calico"];
+/// The device of IP in IP, by the kernel's own name for it.
+const IPIP: &str = "tunl0";
 
 /// Whether we may change or remove the object.
 ///
 /// | kind | ours if |
 /// |---|---|
-/// | link | a VXLAN device by one of our names, or a veth whose name begins with `cali` |
+/// | link | a VXLAN device by one of our names, a veth whose name begins with `cali`; `tunl0`, the kernel's (which [`stays`]) or our ifb |
 /// | address | on one of our links, except link-local IPv6 (the kernel's) |
 /// | neighbour, forwarding entry | permanent and unicast, on one of our links |
-/// | route | protocol 80, or directly connected on a `cali…` device; and what Calico leaves on our VXLAN devices |
+/// | route | protocol 80, or directly connected on a `cali…` device; and what Calico leaves on our tunnels |
+/// | filter | a name of ours, at our priority and handle |
 /// | rules | table `inet calico` or `arp calico` |
 /// | setting | always: only settings that are wanted are ever looked at |
 ///
@@ -27,10 +30,11 @@ pub fn ours(key: &Key, value: &Value) -> bool {
     }
     match (key, value) {
         (Key::Link(key), Value::Link(link)) => match link.kind {
-            LinkKind::Vxlan { .. } => is_tunnel(&key.name),
+            LinkKind::Vxlan { .. } => is_vxlan(&key.name),
+            LinkKind::Ipip | LinkKind::Ifb => key.name.as_str() == IPIP,
             LinkKind::Veth { .. } => is_workload(&key.name),
             // With settings that ours never has: a device of our name all the same.
-            LinkKind::Other(ref kind) => kind == "vxlan" && is_tunnel(&key.name),
+            LinkKind::Other(ref kind) => kind == "vxlan" && is_vxlan(&key.name),
         },
         (Key::Addr(key), _) => is_ours(&key.device) && !is_link_local(key.addr.addr()),
         (Key::Neigh(key), Value::Neigh(neigh)) => {
@@ -43,20 +47,31 @@ pub fn ours(key: &Key, value: &Value) -> bool {
                 || on(is_workload)
                     && found.scope == crate::RouteScope::Link
                     && found.protocol != route::PROTO_KERNEL
-                || on(is_tunnel) && found.protocol == route::PROTO_BOOT
+                || on(is_vxlan) && found.protocol == route::PROTO_BOOT
         }
         (Key::Nft(key), _) => key.name == nft::TABLE_CALICO,
+        (Key::Filter(_), Value::Filter(Filter::Other(name))) => name.starts_with(filter::NAMES),
+        (Key::Filter(_), _) => true,
         (Key::Sysctl(_), _) => true,
         (key, value) => unreachable!("a key and a value of different kinds: {key:?}, {value:?}"),
     }
+}
+
+/// Whether the object stays when it is no longer wanted: the kernel's own `tunl0`, which nobody can remove.
+pub fn stays(value: &Value) -> bool {
+    matches!(value, Value::Link(link) if link.kind == LinkKind::Ipip)
 }
 
 fn is_workload(name: &IfName) -> bool {
     name.as_str().starts_with(WORKLOAD_PREFIX)
 }
 
+fn is_vxlan(name: &IfName) -> bool {
+    VXLAN.contains(&name.as_str())
+}
+
 fn is_tunnel(name: &IfName) -> bool {
-    TUNNELS.contains(&name.as_str())
+    is_vxlan(name) || name.as_str() == IPIP
 }
 
 fn is_ours(name: &IfName) -> bool {
@@ -102,7 +117,11 @@ mod tests {
             ("cali7f94ce7c295", other("dummy"), false),
             ("cali7f94ce7c295", vxlan, false),
             ("veth0", veth, false),
+            ("tunl0", LinkKind::Ipip, true),
+            ("tunl0", LinkKind::Ifb, true),
             ("tunl0", other("ipip"), false),
+            ("tunl1", LinkKind::Ipip, false),
+            ("ifb0", LinkKind::Ifb, false),
             ("eth0", other(""), false),
         ] {
             let key = Key::Link(LinkKey { netns: HOST, name: IfName::fixed(name) });

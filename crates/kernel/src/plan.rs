@@ -76,7 +76,7 @@ pub fn plan(changes: Vec<Change>) -> Vec<Step> {
 fn need(step: &Step) -> u8 {
     let (key, value) = match step {
         // After settings and addresses; rules stand before any packet can come in by a new interface.
-        Step::Up(..) => return 5,
+        Step::Up(..) => return 6,
         Step::Create(key, value) | Step::Replace { key, to: value, .. } | Step::Remove(key, value) => {
             (key, value)
         }
@@ -87,11 +87,13 @@ fn need(step: &Step) -> u8 {
         (Key::Sysctl(_), _) => 2,
         (Key::Addr(_), _) => 3,
         (Key::Nft(_), _) => 4,
-        (Key::Fdb(_), _) => 6,
-        (Key::Neigh(_), _) => 7,
-        (Key::Route(_), Value::Route(route)) if route.gateway.is_none() => 8,
+        // Nothing comes in by a new tunnel, or out of it, that is not judged.
+        (Key::Filter(_), _) => 5,
+        (Key::Fdb(_), _) => 7,
+        (Key::Neigh(_), _) => 8,
+        (Key::Route(_), Value::Route(route)) if route.gateway.is_none() => 9,
         // The gateway must be reachable by a route of the step before.
-        (Key::Route(_), _) => 9,
+        (Key::Route(_), _) => 10,
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
                     let on = device_of(key, value).as_ref() == Some(&link) || *key == Key::Link(link.clone());
                     match key {
                         Key::Link(_) | Key::Sysctl(_) | Key::Addr(_) if on => prop_assert!(place < up, "{key}"),
-                        Key::Nft(_) => prop_assert!(place < up, "{key}"),
+                        Key::Nft(_) | Key::Filter(_) => prop_assert!(place < up, "{key}"),
                         Key::Fdb(_) | Key::Neigh(_) | Key::Route(_) if on => prop_assert!(up < place, "{key}"),
                         _ => {}
                     }

@@ -1,7 +1,10 @@
 //! Kernel objects as people know them from `ip`, `bridge` and `sysctl`: for logs, status and golden files.
 
 use crate::addr::AddrScope;
-use crate::{Key, LinkKind, LinkValue, Netns, Objects, RouteKind, RouteScope, RouteValue, Value, nft};
+use crate::filter::Direction;
+use crate::{
+    Filter, Key, LinkKind, LinkValue, Netns, Objects, RouteKind, RouteScope, RouteValue, Value, nft,
+};
 use std::fmt;
 
 impl fmt::Display for Key {
@@ -14,6 +17,7 @@ impl fmt::Display for Key {
             }
             Key::Addr(k) => write!(f, "{netns}address {} dev {}", k.addr, k.device),
             Key::Nft(k) => write!(f, "{netns}nftables {k}"),
+            Key::Filter(k) => write!(f, "{netns}filter dev {} {}", k.device, k.direction),
             Key::Fdb(k) => write!(f, "{netns}fdb {} dev {}", k.mac, k.device),
             Key::Neigh(k) => write!(f, "{netns}neighbour {} dev {}", k.addr, k.device),
             Key::Route(k) => {
@@ -38,6 +42,7 @@ impl fmt::Display for Value {
                 AddrScope::Host => f.write_str("scope host"),
             },
             Value::Nft(table) => write!(f, "({} chains, {} sets)", table.chains.len(), table.sets.len()),
+            Value::Filter(filter) => filter.fmt(f),
             Value::Fdb(fdb) => write!(f, "dst {} self{}", fdb.dst, permanent(fdb.permanent)),
             Value::Neigh(neigh) => write!(f, "lladdr {}{}", neigh.mac, permanent(neigh.permanent)),
             Value::Route(route) => route.fmt(f),
@@ -59,6 +64,8 @@ impl fmt::Display for LinkValue {
             LinkKind::Vxlan { vni, port, local, device } => {
                 write!(f, "vxlan id {vni} local {local} dev {device} dstport {port} nolearning")?;
             }
+            LinkKind::Ipip => f.write_str("ipip remote any local any")?,
+            LinkKind::Ifb => f.write_str("ifb")?,
             LinkKind::Other(kind) => f.write_str(kind)?,
         }
         if let Some(mac) = self.mac {
@@ -100,6 +107,33 @@ impl fmt::Display for RouteValue {
     }
 }
 
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Filter::Accept { local, tunnel, sources } => {
+                write!(f, " to {local}")?;
+                match tunnel {
+                    Some(tunnel) => write!(f, " decapsulate dev {tunnel}")?,
+                    None => f.write_str(" mark")?,
+                }
+                write!(f, " ({} sources)", sources.len())
+            }
+            Filter::Send { local, uplink } => write!(f, " from {local} dev {uplink}"),
+            Filter::Other(_) => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Netns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -109,12 +143,16 @@ impl fmt::Display for Netns {
     }
 }
 
-/// A line for each object, rules as a block of `nft`'s syntax, in the order of the keys.
+/// A line for each object, what a filter accepts and rules (in `nft`'s syntax) as blocks, in the order of the keys.
 pub fn listing(objects: &Objects) -> String {
     let mut text = String::new();
     for (key, value) in objects {
         match (key, value) {
             (Key::Nft(key), Value::Nft(table)) => text.push_str(&nft_block(key, table)),
+            (Key::Filter(_), Value::Filter(Filter::Accept { sources, .. })) => {
+                text.push_str(&format!("{key} {value}\n"));
+                text.extend(sources.iter().map(|(source, node)| format!("    {source} from {node}\n")));
+            }
             _ => text.push_str(&format!("{key} {value}\n")),
         }
     }
