@@ -81,7 +81,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .name("files".into())
         .spawn(move || files::run(&attachments, &queue_directory, &jobs, &outcomes))?;
     let clock = Clock::start();
-    let config = Config { node: name.clone(), address, epoch_micros: Clock::wall_micros() };
+    let config = Config { node: name.clone(), address, ipip: None, epoch_micros: Clock::wall_micros() };
     let core = Core::new(Parts {
         node: Node::new(config),
         clock,

@@ -1,6 +1,6 @@
 //! A small world to show what is derived from one: three nodes of one subnet, a fourth behind a router, one pool, VXLAN.
 
-use crate::{Attachment, AttachmentId, Endpoint, Peer, Uplink, World};
+use crate::{Attachment, AttachmentId, Endpoint, IpipDriver, Peer, Uplink, World};
 use kernel::PodNs;
 use model::v3::EncapMode;
 use model::{IfName, Mtu};
@@ -41,6 +41,7 @@ pub fn article(node: &str) -> World {
         let peer = Peer {
             addr: addr.parse().expect("an address"),
             vxlan_tunnel: Some(tunnel.parse().expect("an address")),
+            ipip_tunnel: Some(tunnel.parse().expect("an address")),
             vtep_mac: model::names::vtep_mac(name),
         };
         (name.to_owned(), peer)
@@ -60,12 +61,22 @@ pub fn article(node: &str) -> World {
         peers: peers.into(),
         pools: [("default-ipv4-ippool".to_owned(), pool.expect("a pool"))].into(),
         blocks: blocks.into(),
+        ipip: Some(IpipDriver::Kernel),
         uplink: Some(Uplink { device: IfName::fixed("ens192"), mtu: Mtu(1500) }),
         ..World::default()
     }
 }
 
-/// The same with another mode.
+/// The same with IPIP.
+pub fn ipip_mode(world: World, ipip: EncapMode, driver: IpipDriver) -> World {
+    let mut world = pool_mode(world, EncapMode::Never);
+    for pool in world.pools.values_mut() {
+        pool.ipip_mode = ipip;
+    }
+    World { ipip: Some(driver), ..world }
+}
+
+/// The same with another mode of VXLAN.
 pub fn pool_mode(mut world: World, vxlan: EncapMode) -> World {
     for pool in world.pools.values_mut() {
         pool.vxlan_mode = vxlan;

@@ -1,11 +1,12 @@
-//! The node's own part: settings that forwarding needs, and `vxlan.calico` while a pool wants VXLAN.
+//! The node's own part: settings that forwarding needs, `tunl0` and `vxlan.calico` while a pool wants them.
 
-use crate::{World, mtu};
+use crate::{World, ipip, mtu};
 use kernel::addr::AddrScope;
 use kernel::{
     AddrKey, AddrValue, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, SysctlKey, SysctlValue, Value,
 };
 use model::{IfAddr, IfName, Vni};
+use std::net::IpAddr;
 
 /// The VXLAN device of IPv4, by Calico's name.
 pub const VXLAN_DEVICE: &str = "vxlan.calico";
@@ -22,6 +23,7 @@ pub(crate) fn derive(world: &World) -> Objects {
         // the kernel takes the larger of `all` and the device's, and 2 is loose.
         objects.extend([rp_filter(&uplink.device)]);
     }
+    objects.extend(ipip::derive(world));
     objects.extend(vxlan(world).into_iter().flatten());
     objects
 }
@@ -56,19 +58,25 @@ fn vxlan(world: &World) -> Option<[(Key, Value); 3]> {
         up: true,
         alias: None,
     };
-    let addr =
-        IfAddr::new(tunnel, if tunnel.is_ipv4() { 32 } else { 128 }).expect("a host prefix fits its family");
     Some([
         (Key::Link(LinkKey { netns: Netns::Host, name: name.clone() }), Value::Link(Box::new(link))),
         rp_filter(&name),
-        (
-            Key::Addr(AddrKey { netns: Netns::Host, device: name, addr }),
-            Value::Addr(AddrValue { scope: AddrScope::Global }),
-        ),
+        tunnel_address(name, tunnel),
     ])
 }
 
-fn rp_filter(device: &IfName) -> (Key, Value) {
+/// A tunnel's own address on its device.
+pub(crate) fn tunnel_address(device: IfName, addr: IpAddr) -> (Key, Value) {
+    let addr =
+        IfAddr::new(addr, if addr.is_ipv4() { 32 } else { 128 }).expect("a host prefix fits its family");
+    (
+        Key::Addr(AddrKey { netns: Netns::Host, device, addr }),
+        Value::Addr(AddrValue { scope: AddrScope::Global }),
+    )
+}
+
+/// Loose: what comes by this device may have its way back through another.
+pub(crate) fn rp_filter(device: &IfName) -> (Key, Value) {
     sysctl(Netns::Host, format!("net/ipv4/conf/{device}/rp_filter"), "2")
 }
 

@@ -1,18 +1,20 @@
 //! What the kernel should be, from what is known of the cluster: `World -> Objects`, and nothing else.
 //!
 //! ```text
-//!            ┌─ host       vxlan.calico, its address, settings of the node
+//!            ┌─ host       vxlan.calico and tunl0, their addresses, settings of the node
 //!  World ────┼─ routes     block routes, forwarding entries and neighbours  ◄── path: how is a block reached?
 //!            ├─ endpoint   each pod's pair, addresses, routes, settings
-//!            └─ rules      the nftables table: NAT, what tunnels accept, what pods may not send
+//!            └─ rules      the nftables table and the uplink's filter: NAT, what tunnels accept, what pods may not send
 //! ```
 //!
 //! `path` alone answers "how does this node reach that block?"; everything else reads that answer. A section is derived
 //! wholesale: equal worlds give equal sections, whatever came before.
 
+mod accept;
 mod endpoint;
 pub mod example;
 mod host;
+mod ipip;
 pub mod mtu;
 pub mod path;
 mod routes;
@@ -21,10 +23,11 @@ pub mod world;
 
 pub use endpoint::{endpoint_keys, endpoint_objects};
 pub use host::VXLAN_DEVICE;
+pub use ipip::IPIP_DEVICE;
 pub use path::{Path, Why, path};
 pub use routes::paths;
 pub use rules::rules_key;
-pub use world::{Attachment, AttachmentId, Endpoint, Peer, Uplink, World};
+pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Peer, Uplink, World};
 
 use kernel::Objects;
 

@@ -8,6 +8,9 @@ use model::v3::EncapMode;
 pub const VXLAN_OVERHEAD: u32 = 14 + 20 + 8 + 8;
 const _: () = assert!(VXLAN_OVERHEAD == 50);
 
+/// What IP in IP adds: the outer IPv4 header (RFC 2003 §3.1).
+pub const IPIP_OVERHEAD: u32 = 20;
+
 /// Assumed for an uplink that has not been seen, as Calico does.
 pub const UNKNOWN_UPLINK: Mtu = Mtu(1460);
 
@@ -19,9 +22,24 @@ pub fn vxlan(world: &World) -> Mtu {
     }
 }
 
+/// The largest packet that fits through `tunl0`.
+pub fn ipip(world: &World) -> Mtu {
+    match world.felix.ipip_mtu {
+        Some(Mtu(n)) if n > 0 => Mtu(n),
+        _ => Mtu(uplink(world).0.saturating_sub(IPIP_OVERHEAD)),
+    }
+}
+
 /// The largest packet that a pod may send, over every way that a pool may want.
 pub fn pod(world: &World) -> Mtu {
-    if vxlan_wanted(world) { vxlan(world).min(uplink(world)) } else { uplink(world) }
+    let vxlan = vxlan_wanted(world).then(|| vxlan(world));
+    let ipip = ipip_wanted(world).then(|| ipip(world));
+    [vxlan, ipip].into_iter().flatten().fold(uplink(world), Mtu::min)
+}
+
+/// Whether some pool wants IP in IP, at least to some nodes.
+pub fn ipip_wanted(world: &World) -> bool {
+    world.pools.values().any(|pool| pool.ipip_mode != EncapMode::Never)
 }
 
 /// Whether some pool wants VXLAN, at least to some nodes.

@@ -4,7 +4,7 @@ use crate::World;
 use model::v3::{EncapMode, IpPoolSpec};
 use model::{Cidr, Mac};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How this node reaches a block or a borrowed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Path {
     Local,
     /// Over the uplink, unencapsulated.
     Direct { next_hop: IpAddr },
+    /// Through `tunl0`, to the node with this address.
+    Ipip { remote: Ipv4Addr },
     /// Through `vxlan.calico`.
     Vxlan(Vtep),
     /// Not at all.
@@ -44,8 +46,10 @@ pub enum Why {
     NoTunnelAddress,
     /// The pool wants no encapsulation, and the node is behind a router that has no route to the block.
     AcrossRouter { node: String, addr: IpAddr },
-    /// The pool wants IPIP.
-    Ipip { pool: String },
+    /// The pool wants IPIP, and this kernel can neither do it nor be taught.
+    NoIpipDriver { pool: String },
+    /// The pool wants IPIP, which carries IPv4 between IPv4 addresses only.
+    IpipIsIpv4 { pool: String },
 }
 
 impl World {
@@ -71,7 +75,12 @@ pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
     let same_subnet = own.addr.subnet().contains(peer.addr.addr());
     let encapsulated = |mode| mode == EncapMode::Always || mode == EncapMode::CrossSubnet && !same_subnet;
     if encapsulated(pool.ipip_mode) {
-        return Unreachable(Why::Ipip { pool: name.to_owned() });
+        let pool = name.to_owned();
+        return match (dst.addr(), peer.addr.addr()) {
+            (IpAddr::V4(_), IpAddr::V4(remote)) if world.ipip.is_some() => Path::Ipip { remote },
+            (IpAddr::V4(_), IpAddr::V4(_)) => Unreachable(Why::NoIpipDriver { pool }),
+            _ => Unreachable(Why::IpipIsIpv4 { pool }),
+        };
     }
     if !encapsulated(pool.vxlan_mode) {
         let next_hop = peer.addr.addr();
@@ -93,6 +102,7 @@ impl fmt::Display for Path {
         match self {
             Path::Local => f.write_str("local"),
             Path::Direct { next_hop } => write!(f, "direct via {next_hop}"),
+            Path::Ipip { remote } => write!(f, "ipip via {remote}"),
             Path::Vxlan(vtep) => write!(f, "vxlan via {}", vtep.host),
             Path::Unreachable(why) => write!(f, "unreachable: {why}"),
         }
@@ -110,14 +120,17 @@ impl fmt::Display for Why {
             Why::AcrossRouter { node, addr } => {
                 write!(
                     f,
-                    "node {node} ({addr}) is in another subnet and the pool wants no encapsulation: set vxlanMode to CrossSubnet"
+                    "node {node} ({addr}) is in another subnet and the pool wants no encapsulation: set ipipMode or vxlanMode to CrossSubnet"
                 )
             }
-            Why::Ipip { pool } => {
+            Why::NoIpipDriver { pool } => {
                 write!(
                     f,
-                    "pool {pool} wants IPIP, which this version does not carry: set ipipMode to Never and vxlanMode to Always"
+                    "pool {pool} wants IPIP, which this kernel lacks: install its module `ipip` (of the package with extra modules, where the distribution has one), or set ipipMode to Never and vxlanMode to Always"
                 )
+            }
+            Why::IpipIsIpv4 { pool } => {
+                write!(f, "pool {pool} wants IPIP, which carries IPv4 only: set its ipipMode to Never")
             }
         }
     }
@@ -142,7 +155,7 @@ mod tests {
                 Never,
                 "direct via 192.168.50.162",
                 "unreachable: node master4 (192.168.60.164) is in another subnet and the pool wants no encapsulation: \
-                 set vxlanMode to CrossSubnet",
+                 set ipipMode or vxlanMode to CrossSubnet",
             ),
         ] {
             let world = pool_mode(article("master1"), vxlan);

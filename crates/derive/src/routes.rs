@@ -1,7 +1,7 @@
 //! Routes to blocks and borrowed addresses, and the forwarding entries and neighbours of the tunnel ends that they use.
 
 use crate::path::Vtep;
-use crate::{Path, VXLAN_DEVICE, World, mtu, path};
+use crate::{IPIP_DEVICE, Path, VXLAN_DEVICE, World, ipip, mtu, path};
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
 use kernel::{
     FdbKey, FdbValue, Key, NeighKey, NeighValue, Netns, Objects, RouteKey, RouteKind, RouteScope, RouteValue,
@@ -26,8 +26,10 @@ pub(crate) fn derive(world: &World) -> Objects {
         if let Some(route) = route(world, dst, &path) {
             objects.insert(main(dst), Value::Route(route));
         }
-        if let Path::Vxlan(vtep) = path {
-            objects.extend(tunnel_end(&vtep));
+        match path {
+            Path::Vxlan(vtep) => objects.extend(tunnel_end(&vtep)),
+            Path::Ipip { remote } => objects.extend(ipip::tunnel_end(world, remote)),
+            _ => {}
         }
     }
     objects
@@ -58,6 +60,12 @@ fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue> {
             let device = world.uplink.as_ref().map(|uplink| uplink.device.clone());
             Some(RouteValue { gateway: Some(*next_hop), device, ..plain })
         }
+        Path::Ipip { remote } => Some(RouteValue {
+            gateway: Some((*remote).into()),
+            device: Some(IfName::fixed(IPIP_DEVICE)),
+            mtu: Some(mtu::ipip(world)),
+            ..plain
+        }),
         Path::Vxlan(vtep) => Some(RouteValue {
             gateway: Some(vtep.tunnel),
             device: Some(IfName::fixed(VXLAN_DEVICE)),

@@ -1,22 +1,27 @@
 //! The nftables table `inet calico`:
 //!
 //! ```text
-//!  raw-PREROUTING    what a pod may not send: another's source, loopback, tunnels of its own, router advertisements
+//!  raw-PREROUTING    what a pod may not send: another's source, loopback, tunnels of its own, router advertisements;
+//!                    what comes out of the kernel's tunl0
 //!  filter-INPUT      which tunnel packets are let in: judged on outer and inner source together
 //!  nat-POSTROUTING   whose source becomes the node's: pods of natOutgoing pools on their way out of all pools
 //! ```
 //!
+//! IP in IP is judged by the uplink's filter, in front of both drivers: here what it did not judge honest is dropped.
+//!
 //! Every drop has a counter of its own, which survives changes of the rules.
 
 use crate::host::{VXLAN_DEVICE, vxlan_port, vxlan_vni as vni};
-use crate::{World, mtu};
+use crate::{IPIP_DEVICE, IpipDriver, World, accept, ipip, mtu};
+use kernel::filter::ACCEPTED;
 use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP};
 use kernel::nft::rule::{
-    daddr, daddr_local, icmpv6_type, iifname, l4proto, oifname, saddr, set, udp_dport, vxlan_carries_ipv4,
-    vxlan_vni,
+    daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, udp_dport,
+    vxlan_carries_ipv4, vxlan_vni,
 };
 use kernel::nft::{
-    Chain, Element, Field, Hook, HookPoint, Range, Rule, Set, Table, TableKey, Type, priority,
+    Action, Chain, Condition, Element, Field, Hook, HookPoint, Match, Range, Rule, Set, Table, TableKey,
+    Type, priority,
 };
 use kernel::{Key, Objects, Value};
 use model::Cidr;
@@ -44,14 +49,17 @@ pub(crate) fn derive(world: &World) -> Objects {
         .set(TUNNELS, tunnel_sources(world))
         .chain(
             "raw-PREROUTING",
-            Chain::base(Hook::filter(HookPoint::Prerouting, priority::RAW), from_pods(world)),
+            Chain::base(
+                Hook::filter(HookPoint::Prerouting, priority::RAW),
+                [from_pods(world), from_kernels_ipip(world)].concat(),
+            ),
         )
         .chain("filter-INPUT", Chain::base(Hook::filter(HookPoint::Input, priority::FILTER), tunnels(world)))
         .chain(
             "nat-POSTROUTING",
             Chain::base(Hook::nat(HookPoint::Postrouting, priority::SRCNAT), outgoing(world)),
         );
-    [(rules_key(), Value::Nft(Box::new(table)))].into()
+    [(rules_key(), Value::Nft(Box::new(table)))].into_iter().chain(ipip::accept(world)).collect()
 }
 
 /// Which source each pod may use.
@@ -64,19 +72,9 @@ fn workload_sources(world: &World) -> Set {
     Set::values([Type::IfName, Type::Ipv4Addr], sources)
 }
 
-/// Which inner sources each node may send through a tunnel: its blocks, what it borrowed, its tunnel and own addresses.
-/// Empty while no pool wants VXLAN.
+/// Which inner sources each node may send through a tunnel.
 fn tunnel_sources(world: &World) -> Set {
-    let wanted = mtu::vxlan_wanted(world);
-    let remote = |node: &str| world.peers.get(node).filter(|_| wanted && node != world.node);
-    let blocks = world.blocks.iter().map(|(cidr, node)| (node, *cidr));
-    let borrowed = world.borrowed.iter().map(|(addr, node)| (node, Cidr::host(*addr)));
-    let held = blocks.chain(borrowed).filter_map(|(node, cidr)| Some((remote(node)?.addr.addr(), cidr)));
-    let own = world.peers.keys().filter_map(|node| remote(node)).flat_map(|peer| {
-        let addrs = [Some(peer.addr.addr()), peer.vxlan_tunnel];
-        addrs.into_iter().flatten().map(|addr| (peer.addr.addr(), Cidr::host(addr)))
-    });
-    let pairs = held.chain(own).filter(|(outer, inner)| outer.is_ipv4() && inner.is_ipv4());
+    let pairs = accept::vxlan_sources(world);
     let elements = pairs.map(|(outer, inner)| Element::new([Range::from(outer), Range::from(inner)]));
     Set::ranges([Type::Ipv4Addr, Type::Ipv4Addr], elements)
 }
@@ -102,14 +100,33 @@ fn from_pods(world: &World) -> Vec<Rule> {
     rules
 }
 
+/// The module's `tunl0` takes packets from anyone as soon as it is there.
+fn from_kernels_ipip(world: &World) -> Vec<Rule> {
+    let from = iifname(IPIP_DEVICE);
+    match (world.ipip, mtu::ipip_wanted(world)) {
+        // The mark is the outer packet's, and has done its work.
+        (Some(IpipDriver::Kernel), true) => {
+            vec![Rule::when([from]).action(Action::SetMark { value: 0, mask: ACCEPTED })]
+        }
+        (_, true) => Vec::new(),
+        // Others may use the device for purposes of their own: the pods are ours.
+        (_, false) => vec![Rule::when([from, set([Field::Daddr], POOLS)]).count("ipip-refused").drop()],
+    }
+}
+
 /// Only our own network is judged: another VXLAN of this host is none of our business.
 fn tunnels(world: &World) -> Vec<Rule> {
     let ours = [udp_dport(vxlan_port(world)), daddr_local(), vxlan_vni(vni(world))];
     let honest = [vxlan_carries_ipv4(), set([Field::Saddr, Field::InnerSaddr], TUNNELS)];
-    vec![
+    let mut rules = vec![
         Rule::when(ours.clone().into_iter().chain(honest)).accept(),
         Rule::when(ours).count("vxlan-refused").drop(),
-    ]
+    ];
+    if mtu::ipip_wanted(world) {
+        let judged = Match::from(Condition::Mark { value: ACCEPTED, mask: ACCEPTED });
+        rules.push(Rule::when([ipv4(), l4proto(PROTO_IPIP), !judged]).count("ipip-refused").drop());
+    }
+    rules
 }
 
 fn outgoing(world: &World) -> Vec<Rule> {
@@ -118,12 +135,11 @@ fn outgoing(world: &World) -> Vec<Rule> {
     let spared = spares_hosts.then(|| !set([Field::Daddr], HOSTS));
     let mut rules = vec![Rule::when(leaves.into_iter().chain(spared)).masquerade()];
     // An answer to the node's own address would come back outside of the tunnel.
-    rules.extend(
-        world
-            .peers
-            .get(&world.node)
-            .map(|own| Rule::when([oifname(VXLAN_DEVICE), saddr(Cidr::host(own.addr.addr()))]).masquerade()),
-    );
+    if let Some(own) = world.peers.get(&world.node) {
+        let own = saddr(Cidr::host(own.addr.addr()));
+        rules.push(Rule::when([oifname(VXLAN_DEVICE), own.clone()]).masquerade());
+        rules.push(Rule::when([oifname(IPIP_DEVICE), own]).masquerade());
+    }
     rules
 }
 

@@ -24,6 +24,8 @@ pub struct World {
     pub felix: FelixConfigurationSpec,
     /// The interface that holds our node's address, once the kernel has been read.
     pub uplink: Option<Uplink>,
+    /// Who carries IP in IP here. `None`: neither way works in this kernel.
+    pub ipip: Option<IpipDriver>,
     /// Pods of this node.
     pub endpoints: BTreeMap<AttachmentId, Endpoint>,
 }
@@ -42,8 +44,20 @@ pub struct Peer {
     pub addr: IfAddr,
     /// The address of its `vxlan.calico`.
     pub vxlan_tunnel: Option<IpAddr>,
+    /// The address of its `tunl0`.
+    pub ipip_tunnel: Option<IpAddr>,
     /// The MAC of its `vxlan.calico`.
     pub vtep_mac: Mac,
+}
+
+/// Who carries IP in IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpipDriver {
+    /// The kernel's module `ipip`.
+    Kernel,
+    /// Our filters: an `ifb` by the name `tunl0`, which looks the same on the wire and in the routing table.
+    StandIn,
 }
 
 /// The interface towards the other nodes.

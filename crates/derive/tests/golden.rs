@@ -4,8 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "reads and writes the golden files")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use derive::example::{article, article_with_pod, attachment, pool_mode};
-use derive::{Endpoint, World};
+use derive::example::{article, article_with_pod, attachment, ipip_mode, pool_mode};
+use derive::{Endpoint, IpipDriver, World};
 use kernel::PodNs;
 use model::v3::EncapMode::{Always, CrossSubnet, Never};
 use model::{Mtu, Vni};
@@ -30,6 +30,15 @@ fn worlds() -> BTreeMap<String, World> {
             worlds.insert(format!("{name}-{node}"), pool_mode(article(node), mode));
         }
     }
+    for (name, mode, driver) in [
+        ("ipip", Always, IpipDriver::Kernel),
+        ("ipip-stand-in", Always, IpipDriver::StandIn),
+        ("ipip-cross-subnet", CrossSubnet, IpipDriver::StandIn),
+    ] {
+        for node in ["master1", "master4"] {
+            worlds.insert(format!("{name}-{node}"), ipip_mode(article(node), mode, driver));
+        }
+    }
     let pod = article_with_pod(PodNs(1));
     let changed = |change: fn(&mut World)| {
         let mut world = pod.clone();
@@ -51,12 +60,11 @@ fn worlds() -> BTreeMap<String, World> {
             ("felix-overrides", changed(overrides)),
             ("tunnels-of-pods-allowed", changed(allow_tunnels)),
             (
-                "ipip-is-not-carried",
-                changed(|world| {
-                    pool(world).ipip_mode = Always;
-                    pool(world).vxlan_mode = Never;
-                }),
+                "ipip-without-a-driver",
+                World { ipip: None, ..ipip_mode(pod.clone(), Always, IpipDriver::Kernel) },
             ),
+            ("ipip-pod", ipip_mode(pod.clone(), Always, IpipDriver::StandIn)),
+            ("ipip-borrowed-addresses", ipip_mode(changed(borrow), Always, IpipDriver::StandIn)),
             ("unknown-uplink", changed(|world| world.uplink = None)),
             (
                 "a-peer-without-tunnel",
@@ -96,6 +104,7 @@ fn overrides(world: &mut World) {
     world.felix.vxlan_vni = Some(Vni(77));
     world.felix.vxlan_port = Some(8472);
     world.felix.vxlan_mtu = Some(Mtu(1300));
+    world.felix.ipip_mtu = Some(Mtu(1200));
 }
 
 fn allow_tunnels(world: &mut World) {

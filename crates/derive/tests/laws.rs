@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use derive::example::attachment;
-use derive::{Endpoint, Path, Peer, Section, Uplink, World, derive, paths, section};
+use derive::{Endpoint, IpipDriver, Path, Peer, Section, Uplink, World, derive, paths, section};
 use kernel::nft::{Range, Table};
-use kernel::{Key, Objects, PodNs, RouteKind, Value};
+use kernel::{Filter, Key, Objects, PodNs, RouteKind, Value};
 use model::v3::{EncapMode, IpPoolSpec};
 use model::{Cidr, IfName, Mtu};
 use proptest::prelude::*;
@@ -40,6 +40,7 @@ fn peer(n: usize) -> impl Strategy<Value = Peer> {
     (any::<bool>(), prop::bool::weighted(0.9)).prop_map(move |(far, tunnel)| Peer {
         addr: format!("192.168.{}.{}/24", if far { 60 } else { 50 }, 10 + n).parse().unwrap(),
         vxlan_tunnel: tunnel.then(|| IpAddr::from(Ipv4Addr::new(10, 10, 200, n as u8))),
+        ipip_tunnel: tunnel.then(|| IpAddr::from(Ipv4Addr::new(10, 10, 201, n as u8))),
         vtep_mac: model::names::vtep_mac(NODES[n]),
     })
 }
@@ -51,12 +52,14 @@ fn world() -> impl Strategy<Value = World> {
     let borrowers = prop::collection::vec(prop::option::weighted(0.3, select(NODES.to_vec())), 24);
     let known = subsequence(NODES.to_vec(), 1..=NODES.len());
     let uplink = prop::bool::weighted(0.9);
-    ((pool(0), pool(1)), peers, owners, borrowers, known, uplink, 0..4_usize).prop_map(
-        |((first, second), peers, owners, borrowers, known, uplink, pods)| {
+    let driver = select(vec![None, Some(IpipDriver::Kernel), Some(IpipDriver::StandIn)]);
+    ((pool(0), pool(1)), peers, owners, borrowers, known, (uplink, driver), 0..4_usize).prop_map(
+        |((first, second), peers, owners, borrowers, known, (uplink, ipip), pods)| {
             let mut world = World {
                 node: "n0".into(),
                 pools: [("first".into(), first), ("second".into(), second)].into(),
                 uplink: uplink.then(|| Uplink { device: IfName::fixed("ens192"), mtu: Mtu(1500) }),
+                ipip,
                 ..World::default()
             };
             let peers = NODES.iter().zip(peers).filter(|(name, _)| known.contains(name));
@@ -103,6 +106,16 @@ fn contains(range: &Range, net: Cidr) -> bool {
         (Range::Ipv4(first, last), IpAddr::V4(low), IpAddr::V4(high)) => *first <= low && high <= *last,
         _ => false,
     }
+}
+
+/// Whether the uplink's filter finds a packet of IP in IP from `outer` honest that carries one from `inner`.
+fn finds_honest(objects: &Objects, outer: IpAddr, inner: Cidr) -> bool {
+    let sources = objects.values().find_map(|value| match value {
+        Value::Filter(Filter::Accept { sources, .. }) => Some(sources),
+        _ => None,
+    });
+    let covering = sources.into_iter().flatten().filter(|(source, _)| source.covers(inner));
+    covering.max_by_key(|(source, _)| source.len()).is_some_and(|(_, node)| outer == *node)
 }
 
 /// Whether `table` lets a tunnel packet from `outer` in that carries one from `inner`.
@@ -177,8 +190,13 @@ proptest! {
                     prop_assert_eq!(of.count(), 1, "{}", key);
                 }
                 (Key::Route(_), Value::Route(route)) if route.onlink && route.mtu.is_some() => {
-                    let of = neighbours.iter().filter(|(key, _)| Some(key.addr) == route.gateway);
-                    prop_assert_eq!(of.count(), 1, "{}", key);
+                    let of = neighbours
+                        .iter()
+                        .filter(|(key, _)| Some(key.addr) == route.gateway && Some(&key.device) == route.device.as_ref());
+                    // The kernel's own tunnel takes the gateway itself for the outer destination.
+                    let kernels = route.device == Some(IfName::fixed(derive::IPIP_DEVICE))
+                        && world.ipip == Some(IpipDriver::Kernel);
+                    prop_assert_eq!(of.count(), usize::from(!kernels), "{}", key);
                 }
                 _ => {}
             }
@@ -189,17 +207,19 @@ proptest! {
     }
 
     #[test]
-    fn what_hangs_on_the_tunnel_device_comes_with_the_device(world in world()) {
+    fn what_hangs_on_a_tunnel_device_comes_with_the_device(world in world()) {
         let objects = derive(&world);
-        let device = objects.keys().any(|key| matches!(key, Key::Link(key) if key.name.as_str() == derive::VXLAN_DEVICE));
-        let hangs = objects.iter().any(|(key, value)| match (key, value) {
-            (Key::Fdb(_), _) => true,
-            (Key::Route(_), Value::Route(route)) => {
-                route.device.as_ref().is_some_and(|device| device.as_str() == derive::VXLAN_DEVICE)
-            }
-            _ => false,
-        });
-        prop_assert!(device || !hangs);
+        for device in [derive::VXLAN_DEVICE, derive::IPIP_DEVICE].map(IfName::fixed) {
+            let made = objects.keys().any(|key| matches!(key, Key::Link(key) if key.name == device));
+            let hangs = objects.iter().any(|(key, value)| match (key, value) {
+                (Key::Fdb(key), _) => key.device == device,
+                (Key::Neigh(key), _) => key.device == device,
+                (Key::Filter(key), Value::Filter(filter)) => key.device == device || filter.leads_to() == Some(&device),
+                (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(&device),
+                _ => false,
+            });
+            prop_assert!(made || !hangs, "{device}");
+        }
     }
 
     #[test]
@@ -226,6 +246,7 @@ proptest! {
         again.borrowed.extend(world.borrowed.clone().into_iter().rev());
         again.pools.extend(world.pools.clone().into_iter().rev());
         again.uplink = world.uplink.clone();
+        again.ipip = world.ipip;
         prop_assert_eq!(derive(&again), derive(&world));
     }
 
@@ -236,15 +257,20 @@ proptest! {
             let table = table(&objects);
             for (sender, peer) in world.peers.iter().filter(|(name, _)| *name != receiver) {
                 let view = seen_by(&world, sender);
-                let mut ways = paths(&view);
-                let tunnels = ways.any(|(_, owner, path)| owner == receiver && matches!(path, Path::Vxlan(_)));
-                if !tunnels {
-                    continue;
-                }
+                let to_receiver: Vec<Path> =
+                    paths(&view).filter(|(_, owner, _)| owner == receiver).map(|(.., path)| path).collect();
                 let held = paths(&view).filter(|(_, owner, _)| owner == sender).map(|(dst, ..)| dst);
-                let own = [Some(peer.addr.addr()), peer.vxlan_tunnel].into_iter().flatten().map(Cidr::host);
-                for inner in held.chain(own) {
-                    prop_assert!(lets_in(table, peer.addr.addr(), inner), "{sender} to {receiver}: {inner}");
+                let held: Vec<Cidr> = held.chain([Cidr::host(peer.addr.addr())]).collect();
+                if to_receiver.iter().any(|path| matches!(path, Path::Vxlan(_))) {
+                    for inner in held.iter().copied().chain(peer.vxlan_tunnel.map(Cidr::host)) {
+                        prop_assert!(lets_in(table, peer.addr.addr(), inner), "{sender} to {receiver}: {inner}");
+                    }
+                }
+                // A receiver that does not know its uplink takes nothing, and sends nothing either.
+                if to_receiver.iter().any(|path| matches!(path, Path::Ipip { .. })) {
+                    for inner in held.into_iter().chain(peer.ipip_tunnel.map(Cidr::host)) {
+                        prop_assert!(finds_honest(&objects, peer.addr.addr(), inner), "{sender} to {receiver}: {inner}");
+                    }
                 }
             }
         }
@@ -257,11 +283,20 @@ proptest! {
             for (sender, peer) in &world.peers {
                 let foreign = world.borrowed.iter().filter(|(_, owner)| *owner != sender).map(|(addr, _)| *addr);
                 // A borrowed address lies in a block: the block's own node is believed for all of it.
+                // The filter takes the longest prefix: a borrower that is known is believed alone.
+                let known = |addr: &IpAddr| {
+                    let borrower = &world.borrowed[addr];
+                    borrower != receiver && world.peers.contains_key(borrower)
+                };
+                for addr in foreign.clone().filter(known) {
+                    prop_assert!(!finds_honest(&objects, peer.addr.addr(), Cidr::host(addr)), "{sender}: {addr}");
+                }
                 for addr in foreign.filter(|addr| !world.blocks.iter().any(|(b, o)| o == sender && b.contains(*addr))) {
                     prop_assert!(!lets_in(table(&objects), peer.addr.addr(), Cidr::host(addr)), "{sender}: {addr}");
                 }
                 for (block, _) in world.blocks.iter().filter(|(_, owner)| *owner != sender) {
                     prop_assert!(!lets_in(table(&objects), peer.addr.addr(), *block), "{sender}: {block}");
+                    prop_assert!(!finds_honest(&objects, peer.addr.addr(), *block), "{sender}: {block}");
                 }
             }
         }

@@ -251,8 +251,10 @@ fn put_pool(world: &mut World, pool: IpPool) -> BTreeSet<Section> {
 fn peer(node: &k8s::Node) -> Option<Peer> {
     let calico = v3::Node::from(node);
     let spec = calico.resource.spec;
+    let bgp = spec.bgp?;
     Some(Peer {
-        addr: spec.bgp?.ipv4_address?,
+        addr: bgp.ipv4_address?,
+        ipip_tunnel: bgp.ipv4_ipip_tunnel_addr,
         vxlan_tunnel: spec.ipv4_vxlan_tunnel_addr,
         vtep_mac: spec.vxlan_tunnel_mac_addr.unwrap_or_else(|| model::names::vtep_mac(&node.metadata.name)),
     })

@@ -429,6 +429,9 @@ fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
         (Key::Neigh(key), _) => key.device == *device,
         (Key::Fdb(key), _) => key.device == *device,
         (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(device),
+        (Key::Filter(key), Value::Filter(filter)) => {
+            key.device == *device || filter.leads_to() == Some(device)
+        }
         (Key::Sysctl(key), _) => key.path.split('/').any(|part| part == device.as_str()),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! What this node says of itself in its Node: its address, the address of its VXLAN device, and that its network is up.
+//! What this node says of itself in its Node: its address, the addresses of its tunnels, and that its network is up.
 
 use crate::effect::Report;
 use crate::node::{Call, Node};
@@ -6,7 +6,7 @@ use ipam::{RequestId, Tunnel, Want};
 use model::k8s::{Condition, annotation};
 use model::selector::Selector;
 use model::store::{Key, Kind, Reply, Request as Ask};
-use model::v3::EncapMode;
+use model::v3::{EncapMode, IpPoolSpec};
 use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use std::net::IpAddr;
 /// How long after a failure the next try is made.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Whether this node's VXLAN device needs an address.
+/// Whether a tunnel of this node needs an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TunnelNeed {
-    /// A pool that gives addresses here wants VXLAN.
+    /// A pool that gives addresses here wants the tunnel.
     Must,
     /// Only pools that give none here want it: what there is serves the pods that are left.
     May,
@@ -30,19 +30,35 @@ pub(crate) struct Identity {
     /// The Node is being written.
     writing: bool,
     /// The allocator's request for the tunnel address, or for its release.
-    request: Option<RequestId>,
-    /// The tunnel address that the allocator confirmed in this run of the agent.
-    confirmed: Option<IpAddr>,
-    /// A tunnel address of ours may still be assigned.
-    released: bool,
+    request: Option<(RequestId, Tunnel)>,
+    ipip: Assigned,
+    vxlan: Assigned,
     retry_at: Option<Instant>,
     /// What went wrong last.
     pub problem: Option<String>,
 }
 
+/// What the allocator said of a tunnel's address in this run of the agent.
+#[derive(Debug, Default)]
+struct Assigned {
+    confirmed: Option<IpAddr>,
+    /// None is assigned any more.
+    released: bool,
+}
+
+/// The order in which they are seen to.
+const TUNNELS: [Tunnel; 2] = [Tunnel::Ipip, Tunnel::Vxlan];
+
 impl Identity {
     pub fn timeout(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    fn assigned(&mut self, tunnel: Tunnel) -> &mut Assigned {
+        match tunnel {
+            Tunnel::Ipip => &mut self.ipip,
+            Tunnel::Vxlan => &mut self.vxlan,
+        }
     }
 }
 
@@ -69,8 +85,6 @@ impl Node {
         let known = self.world.peers.get(&self.config.node).map(|own| own.addr);
         let address = self.config.address.or(known).map(|addr| addr.to_string());
         let said_address = said(annotation::IPV4_ADDRESS);
-        let said_tunnel = said(annotation::IPV4_VXLAN_TUNNEL_ADDR);
-        let need = self.tunnel_need();
         let mut texts = BTreeMap::new();
         if address.is_some()
             && said_address != address
@@ -78,19 +92,24 @@ impl Node {
         {
             texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
         }
-        match (need, self.identity.confirmed) {
-            (TunnelNeed::Must, None) => return self.request_tunnel(Want::Tunnel(Tunnel::Vxlan)),
-            (TunnelNeed::Must, Some(addr)) if said_tunnel.as_deref() != Some(&addr.to_string()) => {
-                texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), Some(addr.to_string()));
+        for tunnel in TUNNELS {
+            let name = annotation_of(tunnel);
+            let said = said(name);
+            let &mut Assigned { confirmed, released } = self.identity.assigned(tunnel);
+            match (self.tunnel_need(tunnel), confirmed) {
+                (TunnelNeed::Must, None) => return self.request_tunnel(tunnel, Want::Tunnel(tunnel)),
+                (TunnelNeed::Must, Some(addr)) if said.as_deref() != Some(&addr.to_string()) => {
+                    texts.insert(name.to_owned(), Some(addr.to_string()));
+                }
+                (TunnelNeed::None, _) if said.is_some() => {
+                    texts.insert(name.to_owned(), None);
+                }
+                (TunnelNeed::None, confirmed) if confirmed.is_some() || !released => {
+                    let handle = tunnel.handle(&self.config.node);
+                    return self.request_tunnel(tunnel, Want::Release { handle });
+                }
+                _ => {}
             }
-            (TunnelNeed::None, _) if said_tunnel.is_some() => {
-                texts.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR.to_owned(), None);
-            }
-            (TunnelNeed::None, confirmed) if confirmed.is_some() || !self.identity.released => {
-                let handle = Tunnel::Vxlan.handle(&self.config.node);
-                return self.request_tunnel(Want::Release { handle });
-            }
-            _ => {}
         }
         let key = Key::cluster(Kind::Node, self.config.node.clone());
         let request = if !texts.is_empty() {
@@ -105,13 +124,17 @@ impl Node {
         self.call(Call::NodeWritten, request);
     }
 
-    fn tunnel_need(&self) -> TunnelNeed {
+    fn tunnel_need(&self, tunnel: Tunnel) -> TunnelNeed {
         let labels = self.cluster.own().map(|own| &own.metadata.labels);
         let selects = |selector: &str| match (selector.parse::<Selector>(), labels) {
             (Ok(selector), Some(labels)) => selector.matches(labels),
             _ => false,
         };
-        let wanting = || self.world.pools.values().filter(|pool| pool.vxlan_mode != EncapMode::Never);
+        let mode = |pool: &IpPoolSpec| match tunnel {
+            Tunnel::Ipip => pool.ipip_mode,
+            Tunnel::Vxlan => pool.vxlan_mode,
+        };
+        let wanting = || self.world.pools.values().filter(|pool| mode(pool) != EncapMode::Never);
         if wanting().any(|pool| !pool.disabled && selects(&pool.node_selector)) {
             TunnelNeed::Must
         } else if wanting().next().is_some() {
@@ -121,10 +144,10 @@ impl Node {
         }
     }
 
-    fn request_tunnel(&mut self, want: Want) {
+    fn request_tunnel(&mut self, tunnel: Tunnel, want: Want) {
         let request = self.new_request();
         let wall = self.wall();
-        self.identity.request = Some(request);
+        self.identity.request = Some((request, tunnel));
         self.ipam.request(self.now, &wall, request, want);
     }
 
@@ -134,16 +157,21 @@ impl Node {
         id: RequestId,
         result: &Result<Vec<IpAddr>, ipam::Error>,
     ) -> bool {
-        if self.identity.request != Some(id) {
+        let Some((_, tunnel)) = self.identity.request.take_if(|(request, _)| *request == id) else {
             return false;
-        }
-        self.identity.request = None;
+        };
         match result {
             Ok(addresses) => {
-                self.identity.confirmed = addresses.first().copied();
-                self.identity.released = addresses.is_empty();
+                let confirmed = addresses.first().copied();
+                *self.identity.assigned(tunnel) = Assigned { confirmed, released: confirmed.is_none() };
             }
-            Err(error) => self.later(format!("no address for the VXLAN tunnel: {error}")),
+            Err(error) => {
+                let name = match tunnel {
+                    Tunnel::Ipip => "IPIP",
+                    Tunnel::Vxlan => "VXLAN",
+                };
+                self.later(format!("no address for the {name} tunnel: {error}"));
+            }
         }
         true
     }
@@ -164,6 +192,13 @@ impl Node {
             self.report(Report::warn(problem.clone()));
         }
         self.identity.problem = Some(problem);
+    }
+}
+
+fn annotation_of(tunnel: Tunnel) -> &'static str {
+    match tunnel {
+        Tunnel::Ipip => annotation::IPV4_IPIP_TUNNEL_ADDR,
+        Tunnel::Vxlan => annotation::IPV4_VXLAN_TUNNEL_ADDR,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::leave::RELEASE_DEADLINE;
 use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
-use derive::{Attachment, AttachmentId, Section, Uplink, World};
+use derive::{Attachment, AttachmentId, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs, Value};
 use model::store::{Event, Reply, Request as Ask};
@@ -27,6 +27,8 @@ pub struct Config {
     pub node: String,
     /// The address by which others reach it. `None`: what its Node says.
     pub address: Option<IfAddr>,
+    /// Who carries IP in IP in this kernel, if somebody can.
+    pub ipip: Option<IpipDriver>,
     /// Microseconds of the wall clock since 1970 at `Instant::ZERO`.
     pub epoch_micros: i64,
 }
@@ -107,7 +109,7 @@ impl Node {
     /// A node that knows nothing yet. The first input must be `Started`.
     pub fn new(config: Config) -> Node {
         Node {
-            world: World { node: config.node.clone(), ..World::default() },
+            world: World { node: config.node.clone(), ipip: config.ipip, ..World::default() },
             ipam: Allocator::new(&config.node),
             config,
             now: Instant::ZERO,
@@ -226,6 +228,7 @@ impl Node {
             ready: self.ready,
             waiting_for: self.cluster.waiting_for(),
             uplink: self.world.uplink.as_ref().map(|uplink| uplink.device.to_string()),
+            ipip: self.config.ipip,
             paths: paths
                 .map(|(dst, owner, path)| PathStatus {
                     block: dst.to_string(),

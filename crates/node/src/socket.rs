@@ -33,7 +33,9 @@ pub struct NodeStatus {
     /// Kinds whose watch has not listed yet.
     pub waiting_for: Vec<String>,
     pub uplink: Option<String>,
-    /// One line for each remote block: CIDR, node, how (`vxlan via …`, `direct via …`, `unreachable: why`).
+    /// Who carries IP in IP here; `None`: nobody can.
+    pub ipip: Option<derive::IpipDriver>,
+    /// One line for each remote block: CIDR, node, how (`ipip via …`, `vxlan via …`, `direct via …`, `unreachable: why`).
     pub paths: Vec<PathStatus>,
     pub endpoints: usize,
     /// Objects of the kernel that are wanted and not there, or in the way, in words.

@@ -34,7 +34,8 @@ fn failure(reply: Option<Reply>) -> (u32, String) {
 #[test]
 fn nothing_is_written_before_everything_needed_was_listed() {
     let mut rig = direct();
-    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    rig.node =
+        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
     rig.steps.clear();
     rig.node.handle(rig.now, Input::Started { attachments: vec![], boot_id: "boot-1".into() });
     rig.settle();
@@ -269,7 +270,8 @@ fn gc_removes_what_is_not_valid() {
 fn gc_waits_until_the_attachments_of_the_run_before_are_known() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    rig.node =
+        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     assert_eq!(failure(rig.cni(Command::Gc { valid: vec![] }, "", "")).0, code::TRY_AGAIN_LATER);
@@ -445,7 +447,8 @@ fn f32_a_second_del_while_the_api_is_away_is_answered_at_once() {
 fn f32_del_is_answered_by_an_agent_that_started_while_the_api_is_away() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    rig.node =
+        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     rig.steps.clear();
@@ -536,7 +539,8 @@ fn a_disabled_pool_keeps_its_tunnel_and_routes() {
 fn f32_a_del_that_comes_before_the_kernel_was_read_is_carried_out() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node = node::Node::new(node::Config { node: "n1".into(), address: None, epoch_micros: 0 });
+    rig.node =
+        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     let id = rig.request(Command::Del, "c1", "a");

@@ -38,6 +38,8 @@ pub enum Condition {
     Iifname(String),
     /// As `Iifname`, of the interface that the packet leaves by.
     Oifname(String),
+    /// `meta nfproto ipv4`.
+    Ipv4,
     /// `meta l4proto N`: the protocol behind the IP header and its extensions.
     L4Proto(u8),
     UdpDport(u16),
@@ -229,6 +231,11 @@ pub fn iifname(name: &str) -> Match {
 /// [`Condition::Oifname`].
 pub fn oifname(name: &str) -> Match {
     Condition::Oifname(name.to_owned()).into()
+}
+
+/// [`Condition::Ipv4`].
+pub fn ipv4() -> Match {
+    Condition::Ipv4.into()
 }
 
 /// [`Condition::L4Proto`].

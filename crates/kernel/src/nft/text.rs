@@ -159,6 +159,7 @@ impl Display for Match {
             Condition::In(fields, set) => write!(f, "{} {op}@{set}", join(fields, " . ")),
             Condition::Iifname(name) => write!(f, "iifname {op}\"{name}\""),
             Condition::Oifname(name) => write!(f, "oifname {op}\"{name}\""),
+            Condition::Ipv4 => write!(f, "meta nfproto {op}ipv4"),
             Condition::L4Proto(protocol) => write!(f, "meta l4proto {op}{protocol}"),
             Condition::UdpDport(port) => write!(f, "udp dport {op}{port}"),
             Condition::TcpDport(port) => write!(f, "tcp dport {op}{port}"),

@@ -21,6 +21,9 @@ pub struct FelixConfigurationSpec {
     /// MTU of `vxlan.calico`; 0 or absent: the uplink's less 50.
     #[serde(rename = "vxlanMTU", skip_serializing_if = "Option::is_none")]
     pub vxlan_mtu: Option<Mtu>,
+    /// MTU of `tunl0`; 0 or absent: the uplink's less 20.
+    #[serde(rename = "ipipMTU", skip_serializing_if = "Option::is_none")]
+    pub ipip_mtu: Option<Mtu>,
     /// Packets of pods that leave the pools: to any address, or `IPPoolsAndHostIPs` spared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nat_outgoing_exclusions: Option<String>,

@@ -406,7 +406,12 @@ impl Rig {
 }
 
 fn config(address: Option<model::IfAddr>) -> Config {
-    Config { node: "n1".into(), address, epoch_micros: 1_700_000_000_000_000 }
+    Config {
+        node: "n1".into(),
+        address,
+        ipip: Some(derive::IpipDriver::StandIn),
+        epoch_micros: 1_700_000_000_000_000,
+    }
 }
 
 fn uplink() -> Objects {
