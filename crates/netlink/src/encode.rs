@@ -11,7 +11,7 @@ use kernel::{
     RouteScope, RouteValue, VethPeer,
 };
 use model::IfName;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const EXCL: u16 = libc::NLM_F_EXCL as u16;
@@ -67,6 +67,27 @@ pub(crate) fn veth(name: &IfName, wanted: &LinkValue, peer: &VethPeer, netns: i3
             })
         })
     })
+}
+
+/// A device that has nothing but a kind to tell. Its queue is as long as the kernel's `tunl0` has it.
+pub(crate) fn plain_link(name: &IfName, wanted: &LinkValue, kind: &str) -> Message {
+    new_link(name, wanted).attr(attr::IFLA_TXQLEN, &1000_u32.to_ne_bytes()).nest(
+        attr::IFLA_LINKINFO,
+        &[],
+        |info| info.attr(attr::IFLA_INFO_KIND, kind.as_bytes()),
+    )
+}
+
+/// A tunnel of IP in IP with a far end.
+pub(crate) fn ipip_to(name: &IfName, remote: Ipv4Addr) -> Message {
+    Message::new(libc::RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0)).text(attr::IFLA_IFNAME, name.as_str()).nest(
+        attr::IFLA_LINKINFO,
+        &[],
+        |info| {
+            info.attr(attr::IFLA_INFO_KIND, b"ipip")
+                .nest(attr::IFLA_INFO_DATA, &[], |data| data.attr(attr::IFLA_IPTUN_REMOTE, &remote.octets()))
+        },
+    )
 }
 
 /// # Panics

@@ -11,12 +11,14 @@
 
 pub mod dump;
 mod encode;
+mod filter;
 pub mod memory;
 pub mod message;
 pub mod monitor;
 pub mod netns;
 pub mod nft;
 mod parse;
+pub mod probe;
 pub mod socket;
 pub mod writer;
 

@@ -1,6 +1,7 @@
 //! What the kernel tells of changes, as it happens.
 
 use crate::dump;
+use crate::filter;
 use crate::message::{Received, received};
 use crate::nft;
 use crate::parse::{self, Names};
@@ -10,9 +11,9 @@ use rustix::event::epoll;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), addresses and routes of both families,
-/// settings of IPv4 devices.
-const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 24];
+/// `RTNLGRP_…` of `linux/rtnetlink.h`: links, neighbours (and forwarding entries), filters, addresses and routes of both
+/// families, settings of IPv4 devices.
+const GROUPS: [u32; 8] = [1, 3, 4, 5, 7, 9, 11, 24];
 /// `linux/rtnetlink.h`.
 const RTM_DELNETCONF: u16 = 81;
 
@@ -34,7 +35,7 @@ pub enum MonitorError {
     Read(#[source] io::Error),
 }
 
-/// Listens in the namespace of the thread that opened it: to links, addresses, routes, neighbours, forwarding entries, our
+/// Listens in the namespace of the thread that opened it: to links, addresses, routes, neighbours, forwarding entries, filters, our
 /// tables, and of the settings to `forwarding`, `rp_filter` and `proxy_arp` of IPv4 devices and `ip_forward` (the kernel
 /// tells of no others that matter here).
 #[derive(Debug)]
@@ -162,6 +163,12 @@ fn learn(names: &mut Names, message: &Received<'_>, events: &mut Vec<Event>) {
             None => parse::neigh_key(HOST, names, body).map(Event::Gone),
         },
         libc::RTM_DELNEIGH => parse::neigh_key(HOST, names, body).map(Event::Gone),
+        libc::RTM_NEWTFILTER => filter::put(names, body).map(put),
+        libc::RTM_DELTFILTER => filter::gone(names, body).map(Event::Gone),
+        libc::RTM_DELQDISC => {
+            events.extend(filter::gone_with_clsact(names, body).into_iter().map(Event::Gone));
+            None
+        }
         libc::RTM_NEWNETCONF => {
             events.extend(parse::settings(HOST, names, body).into_iter().map(put));
             None

@@ -98,6 +98,18 @@ impl Netns {
         Ok(Netns { inode: (stat.st_dev, stat.st_ino), fd })
     }
 
+    /// Runs `f` in a new namespace, which is gone when `f` ends.
+    pub fn scratch<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // SAFETY: a network namespace is no part of what the threads of a process must share.
+                unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(|e| NetnsError::Enter(e.into()))?;
+                Ok(f())
+            });
+            thread.join().expect("a panic ends the process")
+        })
+    }
+
     /// Makes a namespace and keeps it alive by a file at `path` (mode 0444), which must not exist.
     pub fn create(path: &Path) -> Result<Netns, NetnsError> {
         let failed = |source| NetnsError::Create { path: path.to_owned(), source };

@@ -23,6 +23,9 @@ pub(crate) mod attr {
     pub const IFLA_INFO_KIND: u16 = 1;
     pub const IFLA_INFO_DATA: u16 = 2;
     pub const VETH_INFO_PEER: u16 = 1;
+    pub const IFLA_IPTUN_LINK: u16 = 1;
+    pub const IFLA_IPTUN_LOCAL: u16 = 2;
+    pub const IFLA_IPTUN_REMOTE: u16 = 3;
     pub const IFLA_VXLAN_ID: u16 = 1;
     pub const IFLA_VXLAN_GROUP: u16 = 2;
     pub const IFLA_VXLAN_LINK: u16 = 3;
@@ -105,8 +108,16 @@ fn link_kind(attributes: Attributes<'_>, names: &Names) -> LinkKind {
             device: names.get(&data.number(attr::IFLA_VXLAN_LINK)?)?.clone(),
         })
     };
+    // With both ends and the uplink open: what the route says decides.
+    let open = |data: Attributes<'_>| {
+        [attr::IFLA_IPTUN_LINK, attr::IFLA_IPTUN_LOCAL, attr::IFLA_IPTUN_REMOTE]
+            .iter()
+            .all(|kind| data.number(*kind).unwrap_or_default() == 0)
+    };
     match kind {
         "veth" => LinkKind::Veth { peer: None },
+        "ipip" if data.is_some_and(open) => LinkKind::Ipip,
+        "ifb" => LinkKind::Ifb,
         "vxlan" => data.and_then(vxlan).unwrap_or_else(|| LinkKind::Other(kind.to_owned())),
         kind => LinkKind::Other(kind.to_owned()),
     }

@@ -3,6 +3,7 @@
 
 use crate::dump;
 use crate::encode;
+use crate::filter;
 use crate::message::Message;
 use crate::netns;
 use crate::socket::{BATCH, Protocol, Refusal, Socket};
@@ -104,6 +105,8 @@ impl Writer {
     fn dump_host(&mut self, sysctls: &[String]) -> Result<Objects, Refusal> {
         let mut objects = dump::objects(&mut self.host, Netns::Host)?;
         objects.extend(dump::sysctls(Netns::Host, sysctls));
+        let names = dump::names(&mut self.host)?;
+        objects.extend(filter::dump(&mut self.host, &names)?);
         objects.extend(self.dump_rules()?);
         Ok(objects)
     }
@@ -139,6 +142,18 @@ impl Writer {
             }
             Step::Remove(Key::Nft(table), Value::Nft(from)) => {
                 self.change_rules(run, table, Some(from), None);
+            }
+            Step::Create(Key::Filter(key), Value::Filter(to)) => {
+                self.flush(run);
+                run.record(run.step, filter::attach(&mut self.host, key, to));
+            }
+            Step::Replace { key: Key::Filter(key), from: Value::Filter(from), to: Value::Filter(to) } => {
+                self.flush(run);
+                run.record(run.step, filter::change(&mut self.host, key, from, to));
+            }
+            Step::Remove(Key::Filter(key), _) => {
+                self.flush(run);
+                run.record(run.step, filter::detach(&mut self.host, key));
             }
             Step::Create(key, value) => self.write(run, key, value, encode::Write::Create),
             Step::Replace { key, from, to } => self.replace(run, key, from, to),
@@ -212,6 +227,8 @@ impl Writer {
             LinkKind::Vxlan { device, .. } => {
                 self.index(run, link.netns, device).map(|parent| encode::vxlan(&link.name, wanted, parent))
             }
+            LinkKind::Ipip => Ok(encode::plain_link(&link.name, wanted, "ipip")),
+            LinkKind::Ifb => Ok(encode::plain_link(&link.name, wanted, "ifb")),
             LinkKind::Other(kind) => {
                 let text = format!("interfaces of kind `{kind}` are not made here");
                 Err(ApplyError { errno: libc::EOPNOTSUPP, text })

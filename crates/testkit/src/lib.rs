@@ -4,6 +4,7 @@
 pub mod frame;
 pub mod leaks;
 pub mod netns;
+pub mod packet;
 pub mod process;
 pub mod sampler;
 pub mod sim;

@@ -117,6 +117,11 @@ impl Compiler<'_> {
             }
             Condition::Iifname(name) => self.interface(META_IIFNAME, name, equal),
             Condition::Oifname(name) => self.interface(META_OIFNAME, name, equal),
+            Condition::Ipv4 if *negated => {
+                self.meta(META_NFPROTO);
+                self.compare(CMP_NEQ, &[NFPROTO_IPV4]);
+            }
+            Condition::Ipv4 => self.need_nfproto(NFPROTO_IPV4),
             Condition::L4Proto(protocol) if *negated => {
                 self.meta(META_L4PROTO);
                 self.compare(CMP_NEQ, &[*protocol]);
