@@ -8,9 +8,11 @@
 //! ```
 //!
 //! `path` alone answers "how does this node reach that block?"; everything else reads that answer. A section is derived
-//! wholesale: equal worlds give equal sections, whatever came before.
+//! wholesale: equal worlds give equal sections, whatever came before. With whom the node speaks BGP, and what it tells
+//! them, is no matter of the kernel's: `bgp` plans it for the speaker.
 
 mod accept;
+pub mod bgp;
 mod endpoint;
 pub mod example;
 mod host;
@@ -21,6 +23,7 @@ mod routes;
 mod rules;
 pub mod world;
 
+pub use bgp::{BgpNode, BgpPlan, BgpWorld};
 pub use endpoint::{endpoint_keys, endpoint_objects};
 pub use host::VXLAN_DEVICE;
 pub use ipip::IPIP_DEVICE;

@@ -1,5 +1,6 @@
 //! `World`: all that is known, as one value. No history, no "last good".
 
+use crate::bgp::BgpWorld;
 use kernel::PodNs;
 use model::v3::{FelixConfigurationSpec, IpPoolSpec};
 use model::{Cidr, IfAddr, IfName, Mac, Mtu};
@@ -22,6 +23,8 @@ pub struct World {
     pub borrowed: BTreeMap<IpAddr, String>,
     /// `default`, overlaid by `node.<name>`.
     pub felix: FelixConfigurationSpec,
+    /// What BGP is made from.
+    pub bgp: BgpWorld,
     /// The interface that holds our node's address, once the kernel has been read.
     pub uplink: Option<Uplink>,
     /// Who carries IP in IP here. `None`: neither way works in this kernel.

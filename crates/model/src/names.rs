@@ -5,6 +5,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use sha3::Sha3_256;
+use std::net::Ipv4Addr;
 
 /// The longest name that an object may have in Kubernetes (RFC 1123 subdomain).
 const MAX_NAME: usize = 253;
@@ -132,6 +133,14 @@ impl std::fmt::Display for EndpointName {
         let EndpointName { node, orchestrator, workload, endpoint } = self;
         write!(f, "{}-{}-{}-{}", part(node), part(orchestrator), part(workload), part(endpoint))
     }
+}
+
+/// The BGP router ID of a node that has no IPv4 address to take it from: the beginning of a hash of its name, kept out of
+/// the multicast range.
+pub fn router_id(node: &str) -> Ipv4Addr {
+    let hash = Sha256::digest(node.as_bytes());
+    let first = if hash[0] > 223 { hash[0] - 32 } else { hash[0] };
+    Ipv4Addr::new(first, hash[1], hash[2], hash[3])
 }
 
 #[cfg(test)]
