@@ -4,7 +4,7 @@
 //! and a sort may do anything. Each step keeps the candidates that are best in one respect; the order in which paths
 //! came never matters.
 
-use crate::rib::{Facts, Path};
+use crate::rib::{Facts, Path, Source};
 use model::Asn;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,6 +36,8 @@ pub struct Candidate {
     pub clusters: usize,
     /// The peer's address.
     pub addr: IpAddr,
+    /// Tells two peers at one address apart.
+    pub source: Source,
 }
 
 /// The outcome: positions among the paths that were given.
@@ -60,9 +62,10 @@ impl Candidate {
             neighbour_as: attrs.as_path.first(),
             med: attrs.med.unwrap_or(0),
             external: facts.is_external(),
-            identifier: attrs.originator_id.unwrap_or(facts.router_id),
+            identifier: attrs.originator_id.map_or(facts.router_id, |id| id.0),
             clusters: attrs.cluster_list.len(),
             addr: facts.addr,
+            source: path.route.said.source,
         }
     }
 }
@@ -74,7 +77,9 @@ pub fn best(paths: &[Path], facts: &[Facts]) -> Best {
         return Best { first: at, equal: at.into_iter().collect() };
     }
     let eligible = paths.iter().enumerate().filter(|(_, path)| !path.rejected);
-    eliminate(eligible.map(|(at, path)| Candidate::new(at, path, &facts[path.route.said.source.at()])).collect())
+    eliminate(
+        eligible.map(|(at, path)| Candidate::new(at, path, &facts[path.route.said.source.at()])).collect(),
+    )
 }
 
 /// RFC 4271 §9.1.2.2, a line a step.
@@ -86,9 +91,9 @@ pub fn eliminate(mut left: Vec<Candidate>) -> Best {
     keep_least_med_per_neighbour(&mut left); // c)
     keep_max(&mut left, |c| c.external); // d)
     // e), the distance to the next hop: all next hops of pods' networks are one hop away.
-    left.sort_by_key(|c| (c.identifier, c.clusters, c.addr)); // f), RFC 4456 §9, g)
-    let ties = left.windows(2).any(|two| two[0].addr == two[1].addr && two[0].identifier == two[1].identifier);
-    assert!(!ties, "one peer, one destination, two paths: {left:?}");
+    left.sort_by_key(|c| (c.identifier, c.clusters, c.addr, c.source)); // f), RFC 4456 §9, g)
+    let twice = left.windows(2).any(|two| two[0].source == two[1].source);
+    assert!(!twice, "one source, one destination, two paths: {left:?}");
     let equal: Vec<usize> = left.iter().map(|c| c.at).collect();
     Best { first: equal.first().copied(), equal }
 }
@@ -127,6 +132,7 @@ mod tests {
             identifier: Ipv4Addr::new(10, 0, 0, 5),
             clusters: 1,
             addr: [10, 0, 0, 5].into(),
+            source: Source(u16::try_from(at).unwrap()),
         }
     }
 
@@ -161,7 +167,8 @@ mod tests {
     #[test]
     fn med_is_not_compared_between_neighbours() {
         let low_med = Candidate { med: 1, identifier: Ipv4Addr::new(9, 9, 9, 9), ..usual(0) };
-        let other_as = Candidate { med: 99, neighbour_as: Some(Asn(65002)), addr: [1, 1, 1, 1].into(), ..usual(1) };
+        let other_as =
+            Candidate { med: 99, neighbour_as: Some(Asn(65002)), addr: [1, 1, 1, 1].into(), ..usual(1) };
         assert_eq!(eliminate(vec![low_med, other_as]).first, Some(0));
         let other_as = Candidate { identifier: Ipv4Addr::new(1, 1, 1, 1), ..other_as };
         assert_eq!(eliminate(vec![low_med, other_as]).first, Some(1));
@@ -182,6 +189,7 @@ mod tests {
                 identifier: Ipv4Addr::new(10, 0, 0, id),
                 clusters,
                 addr: [10, 0, 0, u8::try_from(at).unwrap()].into(),
+                source: Source(u16::try_from(at).unwrap()),
             };
             all.into_iter().enumerate().map(made).collect()
         })

@@ -134,7 +134,8 @@ impl Filter {
     /// The operations to run on a route that passes; `None` if it does not.
     pub fn judge(&self, subject: &Subject<'_>) -> Option<&[Operation]> {
         let rule = self.rules.iter().find(|rule| rule.matcher.matches(subject));
-        let (action, operations) = rule.map_or((self.default, &[][..]), |rule| (rule.action, &rule.operations));
+        let (action, operations) =
+            rule.map_or((self.default, &[][..]), |rule| (rule.action, &rule.operations));
         (action == Action::Accept).then_some(operations)
     }
 }
@@ -144,7 +145,10 @@ impl Matcher {
         self.family.is_none_or(|family| family == Family::of(s.dst))
             && self.matches_dst(s.dst)
             && (!self.from_remote_peers || s.from_peer)
-            && self.interface.as_ref().is_none_or(|pattern| s.interface.is_some_and(|name| glob(pattern, name)))
+            && self
+                .interface
+                .as_ref()
+                .is_none_or(|pattern| s.interface.is_some_and(|name| glob(pattern, name)))
             && self.peer_type.is_none_or(|sort| sort == s.peer_type)
             && self.community.is_none_or(|community| community.is_on(s.attrs))
             && self.as_path_prefix.iter().copied().eq(s.attrs.as_path.asns().take(self.as_path_prefix.len()))
@@ -215,7 +219,13 @@ mod tests {
 
     fn subject<'a>(dst: &str, attrs: &'a Attributes) -> Subject<'a> {
         let interface = Some("eth0.100");
-        Subject { dst: dst.parse().unwrap(), attrs, from_peer: true, interface, peer_type: PeerType::External }
+        Subject {
+            dst: dst.parse().unwrap(),
+            attrs,
+            from_peer: true,
+            interface,
+            peer_type: PeerType::External,
+        }
     }
 
     #[test]
@@ -265,7 +275,8 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_decides() {
         let rule = |action, matcher| Rule { matcher, action, operations: Vec::new() };
-        let pool = Matcher { cidr: Some((MatchOperator::In, "10.0.0.0/8".parse().unwrap())), ..Matcher::default() };
+        let pool =
+            Matcher { cidr: Some((MatchOperator::In, "10.0.0.0/8".parse().unwrap())), ..Matcher::default() };
         let rules = vec![rule(Action::Accept, pool), rule(Action::Reject, Matcher::default())];
         let filter = Filter { rules, default: Action::Accept };
         assert!(filter.judge(&subject("10.1.0.0/16", &attrs())).is_some());
@@ -291,9 +302,13 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_anything() {
-        for (pattern, name, fits) in
-            [("*", "", true), ("a*b*c", "axbbc", true), ("a*b", "ab", true), ("a*b", "abc", false), ("", "a", false)]
-        {
+        for (pattern, name, fits) in [
+            ("*", "", true),
+            ("a*b*c", "axbbc", true),
+            ("a*b", "ab", true),
+            ("a*b", "abc", false),
+            ("", "a", false),
+        ] {
             assert_eq!(glob(pattern, name), fits, "{pattern} {name}");
         }
     }

@@ -2,4 +2,14 @@
 //!
 //! Pure: no clock, socket, file or task; of the workspace it sees only `model`'s values.
 
+pub mod config;
+pub mod decision;
+pub mod filter;
+pub mod rib;
+pub mod session;
+pub mod speaker;
 pub mod wire;
+
+pub use config::{Config, NexthopMode, Origination, PeerConfig, PeerId};
+pub use session::ConnId;
+pub use speaker::{BestPath, Input, Output, PeerStatus, Speaker};

@@ -59,7 +59,9 @@ mod tests {
             assert!(!bits.insert(DstId::nth(n)));
         }
         assert_eq!(bits.iter().map(DstId::at).collect::<Vec<_>>(), [0, 63, 64, 1000]);
-        assert!(bits.remove(DstId::nth(64)) && !bits.remove(DstId::nth(64)) && !bits.remove(DstId::nth(5000)));
+        assert!(
+            bits.remove(DstId::nth(64)) && !bits.remove(DstId::nth(64)) && !bits.remove(DstId::nth(5000))
+        );
         assert_eq!(bits.count(), 3);
     }
 }

@@ -153,11 +153,29 @@ pub struct Table {
     dests: Vec<Paths>,
     /// Lost their last path since the last sweep.
     emptied: Vec<DstId>,
+    /// Paths of all destinations.
+    count: usize,
 }
 
-/// How the best paths of a destination changed.
+/// What an insertion or removal did.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The best route before.
+    pub old: Serial,
+    /// The route that is gone, to be released.
+    pub replaced: Option<Arc<Route>>,
+}
+
+/// The number of the best route; zero without one.
+fn serial(paths: &[Path]) -> Serial {
+    paths.first().filter(|path| path.best).map_or(0, |path| path.route.serial)
+}
+
+/// How the best path of a destination changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
+    /// Which destination.
+    pub id: DstId,
     /// The best route before.
     pub old: Serial,
     /// The best route now.
@@ -167,7 +185,12 @@ pub struct Change {
 impl Table {
     /// Without destinations.
     pub fn new(family: Family) -> Table {
-        Table { index: Index::new(family), dests: Vec::new(), emptied: Vec::new() }
+        Table { index: Index::new(family), dests: Vec::new(), emptied: Vec::new(), count: 0 }
+    }
+
+    /// How many paths there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The prefix of a destination.
@@ -205,37 +228,42 @@ impl Table {
         self.paths(id).iter().find(|path| path.route.said.source == source)
     }
 
-    /// Puts a path in, in place of the one that its source gave before. Gives back the number of the destination and
-    /// the route that it replaces. The caller decides anew.
-    pub fn insert(&mut self, dst: Cidr, mut path: Path) -> (DstId, Option<Arc<Route>>) {
+    /// Puts a path in, in place of the one that its source gave before. The caller decides anew.
+    pub fn insert(&mut self, dst: Cidr, mut path: Path) -> (DstId, Replaced) {
         let id = self.index.number(dst);
         if id.at() >= self.dests.len() {
             self.dests.push(Paths::None);
         }
         let paths = &mut self.dests[id.at()];
+        let old = serial(paths.slice());
         let source = path.route.said.source;
-        match paths.slice_mut().iter_mut().find(|known| known.route.said.source == source) {
+        let known = paths.slice_mut().iter_mut().find(|known| known.route.said.source == source);
+        let replaced = match known {
             Some(known) => {
                 // Until the decision, the first place belongs to whoever had it.
                 path.best = known.best;
-                (id, Some(std::mem::replace(known, path).route))
+                Some(std::mem::replace(known, path).route)
             }
             None => {
                 paths.push(path);
-                (id, None)
+                self.count += 1;
+                None
             }
-        }
+        };
+        (id, Replaced { old, replaced })
     }
 
-    /// Takes the path of `source` out.
-    pub fn remove(&mut self, id: DstId, source: Source) -> Option<Arc<Route>> {
+    /// Takes the path of `source` out, if there is one. The caller decides anew.
+    pub fn remove(&mut self, id: DstId, source: Source) -> Option<Replaced> {
         let paths = &mut self.dests[id.at()];
+        let old = serial(paths.slice());
         let at = paths.slice().iter().position(|path| path.route.said.source == source)?;
         let removed = paths.remove(at).route;
+        self.count -= 1;
         if paths.slice().is_empty() {
             self.emptied.push(id);
         }
-        Some(removed)
+        Some(Replaced { old, replaced: Some(removed) })
     }
 
     /// Whether the path of `source` is stale from now on; `None` if there is no path.
@@ -260,8 +288,7 @@ impl Table {
         for (nth, path) in paths.iter_mut().enumerate() {
             path.best = nth < chosen;
         }
-        let new = paths.first().filter(|path| path.best).map_or(0, |path| path.route.serial);
-        Change { old, new }
+        Change { id, old, new: serial(paths) }
     }
 
     /// Whether destinations without a path wait for `sweep`.

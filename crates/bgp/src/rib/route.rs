@@ -66,9 +66,4 @@ impl Routes {
             self.known.remove(&route.said);
         }
     }
-
-    /// How many different routes there are.
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
 }

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     fn side(id: u8, asn: u32) -> Side {
-        (RouterId::new([10, 0, 0, id].into()).unwrap(), Asn(asn))
+        (RouterId([10, 0, 0, id].into()), Asn(asn))
     }
 
     #[test]

@@ -306,9 +306,10 @@ pub fn step(state: State, event: Event<'_>, cx: &Context<'_>, now: Instant) -> (
         (state, Event::Start) => (state, vec![]),
         (Active { .. }, Event::Stop(_)) => (Idle { until: None }, vec![]),
         (Connect { conn, .. }, Event::Stop(_)) => (Idle { until: None }, vec![Action::Close(conn)]),
-        (OpenSent { conn, .. } | OpenConfirm(Live { conn, .. }) | Established(Live { conn, .. }), Event::Stop(why)) => {
-            (Idle { until: None }, farewell(conn, why))
-        }
+        (
+            OpenSent { conn, .. } | OpenConfirm(Live { conn, .. }) | Established(Live { conn, .. }),
+            Event::Stop(why),
+        ) => (Idle { until: None }, farewell(conn, why)),
 
         (Connect { conn, .. }, Event::Connected(made)) if conn == made => greet(conn, cx, now),
         (Connect { .. }, Event::Closed) => (Active { retry_at: Some(cx.retry_at(now)) }, vec![]),

@@ -15,8 +15,10 @@ pub struct Local {
     pub router_id: RouterId,
     /// Our restart time in seconds, if we restart gracefully.
     pub restart_time: Option<u16>,
-    /// Whether we have just restarted, with our forwarding state kept.
+    /// Whether we have just restarted and select no route yet.
     pub restarting: bool,
+    /// Whether we still forward as we did in the last session.
+    pub preserved: bool,
 }
 
 /// What two OPENs agree on.
@@ -54,7 +56,7 @@ impl Local {
                 restarting: self.restarting,
                 notification: true,
                 time,
-                families: families.map(|family| (family, self.restarting)).collect(),
+                families: families.map(|family| (family, self.preserved)).collect(),
             })
         }));
         capabilities.push(Capability::FourOctetAs(self.asn));
@@ -86,14 +88,15 @@ impl Negotiated {
             router_id: open.router_id,
             hold_time,
             keepalive: keepalive(peer, hold_time),
-            families,
             refresh: open.has(&Capability::RouteRefresh),
             graceful,
             ctx: Ctx {
+                ebgp: !local.is_internal(peer),
                 four_octet_as: open.four_octet_as(),
-                extended: open.has(&Capability::ExtendedMessage),
-                internal: local.is_internal(peer),
+                extended_message: open.has(&Capability::ExtendedMessage),
+                families: families.clone(),
             },
+            families,
         })
     }
 }

@@ -1,0 +1,347 @@
+//! The speaker: a value that is driven. What the world did goes in, what the world should do comes out.
+//!
+//! ```text
+//!   Configure ─┐                                                                   ┌─ Dial, Close
+//!   Accepted   │            ┌── peer: session, rival ──┐    ┌─ RIB: Adj-RIB-In ─┐  │
+//!   Connected  ├─ handle ──►│  bytes ► messages ►      │───►│ decision, Loc-RIB │──┼─ poll ► Best, Peer, Rejected
+//!   Bytes      │            └──────────────────────────┘    └─── Adj-RIB-Out ───┘  │
+//!   Closed     │                                                     └─────────────┴─ poll_transmit ► bytes
+//!   Timeout ───┘
+//! ```
+//!
+//! The order of driving: one `handle`; then `poll` until `None`; then `poll_transmit` for each connection whose socket
+//! has room; then wait no longer than `poll_timeout`. UPDATEs are made when there is room, from what holds then.
+//! After `Output::Close` the connection's last bytes are taken by one `poll_transmit`; it is not heard of again.
+
+mod configure;
+mod ingest;
+mod line;
+mod peer;
+mod policy;
+mod restart;
+mod status;
+mod transmit;
+
+pub use policy::Reason;
+pub use status::{Heard, PeerStatus};
+
+use crate::config::{Config, PeerId};
+use crate::rib::{Bits, Change, DstId, Facts, Kind, Path, Routes, Said, Source, Table};
+use crate::session::ConnId;
+use crate::wire::{Attributes, Family, Misbehaved, NextHop};
+use line::Line;
+use model::{Asn, Cidr, Instant};
+use peer::Peer;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// What the world did.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// This is the configuration from now on.
+    Configure(Config),
+    /// A peer dialled us. The shell numbers what it accepts.
+    Accepted {
+        /// `ConnId::Accepted`, with a number that was not used before.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+        /// The peer's end.
+        remote: SocketAddr,
+    },
+    /// What `Output::Dial` asked for is connected.
+    Connected {
+        /// As in `Output::Dial`.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+        /// The peer's end.
+        remote: SocketAddr,
+    },
+    /// What `Output::Dial` asked for cannot be had.
+    DialFailed {
+        /// As in `Output::Dial`.
+        conn: ConnId,
+        /// For people.
+        why: String,
+    },
+    /// The peer sent these.
+    Bytes {
+        /// From where.
+        conn: ConnId,
+        /// In order, cut anywhere.
+        bytes: &'a [u8],
+    },
+    /// A connection is gone.
+    Closed {
+        /// Which.
+        conn: ConnId,
+        /// For people.
+        why: String,
+    },
+    /// The time of `poll_timeout` has come.
+    Timeout,
+}
+
+/// What the world should do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Open a connection to a peer, as its configuration says.
+    Dial {
+        /// To whom.
+        peer: PeerId,
+        /// Its number from now on.
+        conn: ConnId,
+    },
+    /// Take what `poll_transmit` still has for it, then close it. It is not heard of again.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The best paths to a destination are these; none means that it is gone. May repeat itself.
+    Best {
+        /// Where to.
+        dst: Cidr,
+        /// The best first; more than one only with `Config::multipath`. Next hops differ.
+        paths: Vec<BestPath>,
+    },
+    /// The first selection is done: a destination without `Best` by now has no path. Once.
+    Settled,
+    /// A session came up or ended; for the log.
+    Peer {
+        /// Whose.
+        peer: PeerId,
+        /// As RFC 4271 calls it.
+        state: &'static str,
+        /// Why, if it ended.
+        why: Option<String>,
+    },
+    /// What a peer said of a destination is not believed. Reasons that are usual (filters, loops) are not reported.
+    Rejected {
+        /// Who said it.
+        peer: PeerId,
+        /// Of what.
+        dst: Cidr,
+        /// Why it is not believed.
+        why: Reason,
+    },
+    /// A peer sent something malformed that was mended (RFC 7606); for the log.
+    Misbehaved {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        what: Misbehaved,
+    },
+}
+
+/// One of the best paths to a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BestPath {
+    /// Where to send packets. Unspecified for a destination of ours without a next hop.
+    pub nexthop: NextHop,
+    /// Who gave it; `None` if we originate it.
+    pub peer: Option<PeerId>,
+    /// What is said of it.
+    pub attrs: Arc<Attributes>,
+    /// Whether it is kept while its peer restarts.
+    pub stale: bool,
+}
+
+/// A BGP speaker.
+#[derive(Debug)]
+pub struct Speaker {
+    now: Instant,
+    random: Random,
+    config: Option<Arc<Config>>,
+    /// By `Source`; the first place is ours and stays empty.
+    peers: Vec<Option<Peer>>,
+    lines: BTreeMap<ConnId, Line>,
+    dialled: u64,
+    rib: Rib,
+    outputs: VecDeque<Output>,
+    /// Until when routes are collected without a selection, after a restart.
+    deferred: Option<Instant>,
+}
+
+/// Both tables, and what is to be done because they changed.
+#[derive(Debug)]
+struct Rib {
+    v4: Table,
+    v6: Table,
+    routes: Routes,
+    facts: Vec<Facts>,
+    multipath: bool,
+    deferred: bool,
+    /// Destinations whose `Output::Best` has yet to be polled.
+    unreported: VecDeque<(Family, DstId)>,
+    reported_v4: Bits,
+    reported_v6: Bits,
+}
+
+/// Random numbers from a seed (splitmix64).
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 750 to 1000.
+    fn jitter(&mut self) -> u64 {
+        750 + self.next() % 251
+    }
+}
+
+impl Rib {
+    fn new() -> Rib {
+        let ourselves = Facts {
+            kind: Kind::Local,
+            asn: Asn(0),
+            router_id: Ipv4Addr::UNSPECIFIED,
+            addr: Ipv4Addr::UNSPECIFIED.into(),
+        };
+        Rib {
+            v4: Table::new(Family::IPV4),
+            v6: Table::new(Family::IPV6),
+            routes: Routes::default(),
+            facts: vec![ourselves],
+            multipath: false,
+            deferred: false,
+            unreported: VecDeque::new(),
+            reported_v4: Bits::default(),
+            reported_v6: Bits::default(),
+        }
+    }
+
+    fn table(&self, family: Family) -> &Table {
+        if family == Family::IPV4 { &self.v4 } else { &self.v6 }
+    }
+
+    fn table_mut(&mut self, family: Family) -> &mut Table {
+        if family == Family::IPV4 { &mut self.v4 } else { &mut self.v6 }
+    }
+
+    /// A source says this of a destination; how that changed its best route.
+    fn insert(&mut self, dst: Cidr, said: &Said, rejected: bool) -> Change {
+        let route = self.routes.intern(said.clone());
+        self.insert_route(dst, Path { route, rejected, stale: false, best: false })
+    }
+
+    fn insert_route(&mut self, dst: Cidr, path: Path) -> Change {
+        let family = Family::of(dst);
+        let (id, done) = self.table_mut(family).insert(dst, path);
+        if let Some(route) = done.replaced {
+            self.routes.release(route);
+        }
+        self.decide(family, id, done.old)
+    }
+
+    /// A source says nothing of a destination any more.
+    fn remove(&mut self, family: Family, id: DstId, source: Source) -> Option<Change> {
+        let done = self.table_mut(family).remove(id, source)?;
+        if let Some(route) = done.replaced {
+            self.routes.release(route);
+        }
+        Some(self.decide(family, id, done.old))
+    }
+
+    fn decide(&mut self, family: Family, id: DstId, old: u64) -> Change {
+        if self.deferred {
+            return Change { id, old, new: old };
+        }
+        let (facts, multipath) = (std::mem::take(&mut self.facts), self.multipath);
+        let change = self.table_mut(family).decide(id, &facts, multipath, old);
+        self.facts = facts;
+        self.report(family, id);
+        change
+    }
+
+    fn report(&mut self, family: Family, id: DstId) {
+        let waiting = if family == Family::IPV4 { &mut self.reported_v4 } else { &mut self.reported_v6 };
+        if waiting.insert(id) {
+            self.unreported.push_back((family, id));
+        }
+    }
+
+    fn next_report(&mut self) -> Option<(Family, DstId)> {
+        let (family, id) = self.unreported.pop_front()?;
+        let waiting = if family == Family::IPV4 { &mut self.reported_v4 } else { &mut self.reported_v6 };
+        waiting.remove(id);
+        Some((family, id))
+    }
+}
+
+/// Both families.
+const FAMILIES: [Family; 2] = [Family::IPV4, Family::IPV6];
+
+impl Speaker {
+    /// A speaker that does nothing before it is configured. Equal seeds and inputs give equal outputs.
+    pub fn new(seed: u64) -> Speaker {
+        Speaker {
+            now: Instant::ZERO,
+            random: Random(seed),
+            config: None,
+            peers: vec![None],
+            lines: BTreeMap::new(),
+            dialled: 0,
+            rib: Rib::new(),
+            outputs: VecDeque::new(),
+            deferred: None,
+        }
+    }
+
+    /// Takes in what the world did. What follows from it is in `poll`, `poll_transmit` and `poll_timeout`.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Configure(config) => self.configure(config),
+            Input::Accepted { conn, local, remote } => self.accepted(conn, local, remote),
+            Input::Connected { conn, local, remote } => self.connected(conn, local, remote),
+            Input::DialFailed { conn, why } | Input::Closed { conn, why } => self.closed(conn, &why),
+            Input::Bytes { conn, bytes } => self.bytes(conn, bytes),
+            Input::Timeout => {}
+        }
+        self.run_timers();
+        self.sweep();
+    }
+
+    /// What the world should do, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let (family, id) = self.rib.next_report()?;
+        let table = self.rib.table(family);
+        let mut paths: Vec<BestPath> = Vec::new();
+        for path in table.paths(id).iter().take_while(|path| path.best) {
+            let said = &path.route.said;
+            if paths.iter().all(|known| known.nexthop != said.nexthop) {
+                let peer = self.peers[said.source.at()].as_ref().map(|peer| peer.id.clone());
+                let (nexthop, attrs) = (said.nexthop, said.attrs.clone());
+                paths.push(BestPath { nexthop, peer, attrs, stale: path.stale });
+            }
+        }
+        Some(Output::Best { dst: table.dst(id), paths })
+    }
+
+    /// Forgets destinations that nobody names any more.
+    fn sweep(&mut self) {
+        for family in FAMILIES {
+            let quiet = self.rib.unreported.is_empty()
+                && self
+                    .peers
+                    .iter()
+                    .flatten()
+                    .filter_map(|p| p.outs.get(&family))
+                    .all(|out| !out.is_pending());
+            if quiet && self.rib.table(family).has_emptied() {
+                self.rib.table_mut(family).sweep();
+            }
+        }
+    }
+}
