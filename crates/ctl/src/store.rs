@@ -176,6 +176,9 @@ impl Store {
         if kind.kind == "IPPool" && old.is_none() {
             self.refuse_overlap(&new).await?;
         }
+        if kind.kind == "BGPPeer" {
+            self.refuse_missing_filters(&new).await?;
+        }
         let resource = resource(kind);
         let written = match old {
             None => {
@@ -188,6 +191,23 @@ impl Store {
             }
         };
         written.map(|value| finished(kind, value)).map_err(|e| Fault::of(&object, e))
+    }
+
+    /// A peer whose filter is not there yet would be told everything.
+    async fn refuse_missing_filters(&self, peer: &Value) -> Result<(), Fault> {
+        let kind = Kind::of_document("BGPFilter").expect("the kind is in the table");
+        let names = peer["spec"]["filters"].as_array().into_iter().flatten();
+        let names: Vec<String> = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        for name in &names {
+            match self.stored(kind, None, name).await {
+                Ok(_) => {}
+                Err(Fault::NotFound { .. }) => {
+                    return Err(Fault::Invalid(v3::missing_filters(&names).into()));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     /// Pools must not share addresses; the API server cannot know, for it looks at one object at a time.

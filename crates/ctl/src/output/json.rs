@@ -32,6 +32,61 @@ const POOL: &[&str] = &[
     "allowedUses",
     "assignmentMode",
 ];
+const BGP_CONFIGURATION: &[&str] = &[
+    "logSeverityScreen",
+    "nodeToNodeMeshEnabled",
+    "asNumber",
+    "serviceLoadBalancerIPs",
+    "serviceExternalIPs",
+    "serviceClusterIPs",
+    "serviceLoadBalancerAggregation",
+    "communities",
+    "prefixAdvertisements",
+    "listenPort",
+    "nodeMeshPassword",
+    "nodeMeshMaxRestartTime",
+    "bindMode",
+    "ignoredInterfaces",
+    "localWorkloadPeeringIPV4",
+    "localWorkloadPeeringIPV6",
+    "programClusterRoutes",
+    "ipv4NormalRoutePriority",
+    "ipv6NormalRoutePriority",
+];
+const BGP_PEER: &[&str] = &[
+    "node",
+    "nodeSelector",
+    "peerIP",
+    "asNumber",
+    "localASNumber",
+    "peerSelector",
+    "keepOriginalNextHop",
+    "nextHopMode",
+    "password",
+    "sourceAddress",
+    "maxRestartTime",
+    "numAllowedLocalASNumbers",
+    "ttlSecurity",
+    "reachableBy",
+    "filters",
+    "reversePeering",
+    "localWorkloadSelector",
+    "keepaliveTime",
+];
+const BGP_FILTER: &[&str] = &["exportV4", "importV4", "exportV6", "importV6"];
+const BGP_FILTER_RULE: &[&str] = &[
+    "cidr",
+    "prefixLength",
+    "source",
+    "interface",
+    "matchOperator",
+    "peerType",
+    "communities",
+    "asPathPrefix",
+    "priority",
+    "action",
+    "operations",
+];
 const NODE: &[&str] = &[
     "bgp",
     "ipv4VXLANTunnelAddr",
@@ -76,6 +131,11 @@ enum Place<'a> {
     Metadata,
     /// The specification of a kind.
     Spec(&'a str),
+    /// A rule of a BGPFilter.
+    FilterRule,
+    /// The lengths in one.
+    PrefixLength,
+    Secret,
     Elsewhere,
 }
 
@@ -84,9 +144,15 @@ impl<'a> Place<'a> {
         match self {
             Place::Document => TOP,
             Place::Metadata => METADATA,
+            Place::Spec("BGPConfiguration") => BGP_CONFIGURATION,
+            Place::Spec("BGPFilter") => BGP_FILTER,
+            Place::Spec("BGPPeer") => BGP_PEER,
             Place::Spec("IPPool") => POOL,
             Place::Spec("Node") => NODE,
             Place::Spec("WorkloadEndpoint") => WORKLOAD_ENDPOINT,
+            Place::FilterRule => BGP_FILTER_RULE,
+            Place::PrefixLength => &["min", "max"],
+            Place::Secret => &["name", "key", "optional"],
             Place::Spec(_) | Place::Elsewhere => &[],
         }
     }
@@ -98,6 +164,9 @@ impl<'a> Place<'a> {
                 Place::Spec(object.get("kind").and_then(Value::as_str).unwrap_or_default())
             }
             (Place::Document, "items") => Place::Document,
+            (Place::Spec("BGPFilter"), _) => Place::FilterRule,
+            (Place::FilterRule, "prefixLength") => Place::PrefixLength,
+            (_, "secretKeyRef") => Place::Secret,
             _ => Place::Elsewhere,
         }
     }
