@@ -268,7 +268,7 @@ pub struct IpamConfigureArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Node {
     /// Say whether the agent runs, and with whom it speaks BGP
-    Status,
+    Status(StatusArgs),
 }
 
 /// What the command line means: a command, or text to print and an exit status.

@@ -100,7 +100,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Ipam(Ipam::Check(args)) => ipam::check::run(session, &args).await,
         Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
         Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
-        Command::Node(Node::Status) => node_status::run(session),
+        Command::Node(Node::Status(args)) => node_status::run(session, &args),
         Command::Version(args) => version::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
     }

@@ -1,19 +1,258 @@
-//! `node status`: whether this node's agent runs, and with whom it speaks BGP.
+//! `node status`: whether this node's agent runs, and with whom it speaks BGP, as a table of each family.
 
 use crate::agent::{self, Error};
+use crate::cli::StatusArgs;
 use crate::failure::Failure;
+use crate::output::boxed::Boxed;
+use crate::output::{json, yaml};
 use crate::session::Session;
+use node::bgp_status::{BgpStatus, PeerSort, SessionState, SessionStatus};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const DAY: u64 = 24 * 60 * 60;
+/// What is older is told by its date.
+const RECENT: u64 = 20 * 60 * 60;
 
 /// Prints what runs.
-pub fn run(session: &mut Session<'_>) -> Result<(), Failure> {
+pub fn run(session: &mut Session<'_>, args: &StatusArgs) -> Result<(), Failure> {
     let status = match agent::status(&session.global.agent_socket) {
         Ok(status) => status,
         Err(Error::Away(_)) => return Err(Failure::new("Calico process is not running.")),
         Err(e @ Error::Silent { .. }) => return Err(Failure::new(e.to_string())),
     };
-    session.print("Calico process is running.\n\n")?;
-    if !status.bgp {
-        session.print("None of the BGP backend processes (BIRD or GoBGP) are running.\n\n")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let text = render(status.bgp.as_ref(), &args.output, now)?;
+    session.print(&text)
+}
+
+/// The speaker's status in a format, `now` being seconds since 1970.
+fn render(bgp: Option<&BgpStatus>, format: &str, now: u64) -> Result<String, Failure> {
+    let value = || serde_json::json!({ "running": true, "bgp": bgp });
+    match format {
+        "table" => Ok(tables(bgp, now)),
+        "json" => Ok(json::render(&value()) + "\n"),
+        "yaml" => Ok(yaml::render(&value())),
+        other => Err(Failure::new(format!("unrecognized output format '{other}': use table, json or yaml"))),
     }
-    Ok(())
+}
+
+/// Each family that the node speaks, with its peers.
+fn tables(bgp: Option<&BgpStatus>, now: u64) -> String {
+    let mut text = "Calico process is running.\n\n".to_owned();
+    let Some(bgp) = bgp else {
+        return text + "None of the BGP backend processes (BIRD or GoBGP) are running.\n\n";
+    };
+    for (family, sessions) in [("IPv4", &bgp.v4), ("IPv6", &bgp.v6)] {
+        if let Some(sessions) = sessions {
+            text += &format!("{family} BGP status\n");
+            text += &table(family, sessions, now);
+            text.push('\n');
+        }
+    }
+    for complaint in &bgp.complaints {
+        text += &format!("INFO: {complaint}\n");
+    }
+    if !bgp.complaints.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn table(family: &str, sessions: &[SessionStatus], now: u64) -> String {
+    if sessions.is_empty() {
+        return format!("No {family} peers found.\n");
+    }
+    let mut sessions: Vec<&SessionStatus> = sessions.iter().collect();
+    sessions.sort_by_key(|session| (session.sort, session.address, session.port));
+    let mut table = Boxed::new(&["peer address", "peer type", "state", "since", "info"]);
+    for session in sessions {
+        table.row(vec![
+            address(session),
+            sort(session.sort).to_owned(),
+            state(session.state).to_owned(),
+            since(session.since, now),
+            session.info.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// Differs from Calico: a port that is not 179 stands beside the address as everywhere else, not as `_port_1790`.
+fn address(session: &SessionStatus) -> String {
+    match session.port {
+        None => session.address.to_string(),
+        Some(port) => std::net::SocketAddr::new(session.address, port).to_string(),
+    }
+}
+
+fn sort(sort: PeerSort) -> &'static str {
+    match sort {
+        PeerSort::Mesh => "node-to-node mesh",
+        PeerSort::Global => "global",
+        PeerSort::Node => "node specific",
+    }
+}
+
+fn state(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Up => "up",
+        SessionState::Start => "start",
+        SessionState::Down => "down",
+    }
+}
+
+/// The time of day (UTC), or the date if it was long ago.
+fn since(then: u64, now: u64) -> String {
+    let second = then % DAY;
+    if now.saturating_sub(then) < RECENT {
+        return format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+    }
+    let (year, month, day) = date(then / DAY);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of so many days after 1 January 1970, by the Gregorian calendar. Years are counted from March here,
+/// so that the leap day comes last.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let first = (153 * month + 2) / 5;
+    let january = u64::from(month >= 10);
+    (era * 400 + year + january, (month + 2) % 12 + 1, day - first + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+    use model::Asn;
+    use std::net::Ipv4Addr;
+
+    /// 2026-11-23 02:30:00.
+    const NOW: u64 = 1_795_401_000;
+
+    fn session(address: &str, sort: PeerSort, state: SessionState, ago: u64, info: &str) -> SessionStatus {
+        SessionStatus {
+            address: address.parse().expect("an address"),
+            port: None,
+            sort,
+            state,
+            since: NOW - ago,
+            info: info.into(),
+        }
+    }
+
+    fn status(v4: Option<Vec<SessionStatus>>, v6: Option<Vec<SessionStatus>>) -> BgpStatus {
+        BgpStatus { asn: Asn(64512), router_id: Ipv4Addr::new(10, 0, 2, 15), v4, v6, complaints: Vec::new() }
+    }
+
+    /// The recording of a cluster of which one node is away, without the line about a process that we do not have.
+    #[test]
+    fn a_mesh_is_shown_as_calico_shows_it() {
+        let sessions = vec![
+            session("10.0.2.5", PeerSort::Mesh, SessionState::Start, 483, "Idle Socket: Connection refused"),
+            session("10.0.2.4", PeerSort::Mesh, SessionState::Up, 481, "Established"),
+        ];
+        let recorded = include_str!("../tests/golden/node-status-bird.txt");
+        let line = "INFO: BIRDv6 process: 'bird6' is not running.\n\n";
+        let recorded = recorded.strip_suffix(line).expect("the recording says that there is no IPv6");
+        assert_eq!(tables(Some(&status(Some(sessions), None)), NOW), recorded);
+    }
+
+    #[test]
+    fn the_articles_mesh_is_shown_to_the_letter() {
+        let up = |address| SessionStatus {
+            since: NOW - NOW % DAY + 7_621,
+            ..session(address, PeerSort::Mesh, SessionState::Up, 0, "Established")
+        };
+        let sessions = vec![up("192.168.50.162"), up("192.168.50.163")];
+        assert_snapshot!(tables(Some(&status(Some(sessions), None)), NOW), @"
+        Calico process is running.
+
+        IPv4 BGP status
+        +----------------+-------------------+-------+----------+-------------+
+        |  PEER ADDRESS  |     PEER TYPE     | STATE |  SINCE   |    INFO     |
+        +----------------+-------------------+-------+----------+-------------+
+        | 192.168.50.162 | node-to-node mesh | up    | 02:07:01 | Established |
+        | 192.168.50.163 | node-to-node mesh | up    | 02:07:01 | Established |
+        +----------------+-------------------+-------+----------+-------------+
+        ");
+    }
+
+    #[test]
+    fn every_sort_state_and_family_has_its_words() {
+        let v4 = vec![
+            session("10.0.0.2", PeerSort::Mesh, SessionState::Up, 5, "Established"),
+            session("10.0.0.254", PeerSort::Global, SessionState::Down, 200_000, "Idle Error: Bad peer AS"),
+            SessionStatus {
+                port: Some(1790),
+                ..session("192.0.2.1", PeerSort::Node, SessionState::Start, 60, "OpenSent")
+            },
+        ];
+        let mut status = status(Some(v4), Some(Vec::new()));
+        status.complaints = vec!["BGPPeer p: BGPFilter f does not exist and filters nothing".into()];
+        assert_snapshot!(tables(Some(&status), NOW), @"
+        Calico process is running.
+
+        IPv4 BGP status
+        +----------------+-------------------+-------+------------+-------------------------+
+        |  PEER ADDRESS  |     PEER TYPE     | STATE |   SINCE    |          INFO           |
+        +----------------+-------------------+-------+------------+-------------------------+
+        | 10.0.0.254     | global            | down  | 2026-11-20 | Idle Error: Bad peer AS |
+        | 10.0.0.2       | node-to-node mesh | up    | 02:29:55   | Established             |
+        | 192.0.2.1:1790 | node specific     | start | 02:29:00   | OpenSent                |
+        +----------------+-------------------+-------+------------+-------------------------+
+
+        IPv6 BGP status
+        No IPv6 peers found.
+
+        INFO: BGPPeer p: BGPFilter f does not exist and filters nothing
+        ");
+        let v6 = vec![session("fd00::4", PeerSort::Mesh, SessionState::Start, 5, "Connect")];
+        status = BgpStatus { v4: None, v6: Some(v6), complaints: Vec::new(), ..status };
+        assert_snapshot!(tables(Some(&status), NOW), @"
+        Calico process is running.
+
+        IPv6 BGP status
+        +--------------+-------------------+-------+----------+---------+
+        | PEER ADDRESS |     PEER TYPE     | STATE |  SINCE   |  INFO   |
+        +--------------+-------------------+-------+----------+---------+
+        | fd00::4      | node-to-node mesh | start | 02:29:55 | Connect |
+        +--------------+-------------------+-------+----------+---------+
+        ");
+    }
+
+    #[test]
+    fn programs_read_it_as_json_or_yaml() {
+        let sessions = vec![session("10.0.2.4", PeerSort::Mesh, SessionState::Up, 481, "Established")];
+        let status = status(Some(sessions), None);
+        let said = |format| render(Some(&status), format, NOW).map_err(|failure| failure.text);
+        let json: serde_json::Value = serde_json::from_str(&said("json").expect("JSON")).expect("JSON");
+        assert_eq!(json["bgp"]["v4"][0]["type"], "NodeMesh");
+        assert_eq!(json["bgp"]["v4"][0]["since"], NOW - 481);
+        assert!(said("yaml").expect("YAML").contains("routerID: 10.0.2.15\n"));
+        assert_eq!(said("xml"), Err("unrecognized output format 'xml': use table, json or yaml".to_owned()));
+        assert_eq!(
+            tables(None, NOW),
+            "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n\n"
+        );
+    }
+
+    #[test]
+    fn what_is_older_than_twenty_hours_has_a_date() {
+        for (then, text) in [
+            (NOW, "02:30:00"),
+            (NOW - RECENT + 1, "06:30:01"),
+            (NOW - RECENT, "2026-11-22"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_735_689_599, "2024-12-31"),
+            (0, "1970-01-01"),
+        ] {
+            assert_eq!(since(then, NOW), text);
+        }
+    }
 }

@@ -11,6 +11,7 @@
 
 mod adopt;
 mod annotate;
+pub mod bgp_status;
 mod cluster;
 pub mod cni;
 mod datapath;

@@ -241,7 +241,7 @@ impl Node {
             repairs: self.datapath.repairs().to_vec(),
             repairs_total: self.datapath.repairs_total(),
             mtu: derive::mtu::pod(&self.world).0,
-            bgp: false,
+            bgp: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What travels on the agent's socket: one JSON value a line, a call from the client, an answer from the agent. A CNI call
 //! carries the pod's namespace as a file descriptor (`SCM_RIGHTS`) with its first byte.
 
+use crate::bgp_status::BgpStatus;
 use crate::cni;
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +46,8 @@ pub struct NodeStatus {
     /// How many objects were put back since the agent started.
     pub repairs_total: u64,
     pub mtu: u32,
-    /// Whether a BGP speaker runs.
-    pub bgp: bool,
+    /// The BGP speaker, if one runs.
+    pub bgp: Option<BgpStatus>,
 }
 
 /// How a block is reached.

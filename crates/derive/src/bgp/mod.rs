@@ -20,6 +20,7 @@ use model::v3::{
     Node, SecretKeyRef,
 };
 use model::{Asn, Cidr, Community, Duration, IfAddr};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -130,14 +131,17 @@ pub struct PeerPlan {
 
 impl Eq for PeerPlan {}
 
-/// Where a session comes from, as `calicoctl node status` says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a session comes from, by the names of CalicoNodeStatus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PeerSort {
-    /// Every node with every node.
-    Mesh,
     /// A BGPPeer of every node.
+    #[serde(rename = "GlobalPeer")]
     Global,
+    /// Every node with every node.
+    #[serde(rename = "NodeMesh")]
+    Mesh,
     /// A BGPPeer of some nodes.
+    #[serde(rename = "NodePeer")]
     Node,
 }
 
