@@ -1,4 +1,4 @@
-//! Strategies for messages that make sense, and how several UPDATEs count as one.
+//! Strategies for messages that make sense.
 
 use bgp::wire::*;
 use model::{Asn, Cidr};
@@ -201,45 +201,4 @@ pub fn attributes(ctx: &Ctx) -> impl Strategy<Value = Attributes> + use<> {
             }
         },
     )
-}
-
-/// Every message in `octets`, none of which is at fault.
-pub fn decode_all(octets: &[u8], ctx: &Ctx) -> Vec<Message> {
-    let (mut rest, mut messages) = (octets, Vec::new());
-    while !rest.is_empty() {
-        let len = frame(rest, ctx.max()).expect("a header").expect("a whole message");
-        let (message, tail) = rest.split_at(len);
-        let decoded = decode(message, ctx).expect("a message");
-        assert_eq!(decoded.misbehaved, [], "{:?}", decoded.message);
-        messages.push(decoded.message);
-        rest = tail;
-    }
-    messages
-}
-
-/// Several UPDATEs with the same attributes as one.
-pub fn folded(messages: Vec<Message>) -> Update {
-    let mut all = Update::default();
-    for message in messages {
-        let Message::Update(update) = message else { panic!("{message:?} is no UPDATE") };
-        all.withdrawn.extend(update.withdrawn);
-        all.end_of_rib = all.end_of_rib.or(update.end_of_rib);
-        assert!(all.attrs.is_none() || update.attrs.is_none() || all.attrs == update.attrs);
-        all.attrs = all.attrs.or(update.attrs);
-        for announced in update.announced {
-            match all.announced.iter_mut().find(|known| known.nexthop == announced.nexthop) {
-                Some(known) => known.dsts.extend(announced.dsts),
-                None => all.announced.push(announced),
-            }
-        }
-    }
-    all
-}
-
-/// The same update with its destinations in order: how they are spread over messages means nothing.
-pub fn sorted(mut update: Update) -> Update {
-    update.withdrawn.sort();
-    update.announced.sort_by_key(|announced| announced.nexthop);
-    update.announced.iter_mut().for_each(|announced| announced.dsts.sort());
-    update
 }
