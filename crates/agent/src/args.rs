@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/calico")]
     pub state_dir: PathBuf,
 
+    /// Who carries IP in IP: the kernel's module, our stand-in for it, or `auto`: the module where the kernel has it
+    #[arg(long, env = "TORTIE_IPIP_DRIVER", value_enum, value_name = "DRIVER", default_value_t)]
+    pub ipip_driver: crate::ipip::Choice,
+
     /// Serve /liveness and /readiness here, or `none`
     #[arg(long, env = "TORTIE_HEALTH", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9099")]
     pub health: Listen,

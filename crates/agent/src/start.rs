@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts};
 use crate::http::{self, Site};
 use crate::queued::Queued;
-use crate::{files, server, writer};
+use crate::{files, ipip, server, writer};
 use anyhow::{Context, bail};
 use cni::{durable, queue};
 use datastore::Client;
@@ -48,6 +48,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         Some(path) => Client::from_kubeconfig(path).await?,
         None => Client::infer().await?,
     };
+    let choice = args.ipip_driver;
+    let driver = tokio::task::spawn_blocking(move || ipip::driver(choice));
     tracing::info!(node = name, api = client.url(), version = env!("CARGO_PKG_VERSION"), "starting");
     let (sender, inbox) = mpsc::channel(INBOX);
     for (site, listen) in [(Site::Health, args.health), (Site::Metrics, args.metrics)] {
@@ -81,7 +83,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .name("files".into())
         .spawn(move || files::run(&attachments, &queue_directory, &jobs, &outcomes))?;
     let clock = Clock::start();
-    let config = Config { node: name.clone(), address, ipip: None, epoch_micros: Clock::wall_micros() };
+    let config =
+        Config { node: name.clone(), address, ipip: driver.await?, epoch_micros: Clock::wall_micros() };
     let core = Core::new(Parts {
         node: Node::new(config),
         clock,

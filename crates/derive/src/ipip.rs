@@ -42,11 +42,11 @@ fn own(world: &World) -> Option<Own<'_>> {
 pub(crate) fn derive(world: &World) -> Vec<(Key, Value)> {
     let Some(own) = own(world) else { return Vec::new() };
     let name = IfName::fixed(IPIP_DEVICE);
-    let (kind, mac) = match own.driver {
-        IpipDriver::Kernel => (LinkKind::Ipip, None),
-        IpipDriver::StandIn => (LinkKind::Ifb, Some(spelling(own.addr))),
+    let kind = match own.driver {
+        IpipDriver::Kernel => LinkKind::Ipip,
+        IpipDriver::StandIn => LinkKind::Ifb { mac: spelling(own.addr) },
     };
-    let link = LinkValue { kind, mac, mtu: Some(mtu::ipip(world)), up: true, alias: None };
+    let link = LinkValue { kind, mac: None, mtu: Some(mtu::ipip(world)), up: true, alias: None };
     let mut objects = vec![
         (Key::Link(LinkKey { netns: Netns::Host, name: name.clone() }), Value::Link(Box::new(link))),
         rp_filter(&name),

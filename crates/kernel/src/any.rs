@@ -96,7 +96,7 @@ fn link(netns: Netns, place: usize, pick: &mut impl FnMut(u64) -> usize) -> Valu
             device: IfName::fixed("ens192"),
         },
         (1 | 3, 0..2) => LinkKind::Veth { peer: (netns == Netns::Host).then_some(peer) },
-        (5, n @ 0..2) => [LinkKind::Ipip, LinkKind::Ifb][n].clone(),
+        (5, n @ 0..2) => [LinkKind::Ipip, LinkKind::Ifb { mac: Mac([2; 6]) }][n].clone(),
         _ => LinkKind::Other(["dummy", "vxlan"][pick(2)].to_owned()),
     };
     Value::Link(Box::new(LinkValue {

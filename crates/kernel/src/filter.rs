@@ -62,8 +62,8 @@ impl Filter {
     /// The name by which `tc filter show` knows it (`TCA_BPF_NAME`).
     pub fn name(&self) -> &str {
         match self {
-            Filter::Accept { .. } => "tortie_ipip_accept",
-            Filter::Send { .. } => "tortie_ipip_send",
+            Filter::Accept { .. } => "tortie_ipip_in",
+            Filter::Send { .. } => "tortie_ipip_out",
             Filter::Other(name) => name,
         }
     }

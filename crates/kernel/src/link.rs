@@ -42,8 +42,8 @@ pub enum LinkKind {
     /// The device of IP in IP without a far end of its own (`tunl0`): the route's gateway is the outer destination. It comes
     /// with the kernel's module, is configured and never removed.
     Ipip,
-    /// A device that hands packets to filters only: the stand-in for [`LinkKind::Ipip`].
-    Ifb,
+    /// A device that hands packets to filters only: the stand-in for [`LinkKind::Ipip`]. Its MAC cannot be changed.
+    Ifb { mac: Mac },
     /// Any other, by the kernel's word for it (`""` for one without); never created or deleted by us.
     Other(String),
 }

@@ -31,7 +31,7 @@ pub fn ours(key: &Key, value: &Value) -> bool {
     match (key, value) {
         (Key::Link(key), Value::Link(link)) => match link.kind {
             LinkKind::Vxlan { .. } => is_vxlan(&key.name),
-            LinkKind::Ipip | LinkKind::Ifb => key.name.as_str() == IPIP,
+            LinkKind::Ipip | LinkKind::Ifb { .. } => key.name.as_str() == IPIP,
             LinkKind::Veth { .. } => is_workload(&key.name),
             // With settings that ours never has: a device of our name all the same.
             LinkKind::Other(ref kind) => kind == "vxlan" && is_vxlan(&key.name),
@@ -118,10 +118,10 @@ mod tests {
             ("cali7f94ce7c295", vxlan, false),
             ("veth0", veth, false),
             ("tunl0", LinkKind::Ipip, true),
-            ("tunl0", LinkKind::Ifb, true),
+            ("tunl0", LinkKind::Ifb { mac: UNICAST }, true),
             ("tunl0", other("ipip"), false),
             ("tunl1", LinkKind::Ipip, false),
-            ("ifb0", LinkKind::Ifb, false),
+            ("ifb0", LinkKind::Ifb { mac: UNICAST }, false),
             ("eth0", other(""), false),
         ] {
             let key = Key::Link(LinkKey { netns: HOST, name: IfName::fixed(name) });

@@ -65,7 +65,7 @@ impl fmt::Display for LinkValue {
                 write!(f, "vxlan id {vni} local {local} dev {device} dstport {port} nolearning")?;
             }
             LinkKind::Ipip => f.write_str("ipip remote any local any")?,
-            LinkKind::Ifb => f.write_str("ifb")?,
+            LinkKind::Ifb { mac } => write!(f, "ifb address {mac}")?,
             LinkKind::Other(kind) => f.write_str(kind)?,
         }
         if let Some(mac) = self.mac {

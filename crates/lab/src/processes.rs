@@ -146,14 +146,17 @@ fn apiserver_args(layout: &Layout, topology: &Topology) -> Vec<String> {
 
 fn agent_args(layout: &Layout, topology: &Topology, node: &str) -> anyhow::Result<Vec<String>> {
     let files = layout.node(node);
-    Ok(vec![
+    let described = topology.node(node)?;
+    let driver = described.ipip_driver.as_ref().map(|driver| format!("--ipip-driver={driver}"));
+    let args = vec![
         "node".to_owned(),
         format!("--node-name={node}"),
-        format!("--ip={}", topology.node(node)?.address),
+        format!("--ip={}", described.address),
         format!("--kubeconfig={}", files.kubeconfig().display()),
         format!("--socket={}", files.socket().display()),
         format!("--state-dir={}", files.state().display()),
-    ])
+    ];
+    Ok(args.into_iter().chain(driver).collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the datastore holds when a lab starts: what `kubeadm` and some weeks of life would have left in it. Nodes, the pool,
 //! and for nodes that come with a block, the block, its affinity and the tunnel address in it.
 
-use crate::topology::{Mode, Node, Topology};
+use crate::topology::{Node, Topology, Tunnel};
 use anyhow::{Context, bail};
 use datastore::{Client, Patch, Resource};
 use futures::stream::{self, TryStreamExt};
@@ -10,8 +10,7 @@ use model::k8s::annotation;
 use model::store::{Object, Request};
 use model::v3::{
     AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, ClusterInformation,
-    ClusterInformationSpec, EncapMode, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec, IpamHandle,
-    IpamHandleSpec,
+    ClusterInformationSpec, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec, IpamHandle, IpamHandleSpec,
 };
 use model::{Cidr, Metadata, names};
 use serde_json::{Value, json};
@@ -59,7 +58,7 @@ fn objects(topology: &Topology, now: &str) -> Vec<Object> {
         let mut tunnel = tunnel_address(topology, node);
         for cidr in &node.blocks {
             let tunnel = tunnel.take();
-            objects.extend(tunnel.map(|_| handle(&node.name, *cidr).into()));
+            objects.extend(tunnel.map(|(kind, _)| handle(&node.name, kind, *cidr).into()));
             objects.push(block(&node.name, *cidr, tunnel, now).into());
             objects.push(BlockAffinity::of_host(&node.name, *cidr, AffinityState::Confirmed).into());
         }
@@ -68,8 +67,8 @@ fn objects(topology: &Topology, now: &str) -> Vec<Object> {
 }
 
 /// A node has a tunnel address only while the pool may need a tunnel.
-fn tunnel_address(topology: &Topology, node: &Node) -> Option<IpAddr> {
-    node.tunnel_address.filter(|_| topology.mode != Mode::Direct)
+fn tunnel_address(topology: &Topology, node: &Node) -> Option<(Tunnel, IpAddr)> {
+    topology.mode.tunnel().zip(node.tunnel_address)
 }
 
 fn cluster() -> ClusterInformation {
@@ -90,7 +89,7 @@ fn pool(topology: &Topology) -> IpPool {
         spec: IpPoolSpec {
             cidr: pool.cidr,
             vxlan_mode: topology.mode.vxlan(),
-            ipip_mode: EncapMode::Never,
+            ipip_mode: topology.mode.ipip(),
             nat_outgoing: pool.nat_outgoing,
             disabled: false,
             disable_bgp_export: false,
@@ -104,8 +103,15 @@ fn pool(topology: &Topology) -> IpPool {
     }
 }
 
-fn handle(node: &str, block: Cidr) -> IpamHandle {
-    let id = names::vxlan_tunnel_handle(node);
+fn handle_id(node: &str, tunnel: Tunnel) -> String {
+    match tunnel {
+        Tunnel::Vxlan => names::vxlan_tunnel_handle(node),
+        Tunnel::Ipip => names::ipip_tunnel_handle(node),
+    }
+}
+
+fn handle(node: &str, tunnel: Tunnel, block: Cidr) -> IpamHandle {
+    let id = handle_id(node, tunnel);
     IpamHandle {
         metadata: Metadata::named(names::handle(&id)),
         spec: IpamHandleSpec {
@@ -116,14 +122,14 @@ fn handle(node: &str, block: Cidr) -> IpamHandle {
     }
 }
 
-fn block(node: &str, cidr: Cidr, tunnel: Option<IpAddr>, now: &str) -> IpamBlock {
+fn block(node: &str, cidr: Cidr, tunnel: Option<(Tunnel, IpAddr)>, now: &str) -> IpamBlock {
     let size = 1_u32 << (if cidr.is_ipv4() { 32 } else { 128 } - cidr.len());
-    let taken = tunnel.map(|addr| ordinal(cidr, addr));
-    let attribute = AllocationAttribute {
-        handle_id: Some(names::vxlan_tunnel_handle(node)),
+    let taken = tunnel.map(|(_, addr)| ordinal(cidr, addr));
+    let attribute = |tunnel| AllocationAttribute {
+        handle_id: Some(handle_id(node, tunnel)),
         secondary: BTreeMap::from([
             ("node".into(), node.to_owned()),
-            ("type".into(), "vxlanTunnelAddress".to_owned()),
+            ("type".into(), kind_of(tunnel).to_owned()),
         ]),
         ..AllocationAttribute::default()
     };
@@ -136,11 +142,18 @@ fn block(node: &str, cidr: Cidr, tunnel: Option<IpAddr>, now: &str) -> IpamBlock
             strict_affinity: false,
             allocations: (0..size).map(|n| (Some(n) == taken).then_some(0)).collect(),
             unallocated: (0..size).filter(|n| Some(*n) != taken).collect(),
-            attributes: taken.map(|_| attribute).into_iter().collect(),
+            attributes: tunnel.map(|(tunnel, _)| attribute(tunnel)).into_iter().collect(),
             sequence_number: 1,
             sequence_number_for_allocation: taken.map(|n| (n.to_string(), 0)).into_iter().collect(),
             deleted: false,
         },
+    }
+}
+
+fn kind_of(tunnel: Tunnel) -> &'static str {
+    match tunnel {
+        Tunnel::Vxlan => "vxlanTunnelAddress",
+        Tunnel::Ipip => "ipipTunnelAddress",
     }
 }
 
@@ -158,8 +171,12 @@ fn ordinal(block: Cidr, addr: IpAddr) -> u32 {
 /// A Node as `kubectl get node -o wide` wants it; not ready until its kubelet has seen the network.
 fn kubernetes_node(topology: &Topology, node: &Node) -> Value {
     let mut annotations = BTreeMap::new();
-    if let Some(tunnel) = tunnel_address(topology, node) {
-        annotations.insert(annotation::IPV4_VXLAN_TUNNEL_ADDR, tunnel.to_string());
+    if let Some((tunnel, addr)) = tunnel_address(topology, node) {
+        let name = match tunnel {
+            Tunnel::Vxlan => annotation::IPV4_VXLAN_TUNNEL_ADDR,
+            Tunnel::Ipip => annotation::IPV4_IPIP_TUNNEL_ADDR,
+        };
+        annotations.insert(name, addr.to_string());
     }
     if node.absent {
         // What its agent would have said.
@@ -230,6 +247,7 @@ fn condition(status: &str, reason: &str, message: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Mode;
 
     #[test]
     fn a_seeded_block_holds_its_nodes_tunnel_address_and_nothing_else() {

@@ -19,14 +19,42 @@ pub enum Mode {
     Direct,
     /// Plain inside a subnet, in VXLAN tunnels between subnets.
     VxlanCrossSubnet,
+    /// In IP in IP, always.
+    Ipip,
+    /// Plain inside a subnet, in IP in IP between subnets.
+    IpipCrossSubnet,
+}
+
+/// A node's tunnel device: whose address the block of a node holds from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    Vxlan,
+    Ipip,
 }
 
 impl Mode {
     pub fn vxlan(self) -> EncapMode {
         match self {
             Mode::Vxlan => EncapMode::Always,
-            Mode::Direct => EncapMode::Never,
+            Mode::Direct | Mode::Ipip | Mode::IpipCrossSubnet => EncapMode::Never,
             Mode::VxlanCrossSubnet => EncapMode::CrossSubnet,
+        }
+    }
+
+    pub fn ipip(self) -> EncapMode {
+        match self {
+            Mode::Ipip => EncapMode::Always,
+            Mode::IpipCrossSubnet => EncapMode::CrossSubnet,
+            Mode::Direct | Mode::Vxlan | Mode::VxlanCrossSubnet => EncapMode::Never,
+        }
+    }
+
+    /// The tunnel that it needs.
+    pub fn tunnel(self) -> Option<Tunnel> {
+        match self {
+            Mode::Vxlan | Mode::VxlanCrossSubnet => Some(Tunnel::Vxlan),
+            Mode::Ipip | Mode::IpipCrossSubnet => Some(Tunnel::Ipip),
+            Mode::Direct => None,
         }
     }
 }
@@ -71,6 +99,9 @@ pub struct Node {
     /// The address of its tunnel device, inside the first block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel_address: Option<IpAddr>,
+    /// `--ipip-driver` of its agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipip_driver: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<Pod>,
     /// It is in the API only: no namespace, no process. For clusters that are larger than the machine.
@@ -122,7 +153,8 @@ fn yes() -> bool {
 /// What one of the first nodes of every lab has from the start.
 struct Given {
     block: [u8; 4],
-    tunnel: [u8; 4],
+    ipip: [u8; 4],
+    vxlan: [u8; 4],
     pod: &'static str,
     address: [u8; 4],
 }
@@ -130,12 +162,25 @@ struct Given {
 const GIVEN: [Given; 3] = [
     Given {
         block: [6, 2, 137, 64],
-        tunnel: [6, 2, 137, 65],
+        ipip: [6, 2, 137, 65],
+        vxlan: [6, 2, 137, 65],
         pod: "ping-test-rfwx9",
         address: [6, 2, 137, 67],
     },
-    Given { block: [6, 2, 180, 0], tunnel: [6, 2, 180, 1], pod: "ping-test-fljwb", address: [6, 2, 180, 2] },
-    Given { block: [6, 2, 136, 0], tunnel: [6, 2, 136, 3], pod: "ping-test-mrrdv", address: [6, 2, 136, 4] },
+    Given {
+        block: [6, 2, 180, 0],
+        ipip: [6, 2, 180, 1],
+        vxlan: [6, 2, 180, 1],
+        pod: "ping-test-fljwb",
+        address: [6, 2, 180, 2],
+    },
+    Given {
+        block: [6, 2, 136, 0],
+        ipip: [6, 2, 136, 2],
+        vxlan: [6, 2, 136, 3],
+        pod: "ping-test-mrrdv",
+        address: [6, 2, 136, 4],
+    },
 ];
 
 impl Topology {
@@ -146,13 +191,15 @@ impl Topology {
             address: IfAddr::new(Ipv4Addr::new(192, 168, subnet, 160 + number).into(), 24).expect("24 bits"),
             blocks: Vec::new(),
             tunnel_address: None,
+            ipip_driver: None,
             pods: vec![Pod { name: format!("ping-test-{number}"), address: None }],
             absent: false,
         };
         let mut all: Vec<Node> = (1..=nodes).map(|number| node(50, number)).collect();
         for (node, given) in all.iter_mut().zip(GIVEN) {
             node.blocks = vec![Cidr::containing(given.block.into(), 26).expect("26 bits")];
-            node.tunnel_address = Some(given.tunnel.into());
+            let ipip = mode.tunnel() == Some(Tunnel::Ipip);
+            node.tunnel_address = Some(if ipip { given.ipip } else { given.vxlan }.into());
             node.pods = vec![Pod { name: given.pod.into(), address: Some(given.address.into()) }];
         }
         all.extend(router.then(|| node(60, nodes + 1)));

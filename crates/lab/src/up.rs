@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::processes::Name;
-use crate::topology::Topology;
+use crate::topology::{Topology, Tunnel};
 use crate::{UpArgs, api, network, pods, seed, status};
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -136,15 +136,20 @@ fn tour(layout: &Layout, topology: &Topology) -> String {
     text += &exec(&first.name, "calicoctl get ippool -o wide");
     text += &exec(&first.name, "calicoctl node status");
     text += &exec(&first.name, "route -n");
-    text += &exec(&first.name, "ifconfig vxlan.calico");
+    let (device, filter) = match topology.mode.tunnel() {
+        Some(Tunnel::Ipip) => ("tunl0", "proto 4"),
+        _ => ("vxlan.calico", "udp port 4789"),
+    };
+    text += &exec(&first.name, &format!("ifconfig {device}"));
     let other = topology.present().skip(1).find(|node| !node.pods.is_empty());
     if let (Some(target), Some(other)) = (first.pods.iter().find_map(|pod| pod.address), other) {
         text += &exec(&format!("{}/{}", other.name, other.pods[0].name), &format!("ping -c 3 {target}"));
-        text += &exec(&first.name, &format!("tcpdump -ni {} udp port 4789", topology.uplink));
+        text += &exec(&first.name, &format!("tcpdump -ni {} {filter}", topology.uplink));
     }
     let patch = format!(
-        "calicoctl patch ippool {} -p '{{\"spec\":{{\"vxlanMode\":\"Never\"}}}}'",
-        topology.pool.name
+        "calicoctl patch ippool {} -p '{{\"spec\":{{\"{}\":\"Never\"}}}}'",
+        topology.pool.name,
+        if device == "tunl0" { "ipipMode" } else { "vxlanMode" }
     );
     text += &exec(&first.name, &patch);
     text + &format!("  {program} lab down{name}\n")

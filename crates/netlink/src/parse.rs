@@ -117,7 +117,10 @@ fn link_kind(attributes: Attributes<'_>, names: &Names) -> LinkKind {
     match kind {
         "veth" => LinkKind::Veth { peer: None },
         "ipip" if data.is_some_and(open) => LinkKind::Ipip,
-        "ifb" => LinkKind::Ifb,
+        "ifb" => match mac(attributes, attr::IFLA_ADDRESS) {
+            Some(mac) => LinkKind::Ifb { mac },
+            None => LinkKind::Other(kind.to_owned()),
+        },
         "vxlan" => data.and_then(vxlan).unwrap_or_else(|| LinkKind::Other(kind.to_owned())),
         kind => LinkKind::Other(kind.to_owned()),
     }

@@ -4,6 +4,7 @@ use crate::encode;
 use crate::netns::{Netns, NetnsError};
 use crate::socket::{Protocol, Socket};
 use crate::writer::Writer;
+use kernel::neigh::spelling;
 use kernel::{ApplyError, Direction, Filter, FilterKey, Key, LinkKey, LinkKind, LinkValue, Step, Value};
 use model::IfName;
 use std::collections::BTreeMap;
@@ -22,8 +23,14 @@ pub fn takes_stand_in() -> Result<Result<(), ApplyError>, NetnsError> {
     Netns::scratch(|| {
         let mut writer = Writer::open().map_err(NetnsError::Enter)?;
         let (host, device, uplink) = (kernel::Netns::Host, IfName::fixed("probe"), IfName::fixed("lo"));
-        let link = LinkValue { kind: LinkKind::Ifb, mac: None, mtu: None, up: false, alias: None };
         let local = Ipv4Addr::new(192, 0, 2, 1);
+        let link = LinkValue {
+            kind: LinkKind::Ifb { mac: spelling(local) },
+            mac: None,
+            mtu: None,
+            up: false,
+            alias: None,
+        };
         let send = Filter::Send { local, uplink: uplink.clone() };
         let accept = Filter::Accept { local, tunnel: Some(device.clone()), sources: BTreeMap::new() };
         let filter = |device, direction, filter| {

@@ -228,7 +228,10 @@ impl Writer {
                 self.index(run, link.netns, device).map(|parent| encode::vxlan(&link.name, wanted, parent))
             }
             LinkKind::Ipip => Ok(encode::plain_link(&link.name, wanted, "ipip")),
-            LinkKind::Ifb => Ok(encode::plain_link(&link.name, wanted, "ifb")),
+            LinkKind::Ifb { mac } => {
+                let wanted = LinkValue { mac: Some(*mac), ..wanted.clone() };
+                Ok(encode::plain_link(&link.name, &wanted, "ifb"))
+            }
             LinkKind::Other(kind) => {
                 let text = format!("interfaces of kind `{kind}` are not made here");
                 Err(ApplyError { errno: libc::EOPNOTSUPP, text })

@@ -11,12 +11,17 @@ pub struct Inventory {
     lines: BTreeSet<String>,
 }
 
-const LOOKS: [(&str, &str); 6] = [
+const LOOKS: [(&str, &str); 7] = [
     ("link", "ip -o link show | sed -e 's/^[0-9]*: //' -e 's/[@:].*//'"),
     ("address", "ip -o -4 address show | awk '{print $2, $4}'"),
     ("route", "ip -4 route show table all"),
     ("neigh", "ip -4 neigh show nud permanent"),
     ("fdb", "bridge fdb show | grep -w permanent | grep -v -e ^33:33: -e ^01:00:5e: || true"),
+    (
+        "filter",
+        "tc qdisc show | sed -n 's/^qdisc clsact [^ ]* dev \\([^ ]*\\).*/\\1/p' | while read d; do for w in ingress egress; do \
+         tc filter show dev $d $w | grep handle | sed \"s/ id [0-9]*//; s/ tag .*//; s/^/$d $w /\"; done; done",
+    ),
     // A set's elements are printed in any order, with brackets around whichever comes first and last.
     (
         "nft",

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use testkit::leaks::Inventory;
 use testkit::netns;
 
-const AT_ONCE: Duration = Duration::from_millis(100);
-const DEVICE: Duration = Duration::from_secs(1);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
+pub(super) const DEVICE: Duration = Duration::from_secs(1);
 const TABLE: Duration = Duration::from_millis(200);
 
 /// Does `harm` on master1 and waits until everything is as before. The agent must say that it put `object` back, and that
 /// this took no longer than `deadline` from the kernel's notice to the kernel's acknowledgement.
-fn repaired(lab: &Lab, object: &str, harm: &str, deadline: Duration) {
+pub(super) fn repaired(lab: &Lab, object: &str, harm: &str, deadline: Duration) {
     let node = lab.netns("master1");
     let before = Inventory::of([&node]);
     let counted = repair(lab, object).map_or(0, |(count, _)| count);

@@ -1,0 +1,144 @@
+//! The article's transcript in IPIP mode, line by line, by whatever driver this kernel has.
+
+use lab_tests::{Capture, Lab, PODS, cases, suite, within};
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    suite::run(
+        &["--mode", "ipip"],
+        cases![
+            calicoctl_shows_the_pool_in_ipip_mode,
+            the_agent_says_which_driver_it_uses,
+            route_n_leads_to_the_other_blocks_through_tunl0,
+            ifconfig_shows_tunl0,
+            every_pair_of_pods_pings,
+            on_the_wire_two_ip_headers_are_around_a_ping,
+            a_pod_reaches_the_world_with_its_nodes_address,
+            a_pod_reaches_its_own_node_and_other_nodes,
+            ipam_check_is_clean,
+            the_nodes_say_their_tunnel_addresses,
+            ipip_mode_never_takes_the_tunnel_away_and_the_pods_still_talk,
+        ],
+    )
+}
+
+fn driver(lab: &Lab) -> String {
+    lab.agent("master1")["ipip"].as_str().unwrap_or_default().to_owned()
+}
+
+fn calicoctl_shows_the_pool_in_ipip_mode(lab: &Lab) {
+    let text = lab.exec("master1", "calicoctl get ippool -o wide");
+    assert_eq!(
+        text,
+        "NAME                  CIDR         NAT    IPIPMODE   VXLANMODE   DISABLED   DISABLEBGPEXPORT   SELECTOR   ASSIGNMENTMODE   \n\
+         default-ipv4-ippool   6.2.0.0/16   true   Always     Never       false      false              all()      Automatic        \n\n"
+    );
+}
+
+fn the_agent_says_which_driver_it_uses(lab: &Lab) {
+    let kind = match driver(lab).as_str() {
+        "kernel" => "ipip",
+        "stand-in" => "ifb",
+        other => panic!("`{other}` is no driver"),
+    };
+    let links = lab.exec("master1", "ip -d link show tunl0");
+    assert!(links.contains(&format!("\n    {kind} ")), "{links}");
+}
+
+fn route_n_leads_to_the_other_blocks_through_tunl0(lab: &Lab) {
+    let line = "route -n | egrep '(Destination|tunl0)'";
+    let head = "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n";
+    let route = |block: &str, gateway: &str| {
+        format!("{block:<15} {gateway:<15} 255.255.255.192 UG    0      0        0 tunl0\n")
+    };
+    let to1 = route("6.2.137.64", "192.168.50.161");
+    let to2 = route("6.2.180.0", "192.168.50.162");
+    let to3 = route("6.2.136.0", "192.168.50.163");
+    assert_eq!(lab.exec("master1", line), format!("{head}{to3}{to2}"));
+    assert_eq!(lab.exec("master2", line), format!("{head}{to3}{to1}"));
+    assert_eq!(lab.exec("master3", line), format!("{head}{to1}{to2}"));
+}
+
+/// The stand-in differs where the device's type is named: it counts as one that could broadcast, and shows a MAC.
+fn ifconfig_shows_tunl0(lab: &Lab) {
+    for (node, addr) in [("master1", "6.2.137.65"), ("master2", "6.2.180.1"), ("master3", "6.2.136.2")] {
+        let text = lab.exec(node, "ifconfig tunl0");
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        if driver(lab) == "kernel" {
+            assert_eq!(lines[0], "tunl0: flags=193<UP,RUNNING,NOARP>  mtu 1480", "{text}");
+            assert_eq!(lines[1], format!("inet {addr}  netmask 255.255.255.255"), "{text}");
+            assert_eq!(lines[2], "tunnel   txqueuelen 1000  (IPIP Tunnel)", "{text}");
+        } else {
+            assert_eq!(lines[0], "tunl0: flags=195<UP,BROADCAST,RUNNING,NOARP>  mtu 1480", "{text}");
+            assert_eq!(
+                lines[1],
+                format!("inet {addr}  netmask 255.255.255.255  broadcast 0.0.0.0"),
+                "{text}"
+            );
+            assert!(lines[2].ends_with("txqueuelen 1000  (Ethernet)"), "{text}");
+        }
+        assert!(!text.contains("inet6"), "{text}");
+    }
+}
+
+fn every_pair_of_pods_pings(lab: &Lab) {
+    lab.ping_all(&PODS);
+}
+
+fn on_the_wire_two_ip_headers_are_around_a_ping(lab: &Lab) {
+    let capture = Capture::start(lab, "master1", "ens192", 4, "proto 4");
+    lab.exec("master2/ping-test-fljwb", "ping -n -c2 -i0.2 -W2 6.2.137.67");
+    let packets = capture.decode(&["frame.protocols", "ip.proto", "ip.src", "ip.dst"]);
+    let packet = |src: &str, dst: &str| format!("eth:ethertype:ip:ip:icmp:data\t4,1\t{src}\t{dst}");
+    let there = packet("192.168.50.162,6.2.180.2", "192.168.50.161,6.2.137.67");
+    let back = packet("192.168.50.161,6.2.137.67", "192.168.50.162,6.2.180.2");
+    assert_eq!(packets, [there.clone(), back.clone(), there, back]);
+}
+
+fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
+    let filter = "icmp[icmptype] == icmp-echo and dst host 192.168.50.1";
+    let capture = Capture::start(lab, "fabric", "lan0", 1, filter);
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.1");
+    assert_eq!(capture.decode(&["ip.src"]), ["192.168.50.161"]);
+}
+
+fn a_pod_reaches_its_own_node_and_other_nodes(lab: &Lab) {
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.161");
+    lab.ping("master1/ping-test-rfwx9", "192.168.50.162");
+    lab.ping("master1", "6.2.137.67");
+    lab.ping("master1", "6.2.180.2");
+}
+
+fn ipam_check_is_clean(lab: &Lab) {
+    let text = lab.exec("master1", "calicoctl ipam check");
+    assert!(text.contains("found 0 problems"), "{text}");
+}
+
+fn the_nodes_say_their_tunnel_addresses(lab: &Lab) {
+    let node = lab.json("kubectl get node master3 -o json");
+    let annotations = &node["metadata"]["annotations"];
+    assert_eq!(annotations["projectcalico.org/IPv4IPIPTunnelAddr"], "6.2.136.2");
+    assert!(annotations["projectcalico.org/IPv4VXLANTunnelAddr"].is_null(), "{annotations}");
+}
+
+fn ipip_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
+    lab.patch_pool(r#"{"ipipMode":"Never"}"#);
+    lab.await_device("ens192");
+    for node in ["master1", "master2", "master3"] {
+        within(Duration::from_secs(10), &format!("the tunnel of {node} is gone"), || {
+            !lab.exec(node, "ip -o address show").contains("tunl0")
+                && !lab.exec(node, "tc filter show dev ens192 ingress").contains("tortie")
+        });
+    }
+    lab.ping_all(&PODS);
+    lab.patch_pool(r#"{"ipipMode":"Always"}"#);
+    lab.await_device("tunl0");
+    lab.ping_all(&PODS);
+    lab.patch_pool(r#"{"ipipMode":"Never","vxlanMode":"Always"}"#);
+    lab.await_device("vxlan.calico");
+    lab.ping_all(&PODS);
+    lab.patch_pool(r#"{"ipipMode":"Always","vxlanMode":"Never"}"#);
+    lab.await_device("tunl0");
+    lab.ping_all(&PODS);
+}

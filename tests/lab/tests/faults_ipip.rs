@@ -1,0 +1,27 @@
+//! Faults and threats in mode IPIP.
+
+use lab_tests::faults::{ipip, kill, meddle};
+use lab_tests::{cases, suite};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    use {ipip::*, kill::*, meddle::*};
+    suite::run(
+        &["--mode", "ipip"],
+        cases![
+            f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
+            f40_a_deleted_route_comes_back,
+            f40_a_changed_route_is_set_right,
+            f40_a_deleted_address_of_tunl0_comes_back,
+            f40_a_tunl0_that_was_set_down_comes_up,
+            f40_a_deleted_stand_in_comes_back_with_all_that_hangs_on_it,
+            f40_a_deleted_filter_of_the_uplink_comes_back,
+            f40_a_deleted_place_for_filters_comes_back,
+            f40_a_deleted_filter_of_tunl0_comes_back,
+            f42_a_flushed_ruleset_comes_back,
+            s05_a_pods_own_tunnel_packets_do_not_leave_its_node,
+            s16_ip_in_ip_from_no_node_or_with_anothers_source_is_dropped,
+            s58_a_planted_filter_is_left_alone_and_said,
+        ],
+    )
+}
