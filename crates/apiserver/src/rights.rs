@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn s16_a_node_reads_a_secret_by_name_where_passwords_stand() {
+    fn s30_a_node_reads_a_secret_by_name_where_passwords_stand() {
         let node = User::Node("n1".into());
         for (verb, namespace, may) in [
             (Verb::Get, "kube-system", true),

@@ -6,6 +6,8 @@ use futures::StreamExt;
 use model::Metadata;
 use model::k8s::Node;
 use model::store::{Error, Event, Key, Kind, Request};
+use model::v3::CalicoNodeStatus;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -315,6 +317,17 @@ async fn annotations_are_merged_into_the_status_of_a_node() {
         server.seen()[0],
         r#"PATCH /api/v1/nodes/n1/status {"metadata":{"annotations":{"a":"1","b":null}}}"#
     );
+}
+
+#[tokio::test]
+async fn a_status_is_written_apart_with_the_version_it_replaces() {
+    let text = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "spec": {"node": "n1"}}).to_string();
+    let server = Server::with(vec![Answer::Json(200, text.clone())]).await;
+    let status: CalicoNodeStatus = serde_json::from_str(&text).expect("a status");
+    assert!(matches!(server.client.request(Request::Status(status.into())).await, Ok(Some(_))));
+    let seen = &server.seen()[0];
+    assert!(seen.starts_with("PUT /apis/projectcalico.org/v3/caliconodestatuses/a/status {"), "{seen}");
+    assert!(seen.contains(r#""resourceVersion":"7""#), "{seen}");
 }
 
 #[tokio::test]

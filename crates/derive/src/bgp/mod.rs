@@ -111,7 +111,8 @@ pub struct PeerPlan {
     pub source: Option<IpAddr>,
     /// The static route to the peer, if its address is on no subnet of ours.
     pub gateway: Option<IpAddr>,
-    /// How many routers may stand between (RFC 5082); `None`: any number.
+    /// Hops to the peer, at most, 1 for a neighbour: of what it sends, a TTL below 256 less this is dropped (RFC 5082).
+    /// `None`: any number of hops.
     pub ttl_security: Option<u8>,
     pub password: Option<SecretKeyRef>,
     /// For how long the peer keeps our routes while we restart.

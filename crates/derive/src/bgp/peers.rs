@@ -125,7 +125,7 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// The sessions of a resource whose own end we are at.
+    /// The sessions of a resource whose own end we are at, of the families that we have an address of.
     fn forward(&mut self, peer: &'a str, spec: &'a BgpPeerSpec, sort: PeerSort) {
         if spec.local_workload_selector.is_some() {
             self.complaints.insert(Complaint::Workloads { peer: peer.to_owned() });
@@ -136,7 +136,9 @@ impl<'a> Sessions<'a> {
         if let Some(selector) = &spec.peer_selector {
             let selected = self.others().filter(|(_, node)| selector.matches(&node.labels));
             fars.extend(selected.flat_map(|(name, node)| self.far_node(name, node, self.bgp.asn(node))));
-        } else if let Some(to) = spec.peer_ip.filter(|to| self.own.addr(to.addr) != Some(to.addr)) {
+        } else if let Some(to) =
+            spec.peer_ip.filter(|to| self.own.addr(to.addr).is_some_and(|own| own != to.addr))
+        {
             let node = self.bgp.node_at(to.addr);
             let port = node.map_or(super::BGP_PORT, |(name, _)| self.bgp.listen_port(name));
             let key = PeerKey { addr: to.addr, port: to.port.unwrap_or(port) };

@@ -3,6 +3,7 @@
 use super::*;
 use crate::World;
 use model::v3::FilterAction;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Four nodes in two racks, seen by `node`: n1 and n2 in rack a, n3 and n4 in rack b. n4 has IPv6 too, as n1 has.
@@ -400,4 +401,61 @@ fn what_is_inside_an_advertised_prefix_gets_its_communities() {
 fn the_usual_metric_is_carried_as_a_preference() {
     let export = plan(&world("n1")).expect("a plan").export;
     assert_eq!((export.priority_v4, local_pref(export.priority_v4)), (1024, 2_147_482_623));
+}
+
+/// A BGPPeer between nodes, whose AS numbers are the nodes' own.
+fn any_peer() -> impl Strategy<Value = Value> {
+    let own = prop_oneof![
+        Just(json!({})),
+        Just(json!({"node": "n1"})),
+        Just(json!({"nodeSelector": "rack == 'a'"})),
+        Just(json!({"nodeSelector": "has(rr)"})),
+    ];
+    let far = prop_oneof![
+        Just(json!({"peerSelector": "rack == 'b'"})),
+        Just(json!({"peerSelector": "has(rr)"})),
+        Just(json!({"peerSelector": "all()"})),
+        Just(json!({"peerIP": "10.0.0.2"})),
+        Just(json!({"peerIP": "fd00::4"})),
+    ];
+    (own, far).prop_map(|(mut own, far)| {
+        own.as_object_mut().expect("an object").extend(far.as_object().expect("an object").clone());
+        own
+    })
+}
+
+proptest! {
+    /// Without `reversePeering: Manual`, no node waits for another that does not know of it, and one of the two calls.
+    #[test]
+    fn nodes_agree_on_their_sessions(
+        peers in proptest::collection::vec(any_peer(), 0..4),
+        mesh in any::<bool>(),
+        reflector_node in proptest::option::of("n[1-4]"),
+        asns in proptest::collection::vec(proptest::option::of(65001..65004_u32), 4),
+    ) {
+        let plan_of = |name: &str| {
+            let mut world = configured(world(name), "default", json!({"nodeToNodeMeshEnabled": mesh}));
+            for (node, asn) in world.bgp.nodes.values_mut().zip(&asns) {
+                node.asn = asn.map(Asn);
+            }
+            if let Some(node) = &reflector_node {
+                world = reflector(world, node, "224.0.0.1");
+                world.bgp.nodes.get_mut(node).expect("a node").labels.insert("rr".into(), String::new());
+            }
+            for (i, spec) in peers.iter().enumerate() {
+                world = peered(world, &format!("p{i}"), spec.clone());
+            }
+            plan(&world).expect("a plan")
+        };
+        for name in ["n1", "n2", "n3", "n4"] {
+            for (key, peer) in plan_of(name).peers {
+                let far = peer.node.expect("all are nodes");
+                let back = plan_of(&far).peers.remove(&PeerKey { addr: peer.source.expect("a source"), port: key.port });
+                prop_assert!(back.is_some(), "{} has {}, which does not have it", name, far);
+                let back = back.expect("asked above");
+                prop_assert_eq!((back.local_asn, back.remote_asn), (peer.remote_asn, peer.local_asn));
+                prop_assert!(!(back.passive && peer.passive), "{} and {} both wait", name, far);
+            }
+        }
+    }
 }

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s16_a_secret_gives_its_bytes_and_never_prints_them() {
+    fn a_secret_gives_its_bytes_and_never_prints_them() {
         let text = r#"{"metadata": {"name": "bgp"}, "data": {"key": "aHVudGVyMg==", "bad": "?"}}"#;
         let secret: Secret = serde_json::from_str(text).expect("a secret");
         assert_eq!(secret.bytes("key").as_deref(), Some(&b"hunter2"[..]));

@@ -55,7 +55,7 @@ pub struct BgpPeerSpec {
     /// How often our own AS may stand in the path of a route that the peer sends.
     #[serde(rename = "numAllowedLocalASNumbers", skip_serializing_if = "Option::is_none")]
     pub num_allowed_local_as_numbers: Option<u32>,
-    /// Routers between us and the peer, at most: packets that crossed more are dropped (RFC 5082).
+    /// Hops to the peer, at most, 1 for a neighbour: what crossed more is dropped (RFC 5082). 0: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_security: Option<u8>,
     /// The gateway to a peer that is not on a subnet of ours.
