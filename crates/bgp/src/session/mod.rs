@@ -143,6 +143,8 @@ pub enum Ending {
     Received(Notification),
     /// The connection broke.
     Lost,
+    /// The peer closed it before it said who it is: it holds us off, or does not know us.
+    Refused,
 }
 
 impl fmt::Display for Ending {
@@ -151,6 +153,7 @@ impl fmt::Display for Ending {
             Ending::Sent(notification) => write!(f, "sent: {notification}"),
             Ending::Received(notification) => write!(f, "received: {notification}"),
             Ending::Lost => f.write_str("the connection was closed"),
+            Ending::Refused => f.write_str("the peer accepts no session"),
         }
     }
 }
@@ -198,6 +201,8 @@ impl Context<'_> {
         let fault = match ending {
             Ending::Sent(_) => self.troubles + 1,
             Ending::Received(_) | Ending::Lost => (self.troubles + 1).saturating_sub(BREAKS_FREE),
+            // Were this held against the peer, two that hold each other off would never meet.
+            Ending::Refused => 0,
         };
         match fault {
             0 => Duration::ZERO,
@@ -330,6 +335,7 @@ pub fn step(state: State, event: Event<'_>, cx: &Context<'_>, now: Instant) -> (
             }
             Err(error) => refuse(conn, error, cx, now),
         },
+        (OpenSent { .. }, Event::Closed) => ended(vec![], Ending::Refused, cx, now),
         (OpenConfirm(live), Event::Keepalive) => (Established(live.heard(now)), vec![Action::Up]),
         (Established(live), Event::Keepalive | Event::Update | Event::RouteRefresh) => {
             (Established(live.heard(now)), vec![])

@@ -43,7 +43,7 @@ impl Speaker {
             }
         }
         if first && self.deferred.is_none() {
-            self.settled();
+            self.settled = true;
         }
     }
 

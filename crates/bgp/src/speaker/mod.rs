@@ -162,6 +162,8 @@ pub struct Speaker {
     outputs: VecDeque<Output>,
     /// Until when routes are collected without a selection, after a restart.
     deferred: Option<Instant>,
+    /// `Output::Settled` is to follow the last `Output::Best`.
+    settled: bool,
 }
 
 /// Both tables, and what is to be done because they changed.
@@ -292,6 +294,7 @@ impl Speaker {
             rib: Rib::new(),
             outputs: VecDeque::new(),
             deferred: None,
+            settled: false,
         }
     }
 
@@ -315,7 +318,9 @@ impl Speaker {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        let (family, id) = self.rib.next_report()?;
+        let Some((family, id)) = self.rib.next_report() else {
+            return std::mem::take(&mut self.settled).then_some(Output::Settled);
+        };
         let table = self.rib.table(family);
         let mut paths: Vec<BestPath> = Vec::new();
         for path in table.paths(id).iter().take_while(|path| path.best) {

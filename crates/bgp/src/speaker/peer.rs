@@ -34,6 +34,8 @@ pub struct Peer {
     pub since: Instant,
     /// Why the last session ended.
     pub last_error: Option<String>,
+    /// A NOTIFICATION said so. A connection that merely breaks afterwards does not hide it.
+    pub told_why: bool,
     /// What it was told and is to be told.
     pub outs: BTreeMap<Family, AdjRibOut>,
     /// How many paths it gave.
@@ -72,6 +74,7 @@ impl Peer {
             troubles: 0,
             since: now,
             last_error: None,
+            told_why: false,
             outs: BTreeMap::new(),
             paths: 0,
             awaited: BTreeSet::new(),
@@ -147,8 +150,11 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(line.source)
             && peer.place(conn).is_some()
         {
-            peer.last_error = Some(why.to_owned());
-            peer.refused += u32::from(matches!(peer.state(conn), Some(State::Connect { .. })));
+            if !peer.told_why || peer.main.is_established() {
+                peer.last_error = Some(why.to_owned());
+            }
+            let early = matches!(peer.state(conn), Some(State::Connect { .. } | State::OpenSent { .. }));
+            peer.refused = peer.refused.saturating_add(early.into());
         }
         self.drive_conn(conn, Event::Closed);
         self.lines.remove(&conn);
@@ -339,9 +345,13 @@ impl Speaker {
     fn ended(&mut self, source: Source, ending: &Ending, was_up: bool) {
         let now = self.now;
         let Some(peer) = self.peer_mut(source) else { return };
+        if *ending == Ending::Refused {
+            return;
+        }
         peer.troubles = peer.troubles.saturating_add(1);
         if *ending != Ending::Lost || peer.last_error.is_none() {
             peer.last_error = Some(ending.to_string());
+            peer.told_why = *ending != Ending::Lost;
         }
         let (id, why, state) = (peer.id.clone(), peer.last_error.clone(), peer.main.name());
         if was_up {

@@ -24,6 +24,7 @@ impl Speaker {
         peer.since = now;
         peer.refused = 0;
         peer.last_error = None;
+        peer.told_why = false;
         peer.local.preserved = true;
         let graceful = terms.graceful.clone();
         // One that restarts too waits for us: RFC 4724 §4.1 excepts it.
@@ -157,11 +158,7 @@ impl Speaker {
         for peer in self.peers.iter_mut().flatten() {
             peer.outs.values_mut().for_each(AdjRibOut::queue_end_of_rib);
         }
-        self.settled();
-    }
-
-    pub(super) fn settled(&mut self) {
-        self.outputs.push_back(Output::Settled);
+        self.settled = true;
     }
 }
 
@@ -170,7 +167,7 @@ impl Speaker {
 fn is_bridged(ending: &Ending, terms: &Negotiated) -> bool {
     let notification = terms.graceful.as_ref().is_some_and(|theirs| theirs.notification);
     match ending {
-        Ending::Lost => true,
+        Ending::Lost | Ending::Refused => true,
         Ending::Sent(why) | Ending::Received(why) => notification && why.error != Error::HardReset,
     }
 }
