@@ -10,6 +10,7 @@
 //! Of two resources that ask for the same peer, one wins and the other is said.
 
 mod export;
+mod fold;
 mod peers;
 #[cfg(test)]
 mod tests;
