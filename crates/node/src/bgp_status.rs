@@ -1,6 +1,7 @@
 //! What the speaker says of itself, for `calicoctl node status`, CalicoNodeStatus and `status`.
 
 use model::Asn;
+use model::v3::{NodeBgpStatus, NodePeerStatus};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -49,4 +50,82 @@ pub enum SessionState {
     Start,
     /// It does not try: it was shut, or waits after an error.
     Down,
+}
+
+/// States of a session by RFC 4271, and `Close`, as CalicoNodeStatus knows them.
+const STATES: [&str; 7] = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Close"];
+
+/// The answer to a CalicoNodeStatus of class `BGP`.
+impl From<&BgpStatus> for NodeBgpStatus {
+    fn from(status: &BgpStatus) -> NodeBgpStatus {
+        let peers = |sessions: &Option<Vec<SessionStatus>>| -> Vec<NodePeerStatus> {
+            sessions.iter().flatten().map(SessionStatus::answer).collect()
+        };
+        let (peers_v4, peers_v6) = (peers(&status.v4), peers(&status.v6));
+        let count = |peers: &[NodePeerStatus], up: bool| {
+            let those = peers.iter().filter(|peer| (peer.state == "Established") == up);
+            u32::try_from(those.count()).unwrap_or(u32::MAX)
+        };
+        NodeBgpStatus {
+            number_established_v4: count(&peers_v4, true),
+            number_established_v6: count(&peers_v6, true),
+            number_not_established_v4: count(&peers_v4, false),
+            number_not_established_v6: count(&peers_v6, false),
+            peers_v4,
+            peers_v6,
+        }
+    }
+}
+
+impl SessionStatus {
+    fn answer(&self) -> NodePeerStatus {
+        let first = self.info.split(' ').next().unwrap_or_default();
+        let state = STATES.iter().find(|state| **state == first).unwrap_or(&"Idle");
+        let since = i64::try_from(self.since).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+        let peer_type = match self.sort {
+            PeerSort::Global => "GlobalPeer",
+            PeerSort::Mesh => "NodeMesh",
+            PeerSort::Node => "NodePeer",
+        };
+        NodePeerStatus {
+            peer_ip: self.address,
+            since: since.map(|time| time.to_string()).unwrap_or_default(),
+            state: (*state).to_owned(),
+            peer_type: peer_type.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_nodes_own_account_counts_its_sessions_and_names_their_states() {
+        let session = |address: &str, state: SessionState, info: &str| SessionStatus {
+            address: address.parse().expect("an address"),
+            port: None,
+            sort: PeerSort::Mesh,
+            state,
+            since: 1_795_401_000,
+            info: info.into(),
+        };
+        let v4 = vec![
+            session("10.0.0.2", SessionState::Up, "Established"),
+            session("10.0.0.3", SessionState::Start, "Active Socket: Connection refused"),
+        ];
+        let asn = Asn(64512);
+        let router_id = Ipv4Addr::new(10, 0, 0, 1);
+        let status = BgpStatus { asn, router_id, v4: Some(v4), v6: None, complaints: Vec::new() };
+        let peer = |ip: &str, state: &str| json!({"peerIP": ip, "since": "2026-11-23T02:30:00Z", "state": state, "type": "NodeMesh"});
+        assert_eq!(
+            serde_json::to_value(NodeBgpStatus::from(&status)).expect("JSON"),
+            json!({
+                "numberEstablishedV4": 1, "numberEstablishedV6": 0,
+                "numberNotEstablishedV4": 1, "numberNotEstablishedV6": 0,
+                "peersV4": [peer("10.0.0.2", "Established"), peer("10.0.0.3", "Active")],
+            })
+        );
+    }
 }
