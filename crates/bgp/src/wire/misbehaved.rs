@@ -139,3 +139,39 @@ impl fmt::Display for Misbehaved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::attrs::code::*;
+    use super::*;
+
+    #[test]
+    fn every_crime_is_said_in_words_of_its_own() {
+        use Misbehaved::*;
+        let dst = "224.0.0.0/4".parse().expect("a CIDR");
+        for (crime, words) in [
+            (Flags { code: ORIGIN, flags: 0xc0 }, "ORIGIN with flags 0xc0"),
+            (Length { code: COMMUNITIES, len: 7 }, "COMMUNITIES of 7 octets"),
+            (Overrun { code: 99 }, "attribute 99 reaches beyond the path attributes"),
+            (Leftover, "the path attributes end within an attribute"),
+            (Duplicate { code: MED }, "a second MULTI_EXIT_DISC"),
+            (Missing { code: NEXT_HOP }, "no NEXT_HOP"),
+            (UnrecognizedWellKnown { code: 99 }, "attribute 99 is said to be well-known"),
+            (OriginValue { value: 3 }, "ORIGIN 3"),
+            (SegmentType { code: AS_PATH, kind: 5 }, "AS_PATH with a segment of type 5"),
+            (EmptySegment { code: AS4_PATH }, "AS4_PATH with an empty segment"),
+            (SegmentLength { code: AS_PATH }, "AS_PATH with a segment that is cut off"),
+            (AsZero { code: AGGREGATOR }, "AGGREGATOR with AS 0"),
+            (PathTooLong { hops: 2000 }, "an AS path of 2000 hops"),
+            (FromExternal { code: LOCAL_PREF }, "LOCAL_PREF from an external peer"),
+            (FromFourOctet { code: AS4_PATH }, "AS4_PATH from a peer with four-octet AS numbers"),
+            (NextHopLength { len: 17 }, "a next hop of 17 octets"),
+            (Prefix { code: 0 }, "a prefix that is too long or cut off"),
+            (Prefix { code: MP_REACH }, "MP_REACH_NLRI with a prefix that is too long or cut off"),
+            (NotNegotiated { family: Family::IPV6 }, "destinations of IPv6 unicast, which was not agreed on"),
+            (NotUnicast { dst }, "224.0.0.0/4 is no unicast destination"),
+        ] {
+            assert_eq!(crime.to_string(), words);
+        }
+    }
+}

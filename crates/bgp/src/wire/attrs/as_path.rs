@@ -239,3 +239,50 @@ impl fmt::Display for AsPath {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(asns: impl IntoIterator<Item = u32>) -> Segment {
+        Segment::Sequence(asns.into_iter().map(Asn).collect())
+    }
+
+    fn set(asns: impl IntoIterator<Item = u32>) -> Segment {
+        Segment::Set(asns.into_iter().map(Asn).collect())
+    }
+
+    #[test]
+    fn a_path_grows_at_its_front() {
+        for (before, after) in [
+            (vec![], vec![sequence([1])]),
+            (vec![sequence([2, 3])], vec![sequence([1, 2, 3])]),
+            (vec![set([2, 3])], vec![sequence([1]), set([2, 3])]),
+            (vec![sequence([2; 254])], vec![sequence(std::iter::once(1).chain([2; 254]))]),
+            (vec![sequence([2; 255])], vec![sequence([1]), sequence([2; 255])]),
+        ] {
+            let mut path = AsPath::new(before);
+            path.prepend(Asn(1));
+            assert_eq!(path, AsPath::new(after));
+        }
+    }
+
+    #[test]
+    fn a_segment_of_more_than_a_count_can_say_is_written_as_several() {
+        let mut out = Vec::new();
+        AsPath::new([sequence(1..=300)]).encode(true, &mut Writer::new(&mut out));
+        let read = AsPath::decode(Reader::new(&out), true);
+        assert_eq!(read, Ok(AsPath::new([sequence(1..=255), sequence(256..=300)])));
+    }
+
+    #[test]
+    fn hops_neighbour_and_origin_are_told() {
+        let path = AsPath::new([sequence([1, 2, 2]), set([3, 4]), sequence([5])]);
+        assert_eq!(path.to_string(), "1 2 2 {3,4} 5");
+        assert_eq!((path.hops(), path.first(), path.last()), (5, Some(Asn(1)), Some(Asn(5))));
+        assert!(path.contains(Asn(4)) && !path.contains(Asn(6)) && path.count(Asn(2)) == 2);
+        let aggregated = AsPath::new([set([3, 4])]);
+        assert_eq!((aggregated.hops(), aggregated.first(), aggregated.last()), (1, None, None));
+        assert_eq!((AsPath::default().hops(), AsPath::default().first()), (0, None));
+    }
+}
