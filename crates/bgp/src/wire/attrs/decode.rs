@@ -33,7 +33,7 @@ pub(crate) struct Found<'a> {
     pub misbehaved: Vec<Misbehaved>,
     /// The first of the strongest, with the octets of its attribute.
     worst: Option<(Misbehaved, &'a [u8])>,
-    seen: [bool; 256],
+    seen: Seen,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
 }
@@ -46,6 +46,37 @@ struct Raw<'a> {
     value: Reader<'a>,
     /// All of it, for the data of a NOTIFICATION.
     octets: &'a [u8],
+}
+
+/// A set of codes, a bit each.
+#[derive(Clone, Copy, Default)]
+struct Seen([u128; 2]);
+
+impl Seen {
+    /// The half and the bit of a code.
+    fn place(code: u8) -> (bool, u128) {
+        (code >= 128, 1 << (code % 128))
+    }
+
+    fn contains(self, code: u8) -> bool {
+        let ([low, high], (is_high, bit)) = (self.0, Seen::place(code));
+        if is_high { high & bit != 0 } else { low & bit != 0 }
+    }
+
+    /// Whether the code is new.
+    fn insert(&mut self, code: u8) -> bool {
+        let (is_high, bit) = Seen::place(code);
+        let [low, high] = &mut self.0;
+        let half = if is_high { high } else { low };
+        let is_new = *half & bit == 0;
+        *half |= bit;
+        is_new
+    }
+
+    fn len(self) -> u32 {
+        let [low, high] = self.0;
+        low.count_ones().saturating_add(high.count_ones())
+    }
 }
 
 impl<'a> Found<'a> {
@@ -61,7 +92,7 @@ impl<'a> Found<'a> {
             emptied: None,
             misbehaved: Vec::new(),
             worst: None,
-            seen: [false; 256],
+            seen: Seen::default(),
             as4_path: None,
             as4_aggregator: None,
         };
@@ -82,8 +113,7 @@ impl<'a> Found<'a> {
         }
         found.merge_as4();
         found.attrs.unknown.sort_unstable_by_key(|attr| attr.code);
-        let alone = found.seen.iter().filter(|seen| **seen).count() == 1 && found.misbehaved.is_empty();
-        found.emptied = found.emptied.filter(|_| alone);
+        found.emptied = found.emptied.filter(|_| found.seen.len() == 1 && found.misbehaved.is_empty());
         Ok(found)
     }
 
@@ -127,7 +157,7 @@ impl<'a> Found<'a> {
     pub(crate) fn expect(&mut self, codes: &[u8]) {
         for &code in codes {
             let crime = Misbehaved::Missing { code };
-            if !self.has_seen(code) && !self.misbehaved.contains(&crime) {
+            if !self.seen.contains(code) && !self.misbehaved.contains(&crime) {
                 self.crime(crime);
             }
         }
@@ -148,15 +178,10 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn has_seen(&self, code: u8) -> bool {
-        self.seen.get(usize::from(code)).copied().unwrap_or_default()
-    }
-
     /// Reads one attribute, as far as its code, flags and sender allow it.
     fn attribute(&mut self, raw: Raw<'a>) -> Result<(), Misbehaved> {
         let Raw { flags, code, value, .. } = raw;
-        let seen = self.seen.get_mut(usize::from(code)).expect("one for each code");
-        if std::mem::replace(seen, true) {
+        if !self.seen.insert(code) {
             return Err(Misbehaved::Duplicate { code });
         }
         match code {
@@ -316,7 +341,7 @@ impl<'a> Raw<'a> {
         read(&mut self.value).filter(|_| self.value.is_empty()).ok_or(crime)
     }
 
-    /// A value of one or more members of one size.
+    /// A value of one or more members. What `read` cannot read whole, it does not take.
     fn members<T, C: FromIterator<T>>(
         mut self,
         read: impl Fn(&mut Reader<'a>) -> Option<T>,
@@ -351,6 +376,7 @@ fn aggregator(raw: Raw<'_>, four_octet: bool) -> Result<Aggregator, Misbehaved> 
 }
 
 fn large_community(r: &mut Reader<'_>) -> Option<LargeCommunity> {
+    let mut r = Reader::new(r.take(12)?);
     Some(LargeCommunity { global: r.u32()?, local1: r.u32()?, local2: r.u32()? })
 }
 
