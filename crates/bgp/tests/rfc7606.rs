@@ -427,16 +427,27 @@ fn a_reset_names_the_attribute_that_was_at_fault() {
     assert_eq!(told.data, octets("40 63 02 abcd"));
 }
 
+/// A message of any length with these attributes, on a session that takes it.
+fn decode_long(attributes: &[Vec<u8>]) -> Decoded {
+    let body = body(&[], attributes, &octets(DST));
+    let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
+    let message = [&[0xff; 16], &len[..], &[2], &body].concat();
+    let ctx = Ctx { extended_message: true, ..ctx(With(""), true) };
+    decode(&message, &ctx).expect("the session lives")
+}
+
 #[test]
 fn s25_an_as_path_of_thousands_is_withdrawn() {
     let segments: String = (0..8).map(|_| format!("02 ff {}", "0000fde9".repeat(255))).collect();
     let value = octets(&segments);
     let path = [&[0x50, 2][..], &u16::try_from(value.len()).expect("fits").to_be_bytes(), &value].concat();
-    let attributes = [octets(ORIGIN), path, octets(NEXT_HOP)];
-    let body = body(&[], &attributes, &octets(DST));
-    let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
-    let message = [&[0xff; 16], &len[..], &[2], &body].concat();
-    let decoded =
-        decode(&message, &Ctx { extended_message: true, ..ctx(With(""), true) }).expect("the session lives");
+    let decoded = decode_long(&[octets(ORIGIN), path, octets(NEXT_HOP)]);
     assert_eq!(decoded.misbehaved, [Misbehaved::PathTooLong { hops: 2040 }]);
+}
+
+#[test]
+fn s25_a_message_full_of_the_same_attribute_is_one_line_in_a_log() {
+    let decoded =
+        decode_long(&[cut(&[ORIGIN, AS_PATH, NEXT_HOP].concat()).concat(), octets(&"c06300".repeat(20_000))]);
+    assert_eq!(decoded.misbehaved, [Misbehaved::Duplicate { code: 0x63 }]);
 }

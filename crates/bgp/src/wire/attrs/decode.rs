@@ -34,6 +34,8 @@ pub(crate) struct Found<'a> {
     /// The first of the strongest, with the octets of its attribute.
     worst: Option<(Misbehaved, &'a [u8])>,
     seen: Seen,
+    /// Codes that stood there more than once.
+    doubled: Seen,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
 }
@@ -93,6 +95,7 @@ impl<'a> Found<'a> {
             misbehaved: Vec::new(),
             worst: None,
             seen: Seen::default(),
+            doubled: Seen::default(),
             as4_path: None,
             as4_aggregator: None,
         };
@@ -182,7 +185,9 @@ impl<'a> Found<'a> {
     fn attribute(&mut self, raw: Raw<'a>) -> Result<(), Misbehaved> {
         let Raw { flags, code, value, .. } = raw;
         if !self.seen.insert(code) {
-            return Err(Misbehaved::Duplicate { code });
+            // Said once: a message has room for thousands.
+            let is_news = self.doubled.insert(code);
+            return if is_news { Err(Misbehaved::Duplicate { code }) } else { Ok(()) };
         }
         match code {
             LOCAL_PREF | ORIGINATOR_ID | CLUSTER_LIST if self.ctx.ebgp => {
