@@ -72,10 +72,6 @@ impl Candidate {
 
 /// The best of the paths that the import filter let pass.
 pub fn best(paths: &[Path], facts: &[Facts]) -> Best {
-    if let [only] = paths {
-        let at = (!only.rejected).then_some(0);
-        return Best { first: at, equal: at.into_iter().collect() };
-    }
     let eligible = paths.iter().enumerate().filter(|(_, path)| !path.rejected);
     eliminate(
         eligible.map(|(at, path)| Candidate::new(at, path, &facts[path.route.said.source.at()])).collect(),

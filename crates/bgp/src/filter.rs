@@ -131,6 +131,11 @@ impl Filter {
         Filter { rules: Vec::new(), default: Action::Reject }
     }
 
+    /// Whether all that it sees is treated alike: the operations for everything, which are none.
+    pub fn unconditional(&self) -> Option<Option<&[Operation]>> {
+        self.rules.is_empty().then_some((self.default == Action::Accept).then_some(&[][..]))
+    }
+
     /// The operations to run on a route that passes; `None` if it does not.
     pub fn judge(&self, subject: &Subject<'_>) -> Option<&[Operation]> {
         let rule = self.rules.iter().find(|rule| rule.matcher.matches(subject));

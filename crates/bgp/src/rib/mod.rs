@@ -276,14 +276,16 @@ impl Table {
     /// Without `multipath` one path is flagged at most.
     pub fn decide(&mut self, id: DstId, facts: &[Facts], multipath: bool, old: Serial) -> Change {
         let paths = self.dests[id.at()].slice_mut();
-        let best = decision::best(paths, facts);
-        if paths.len() > 1 {
-            let place = |at: usize| best.equal.iter().position(|e| *e == at).unwrap_or(usize::MAX);
-            let mut order: Vec<usize> = (0..paths.len()).collect();
-            order.sort_by_key(|at| (place(*at), paths[*at].route.said.source));
-            let sorted: Vec<Path> = order.iter().map(|at| paths[*at].clone()).collect();
-            paths.clone_from_slice(&sorted);
+        if let [only] = paths {
+            only.best = !only.rejected;
+            return Change { id, old, new: serial(paths) };
         }
+        let best = decision::best(paths, facts);
+        let place = |at: usize| best.equal.iter().position(|e| *e == at).unwrap_or(usize::MAX);
+        let mut order: Vec<usize> = (0..paths.len()).collect();
+        order.sort_by_key(|at| (place(*at), paths[*at].route.said.source));
+        let sorted: Vec<Path> = order.iter().map(|at| paths[*at].clone()).collect();
+        paths.clone_from_slice(&sorted);
         let chosen = if multipath { best.equal.len() } else { best.equal.len().min(1) };
         for (nth, path) in paths.iter_mut().enumerate() {
             path.best = nth < chosen;

@@ -80,6 +80,9 @@ impl Ends<'_> {
 
     /// What the import filter makes of a path: `None` if it is refused, else what is to be changed.
     pub fn import<'f>(&'f self, dst: Cidr, said: &Said) -> Option<&'f [Operation]> {
+        if let Some(verdict) = self.peer.import.unconditional() {
+            return verdict;
+        }
         let (nexthop, attrs) = said.as_received();
         let interface = interface(self.config, nexthop.addr());
         let peer_type = self.peer_type();
@@ -107,6 +110,9 @@ impl Ends<'_> {
 
     /// What the export filter makes of a path: `None` if it is not to be told, else what is to be changed.
     pub fn export<'f>(&'f self, dst: Cidr, said: &Said, from: &Facts) -> Option<&'f [Operation]> {
+        if let Some(verdict) = self.peer.export.unconditional() {
+            return verdict;
+        }
         let origination = if from.is_local() { self.config.originate.get(&dst) } else { None };
         let own = origination.and_then(|o| o.interface.as_ref()).map(|name| name.as_str());
         let interface = own.or_else(|| interface(self.config, said.nexthop.addr()));

@@ -336,7 +336,9 @@ impl Net {
 
     /// Runs until everything that flies has landed and no speaker has anything to say before its next timer.
     pub fn settle(&mut self) {
+        let patience = self.now + secs(60);
         while !self.flying.is_empty() {
+            assert!(self.now < patience, "it does not fall silent");
             self.step(self.now + secs(1));
         }
     }
