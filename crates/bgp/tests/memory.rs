@@ -1,6 +1,7 @@
 //! What a route costs: a speaker that hands routes from one peer to another, measured from outside.
 
 #![expect(clippy::disallowed_methods, reason = "the kernel says how much memory the process ever had")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
 

@@ -4,7 +4,7 @@ mod net;
 
 use bgp::config::{NexthopMode, Origination};
 use bgp::filter::{Action, Filter, MatchOperator, Matcher, Operation, Rule};
-use bgp::wire::{Community, HoldTime};
+use bgp::wire::{Community, Ctx, Family, HoldTime, Message, RouteRefresh};
 use bgp::{ConnId, Input};
 use model::{Asn, Duration};
 use net::*;
@@ -391,17 +391,45 @@ fn a_restarted_speaker_selects_when_its_time_is_over_even_if_a_peer_never_comes(
 
 #[test]
 fn f54_a_second_break_before_end_of_rib_drops_what_was_stale() {
-    let mut net = Net::new(1, &mesh(&[64512, 64512]));
+    let configs = mesh(&[64512; 3]);
+    let mut net = Net::new(1, &configs);
     net.run(secs(5));
+    // 0 restarts, waits for 2, which is away, and breaks down again before it has said anything.
+    net.cut(0, 2);
+    net.restart(0, bgp::Config { restarting: true, ..configs[0].clone() });
+    net.run(secs(10));
+    assert_eq!(net.state(1, 0), "Established");
+    assert!(net.best(1)[&cidr("10.0.0.0/26")][0].stale);
+    assert_eq!(net.losses(1), 0);
+    net.break_connections(0, 1);
+    assert_eq!(net.losses(1), 2);
+    net.mend(0, 2);
+    net.run(secs(130));
+    assert_eq!(net.nexthop(1, "10.0.0.0/26"), Some(addr(0)));
+    net.assert_agreement();
+}
+
+#[test]
+fn a_broken_session_that_comes_back_loses_nothing() {
+    let mut net = two([64512, 64512]);
     net.break_connections(0, 1);
     assert!(net.best(1)[&cidr("10.0.0.0/26")][0].stale);
-    net.mute(0, 1);
-    net.cut(0, 1);
-    net.run(secs(5));
-    assert_eq!(net.losses(1), 0);
-    net.mend(0, 1);
     net.run(secs(20));
-    assert_eq!(net.losses(1), 0);
+    assert_eq!((net.losses(0), net.losses(1)), (0, 0));
+    net.assert_agreement();
+}
+
+#[test]
+fn a_route_refresh_brings_all_routes_again() {
+    let mut net = two([64512, 64512]);
+    let octets = net.octets;
+    let mut request = Vec::new();
+    let refresh = Message::RouteRefresh(RouteRefresh::request(Family::IPV4));
+    refresh.encode(&Ctx::default(), &mut request).unwrap();
+    let conn = net.conn(0);
+    net.inject(0, conn, &request);
+    assert_eq!(net.speaker(0).status()[0].pending, 0, "said at once");
+    assert!(net.octets > octets + 40, "an UPDATE with both routes");
     net.assert_agreement();
 }
 

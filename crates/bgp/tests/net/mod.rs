@@ -236,6 +236,11 @@ impl Net {
         self.configure(node, config);
     }
 
+    /// A connection of a node.
+    pub fn conn(&self, node: usize) -> ConnId {
+        self.other.keys().find(|end| end.0 == node).unwrap().1
+    }
+
     /// Octets that a node's peer is made to send.
     pub fn inject(&mut self, node: usize, conn: ConnId, bytes: &[u8]) {
         self.give(node, Input::Bytes { conn, bytes });
