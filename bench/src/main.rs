@@ -1,6 +1,7 @@
 //! Measures against a peer in the same run, on the same machine: what counts is the ratio. Run it with `./dev bench`.
 
 mod cni;
+mod datapath;
 mod fib;
 mod memory;
 mod start;
@@ -12,7 +13,7 @@ use table::Row;
 /// Ratios against peers in the same run.
 #[derive(Parser, Debug)]
 struct Cli {
-    /// Which of them: cni, fib, memory, start; all without a name.
+    /// Which of them: cni, datapath, fib, memory, start; all without a name.
     only: Vec<String>,
     /// `table` or `json`.
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
@@ -21,8 +22,13 @@ struct Cli {
 
 type Bench = fn() -> anyhow::Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench); 4] =
-    [("start", start::run), ("cni", cni::run), ("fib", fib::run), ("memory", memory::run)];
+const BENCHES: [(&str, Bench); 5] = [
+    ("start", start::run),
+    ("cni", cni::run),
+    ("datapath", datapath::run),
+    ("fib", fib::run),
+    ("memory", memory::run),
+];
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();

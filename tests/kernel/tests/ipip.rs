@@ -38,7 +38,12 @@ impl Node {
         let mut attachment = attachment(name, &pod_addr.to_string());
         attachment.mtu = Mtu(1480);
         world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns: Some(PodNs(1)) });
-        Node { host: netns::Netns::new(), pod: netns::Netns::new(), world }
+        let host = netns::Netns::new();
+        if driver == IpipDriver::StandIn {
+            // The module, where it is loaded, has put a tunl0 of its own where the stand-in's goes.
+            host.try_run("ip link set tunl0 name modules-own");
+        }
+        Node { host, pod: netns::Netns::new(), world }
     }
 
     /// Makes the kernel be as `world` says. What is read back then must be just that.
@@ -92,8 +97,6 @@ struct Cluster {
 
 impl Cluster {
     fn new(a: IpipDriver, b: IpipDriver) -> Cluster {
-        // Else the module puts a tunl0 of its own where the stand-in's goes.
-        std::fs::write("/proc/sys/net/core/fb_tunnels_only_for_init_net", "1").expect("it is a setting");
         let (a, b) = (Node::new("master1", POD1, a), Node::new("master2", POD2, b));
         let (stranger, lan) = (netns::Netns::new(), netns::Netns::new());
         lan.run("ip link add lan0 type bridge && ip link set lan0 up");
@@ -316,6 +319,21 @@ fn a_filter_of_somebody_else_in_our_place_is_left_alone_and_said() {
         cluster.stranger.run("ping -n -c1 -W2 192.168.50.161");
         let delivered = cluster.delivered(&cluster.b.host, &inner().inside(NODE2, NODE1), 100);
         assert_eq!(delivered, 0, "what nobody judges is not let in");
+    });
+}
+
+/// Where the module makes no device of its own in a new namespace (`net.core.fb_tunnels_only_for_init_net`).
+#[test]
+fn the_stand_in_gives_the_name_back_to_the_module() {
+    each_pair(|cluster| {
+        let a = &cluster.a;
+        let taken = a.host.run("ip -o link show").contains("modules-own");
+        if a.world.ipip != Some(IpipDriver::StandIn) || !netlink::probe::has_ipip().expect("root") || taken {
+            return;
+        }
+        a.make(&ipip_mode(a.world.clone(), EncapMode::Always, IpipDriver::Kernel));
+        assert!(a.host.run("ip -d link show tunl0").contains("ipip"));
+        cluster.b.pod.run(&format!("ping -n -c1 -W2 {POD1}"));
     });
 }
 
