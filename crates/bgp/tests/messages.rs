@@ -173,6 +173,12 @@ fn as_numbers_of_four_octets_are_put_back() {
             None,
         ),
         (
+            "two segments in front",
+            "40020c 0202 fc00fc01 0202 fc025ba0 c01106 0201 00010000",
+            "64512 64513 64514 65536",
+            None,
+        ),
+        (
             "a set counts one",
             "400206 0202 fc005ba0 c0110a 0102 0001000000010001",
             "64512 {65536,65537}",
@@ -267,21 +273,30 @@ fn what_is_for_internal_peers_is_not_told_to_external_ones() {
 
 #[test]
 fn messages_are_filled_to_the_last_octet_that_fits() {
-    let nexthop = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
-    for (extended_message, max) in [(false, 4096), (true, 65535)] {
+    // Destinations of one to five octets each.
+    fn dsts(family: Family, len: u8) -> impl Iterator<Item = Cidr> {
+        let addr = if family == Family::IPV4 { "0.0.0.0" } else { "::" };
+        let dst = Cidr::containing(addr.parse().expect("an address"), len).expect("fits");
+        std::iter::repeat_n(dst, 70_000)
+    }
+    let ipv6 = NextHop::V6 { global: Ipv6Addr::LOCALHOST, link_local: None };
+    for (nexthop, extended_message, len) in [NextHop::V4(Ipv4Addr::LOCALHOST), ipv6]
+        .into_iter()
+        .flat_map(|nexthop| [false, true].map(|extended| (nexthop, extended)))
+        .flat_map(|(nexthop, extended)| [0, 8, 16, 24, 32].map(|len| (nexthop, extended, len)))
+    {
         let ctx = Ctx { extended_message, ..ctx() };
-        // Each of these destinations takes four octets.
-        let mut dsts = many_ipv4(40_000).peekable();
-        let mut out = Vec::new();
-        let count = pack::announce(&attrs(), nexthop, &mut dsts, &ctx, &mut out).expect("fits");
-        assert!((max - 3..=max).contains(&out.len()), "{} of {max}", out.len());
-        assert_eq!(dsts.count(), 40_000 - count);
-
-        let mut dsts = many_ipv4(40_000).peekable();
-        out.clear();
-        let count = pack::withdraw(Family::IPV4, &mut dsts, &ctx, &mut out);
-        assert!((max - 3..=max).contains(&out.len()), "{} of {max}", out.len());
-        assert_eq!(dsts.count(), 40_000 - count);
+        let (max, family, octets) = (ctx.max(), nexthop.family(), usize::from(len / 8));
+        let (mut announced, mut withdrawn) = (dsts(family, len).peekable(), dsts(family, len).peekable());
+        let (mut update, mut withdrawal) = (Vec::new(), Vec::new());
+        let count = pack::announce(&attrs(), nexthop, &mut announced, &ctx, &mut update);
+        assert_eq!(count, Ok(70_000 - announced.count()));
+        let count = pack::withdraw(family, &mut withdrawn, &ctx, &mut withdrawal);
+        assert_eq!(count, 70_000 - withdrawn.count());
+        for message in [update, withdrawal] {
+            assert!((max - octets..=max).contains(&message.len()), "{} of {max} for /{len}", message.len());
+            assert!(decode(&message, &ctx).is_ok_and(|decoded| decoded.misbehaved.is_empty()));
+        }
     }
 }
 
