@@ -1,5 +1,5 @@
-//! One small file for each attachment, durable before anybody is answered: a thread of its own, since syncing waits for
-//! the disk. What waits together shares one sync of the directory.
+//! One small file for each attachment: a thread of its own, since syncing waits for the disk. What waits together shares one
+//! sync of the directory.
 
 use crate::core::Message;
 use cni::{durable, queue};
@@ -24,6 +24,16 @@ pub(crate) enum Job {
     Forget {
         name: String,
     },
+}
+
+impl Job {
+    /// The file that it writes without a sync.
+    fn rewritten(&self) -> Option<String> {
+        match self {
+            Job::Change { op: FileOp::Write(attachment), .. } => Some(name(&attachment.id)),
+            _ => None,
+        }
+    }
 }
 
 /// Where the attachments' files are.
@@ -83,10 +93,15 @@ pub(crate) fn run(
 ) {
     while let Ok(first) = jobs.recv() {
         let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
+        let rewritten: Vec<String> = batch.iter().filter_map(Job::rewritten).collect();
         for message in carry_out(attachments, queue, batch) {
             if outcomes.blocking_send(message).is_err() {
                 return;
             }
+        }
+        // Nobody waits for this: a file that is empty after a power cut would be no help.
+        for name in rewritten {
+            let _ = fs::File::open(attachments.join(name)).and_then(|file| file.sync_data());
         }
     }
 }
@@ -102,7 +117,7 @@ fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> 
             (job, result)
         })
         .collect();
-    let changed = done.iter().any(|(job, _)| matches!(job, Job::Change { .. }));
+    let changed = done.iter().any(|(job, _)| matches!(job, Job::Change { op: FileOp::Begin(_), .. }));
     let forgot = done.iter().any(|(job, _)| matches!(job, Job::Forget { .. }));
     let synced = [(changed, attachments), (forgot, queue)]
         .map(|(needed, directory)| if needed { durable::sync_directory(directory) } else { Ok(()) });
@@ -126,8 +141,11 @@ fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> 
 
 fn change(directory: &Path, op: &FileOp) -> io::Result<()> {
     match op {
-        FileOp::Write(attachment) => {
+        FileOp::Begin(attachment) => {
             durable::replace(directory, &name(&attachment.id), &serde_json::to_vec(attachment)?)
+        }
+        FileOp::Write(attachment) => {
+            durable::replace_unsynced(directory, &name(&attachment.id), &serde_json::to_vec(attachment)?)
         }
         FileOp::Remove(id) => durable::remove(directory, &name(id)),
     }
@@ -172,7 +190,7 @@ mod tests {
     }
 
     fn write(container: &str) -> Job {
-        Job::Change { id: EffectId(1), op: FileOp::Write(attachment(container)) }
+        Job::Change { id: EffectId(1), op: FileOp::Begin(attachment(container)) }
     }
 
     #[test]

@@ -74,8 +74,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
 
     // The monitor first: whoever reads the kernel after this misses nothing.
     let mut monitor = Monitor::open(NOTIFICATIONS)?;
-    let (writer, rules_port) = start_writer(sender.clone()).await?;
-    monitor.leave_out_rules_of(rules_port);
+    let (writer, ports) = start_writer(sender.clone()).await?;
+    monitor.leave_out(ports).context("cannot filter kernel notifications")?;
     let (files, jobs) = thread::channel();
     let outcomes = sender.clone();
     let queue_directory = queue.clone();
@@ -109,13 +109,15 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// The writer, and the port that marks its changes of the rules.
-async fn start_writer(outcomes: mpsc::Sender<Message>) -> anyhow::Result<(thread::Sender<writer::Job>, u32)> {
+/// The writer, and the ports that mark its changes.
+async fn start_writer(
+    outcomes: mpsc::Sender<Message>,
+) -> anyhow::Result<(thread::Sender<writer::Job>, netlink::Ports)> {
     let (writer, jobs) = thread::channel();
     let (opened, result) = oneshot::channel();
     std::thread::Builder::new().name("writer".into()).spawn(move || writer::run(opened, &jobs, &outcomes))?;
-    let port = result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
-    Ok((writer, port))
+    let ports = result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
+    Ok((writer, ports))
 }
 
 /// `--node-name`, the name of the last run, or the host's in lower case, as with calico-node.

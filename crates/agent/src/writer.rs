@@ -19,20 +19,20 @@ pub(crate) enum Job {
     Close(PodNs),
 }
 
-/// Carries jobs out until their sender is gone. `opened` hears whether there is a writer at all, and the port that marks
-/// its changes of the rules.
+/// Carries jobs out until their sender is gone. `opened` hears whether there is a writer at all, and the ports that
+/// mark its changes.
 pub(crate) fn run(
-    opened: tokio::sync::oneshot::Sender<io::Result<u32>>,
+    opened: tokio::sync::oneshot::Sender<io::Result<netlink::Ports>>,
     jobs: &mpsc::Receiver<Job>,
     outcomes: &tokio::sync::mpsc::Sender<Message>,
 ) {
     let open = || {
         let writer = netlink::Writer::open()?;
-        let port = writer.rules_port()?;
-        Ok((writer, port))
+        let ports = writer.ports()?;
+        Ok((writer, ports))
     };
     let (mut writer, result) = match open() {
-        Ok((writer, port)) => (writer, Ok(port)),
+        Ok((writer, ports)) => (writer, Ok(ports)),
         Err(e) => {
             // Whoever started us waits for exactly this.
             let _ = opened.send(Err(e));

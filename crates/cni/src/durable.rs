@@ -24,12 +24,26 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 
 /// Puts a whole file under a name, or leaves what was there. Durable once `sync_directory` follows.
 pub fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    put(directory, name, content, File::sync_data)
+}
+
+/// As [`replace`], for what need survive the process only.
+pub fn replace_unsynced(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    put(directory, name, content, |_| Ok(()))
+}
+
+fn put(
+    directory: &Path,
+    name: &str,
+    content: &[u8],
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let unfinished = unfinished(directory, name);
     let write = || {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(content)?;
-        file.sync_data()?;
+        sync(&file)?;
         fs::rename(&unfinished, directory.join(name))
     };
     write().inspect_err(|_| {

@@ -130,6 +130,18 @@ pub(crate) fn del_link(name: &IfName) -> Message {
     Message::new(libc::RTM_DELLINK, 0, &ifinfo(0, 0)).text(attr::IFLA_IFNAME, name.as_str())
 }
 
+/// Puts an interface into a group.
+pub(crate) fn link_group(name: &IfName, group: u32) -> Message {
+    Message::new(libc::RTM_SETLINK, 0, &ifinfo(0, 0))
+        .text(attr::IFLA_IFNAME, name.as_str())
+        .attr(attr::IFLA_GROUP, &group.to_ne_bytes())
+}
+
+/// Removes every interface of a group (`rtnl_group_dellink`).
+pub(crate) fn del_group(group: u32) -> Message {
+    Message::new(libc::RTM_DELLINK, 0, &ifinfo(0, 0)).attr(attr::IFLA_GROUP, &group.to_ne_bytes())
+}
+
 /// The index of an interface.
 pub(crate) fn query_index(socket: &mut Socket, name: &IfName) -> Option<u32> {
     let query = Message::new(libc::RTM_GETLINK, 0, &ifinfo(0, 0)).text(attr::IFLA_IFNAME, name.as_str());

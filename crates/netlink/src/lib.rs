@@ -26,4 +26,4 @@ pub use message::{Attributes, Message};
 pub use monitor::{Event, Monitor, MonitorError};
 pub use netns::{Netns, NetnsError};
 pub use socket::{Protocol, Refusal, Socket};
-pub use writer::Writer;
+pub use writer::{Ports, Writer};

@@ -6,6 +6,7 @@ use crate::message::{Received, received};
 use crate::nft;
 use crate::parse::{self, Names};
 use crate::socket::{Protocol, Refusal, Socket};
+use crate::writer::Ports;
 use kernel::{Key, LinkKey, Netns, Value};
 use rustix::event::epoll;
 use std::io;
@@ -71,10 +72,11 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Leaves out the changes of our nftables tables that were made through this port
-    /// ([`crate::Writer::rules_port`]). They would be told like others', which is harmless but takes a dump.
-    pub fn leave_out_rules_of(&mut self, port: u32) {
-        self.rules.leave_out(port);
+    /// Leaves out what a writer does to routes and to our nftables tables: its outcomes say that. (Of links, addresses and
+    /// neighbours the kernel does not always name whose doing a change is.)
+    pub fn leave_out(&mut self, writer: Ports) -> io::Result<()> {
+        self.rules.leave_out(writer.rules);
+        self.socket.leave_out_routes_of(writer.objects)
     }
 
     /// Everything that has arrived, without waiting.

@@ -134,15 +134,16 @@ impl Netns {
         self.inode
     }
 
-    /// Runs `work` inside, on a thread of its own.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| enter(self.as_fd()).map(|()| work()));
-            match thread.join() {
-                Ok(result) => result.map_err(NetnsError::Enter),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+    /// Runs `work` inside: the calling thread goes there and comes back.
+    ///
+    /// # Panics
+    /// If the way back is barred: a thread in a wrong namespace must do nothing more.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        let own = fs::File::open(OWN).map_err(|source| NetnsError::Open { path: OWN.into(), source })?;
+        enter(self.as_fd()).map_err(NetnsError::Enter)?;
+        let done = work();
+        enter(own.as_fd()).expect("the thread was there a moment ago");
+        Ok(done)
     }
 
     /// Moves the calling thread inside, for good.

@@ -19,6 +19,7 @@ pub(crate) mod attr {
     pub const IFLA_TXQLEN: u16 = 13;
     pub const IFLA_LINKINFO: u16 = 18;
     pub const IFLA_IFALIAS: u16 = 20;
+    pub const IFLA_GROUP: u16 = 27;
     pub const IFLA_NET_NS_FD: u16 = 28;
     pub const IFLA_INFO_KIND: u16 = 1;
     pub const IFLA_INFO_DATA: u16 = 2;

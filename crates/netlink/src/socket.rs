@@ -120,6 +120,39 @@ impl Socket {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Makes the kernel keep to itself what was done to routes through `port`, by a classic BPF program on the socket
+    /// (`linux/filter.h`): its notices are never queued.
+    pub fn leave_out_routes_of(&self, port: u32) -> io::Result<()> {
+        const LOAD_HALF: u16 = 0x28;
+        const LOAD_WORD: u16 = 0x20;
+        const JUMP_IF_EQUAL: u16 = 0x15;
+        const RETURN: u16 = 0x06;
+        // Loads are in network order, the header is in the host's.
+        let (made, gone) = (u32::from(libc::RTM_NEWROUTE.to_be()), u32::from(libc::RTM_DELROUTE.to_be()));
+        let mut program = [
+            (LOAD_HALF, 0, 0, 4),
+            (JUMP_IF_EQUAL, 1, 0, made),
+            (JUMP_IF_EQUAL, 0, 2, gone),
+            (LOAD_WORD, 0, 0, 12),
+            (JUMP_IF_EQUAL, 1, 0, port.to_be()),
+            (RETURN, 0, 0, u32::MAX),
+            (RETURN, 0, 0, 0),
+        ]
+        .map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k });
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: `program` and what it points to outlive the call, which copies them.
+        let result = unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Joins a multicast group (`RTNLGRP_…`, `NFNLGRP_…`).
     pub fn join(&self, group: u32) -> io::Result<()> {
         self.option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)

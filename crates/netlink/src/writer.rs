@@ -14,6 +14,7 @@ use kernel::{
 };
 use model::IfName;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd};
 use std::{fs, io};
 
@@ -23,6 +24,16 @@ pub struct Writer {
     host: Socket,
     rules: Socket,
     pods: BTreeMap<PodNs, Pod>,
+    /// The group of interfaces that are about to be removed: a number that nobody else draws.
+    group: u32,
+}
+
+/// The ports of a writer's sockets in the node's own namespace, by which the kernel names whose doing a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Of links, addresses, routes, neighbours.
+    pub objects: u32,
+    pub rules: u32,
 }
 
 #[derive(Debug)]
@@ -50,6 +61,24 @@ struct Run {
     pairs: BTreeMap<Netns, usize>,
 }
 
+/// How many of the first steps remove a pod's interface from the node.
+fn pairs_to_remove(steps: &[Step]) -> usize {
+    let is_pair = |step: &&Step| match (removed_link(step), step) {
+        (Some(link), Step::Remove(_, Value::Link(found))) => {
+            link.netns == Netns::Host && matches!(found.kind, LinkKind::Veth { .. })
+        }
+        _ => false,
+    };
+    steps.iter().take_while(is_pair).count()
+}
+
+fn removed_link(step: &Step) -> Option<&LinkKey> {
+    match step {
+        Step::Remove(Key::Link(link), _) => Some(link),
+        _ => None,
+    }
+}
+
 /// Which refusals are as good as success.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tolerance {
@@ -63,7 +92,9 @@ impl Writer {
     pub fn open() -> io::Result<Writer> {
         let host = Socket::open(Protocol::Route)?;
         let rules = Socket::open(Protocol::Netfilter)?;
-        Ok(Writer { host, rules, pods: BTreeMap::new() })
+        let drawn = RandomState::new().build_hasher().finish() as u32;
+        // Never 0, the group of everybody.
+        Ok(Writer { host, rules, pods: BTreeMap::new(), group: drawn | 1 << 31 })
     }
 
     /// Gives a pod's namespace its number.
@@ -78,17 +109,27 @@ impl Writer {
         self.pods.remove(&id);
     }
 
-    /// The port that marks our own changes of the rules.
-    pub fn rules_port(&self) -> io::Result<u32> {
-        self.rules.port()
+    /// The ports that mark our own changes.
+    pub fn ports(&self) -> io::Result<Ports> {
+        Ok(Ports { objects: self.host.port()?, rules: self.rules.port()? })
     }
 
     /// Carries steps out, in order. One outcome for each key that has steps: its first refusal, or success.
     pub fn apply(&mut self, steps: &[Step]) -> Vec<Outcome> {
         let mut run = Run { results: vec![Ok(()); steps.len()], ..Run::default() };
-        for (number, step) in steps.iter().enumerate() {
+        let mut number = 0;
+        while number < steps.len() {
             run.step = number;
-            self.step(&mut run, step);
+            match pairs_to_remove(&steps[number..]) {
+                0 | 1 => {
+                    self.step(&mut run, &steps[number]);
+                    number += 1;
+                }
+                pairs => {
+                    self.remove_pairs(&mut run, &steps[number..number + pairs]);
+                    number += pairs;
+                }
+            }
         }
         self.flush(&mut run);
         outcomes(steps, run.results)
@@ -286,6 +327,26 @@ impl Writer {
             }
             (_, Some(message)) => self.enqueue(run, key.netns(), message, Tolerance::Absent),
             (_, None) => {}
+        }
+    }
+
+    /// Removes interfaces as a group, for which the kernel waits once, not for each of them. Those that the group's removal
+    /// leaves are removed one by one, so that each has the kernel's own word.
+    fn remove_pairs(&mut self, run: &mut Run, steps: &[Step]) {
+        self.flush(run);
+        let links: Vec<&LinkKey> = steps.iter().filter_map(|step| removed_link(step)).collect();
+        let mut marks: Vec<Message> =
+            links.iter().map(|link| encode::link_group(&link.name, self.group)).collect();
+        self.host.batch(&mut marks);
+        let removed = self.host.request(encode::del_group(self.group));
+        for link in &links {
+            run.forget_index(link);
+        }
+        if removed.is_err() {
+            for (number, link) in links.into_iter().enumerate() {
+                let result = Tolerance::Absent.judge(self.host.request(encode::del_link(&link.name)));
+                run.results[run.step + number] = result.map_err(ApplyError::from);
+            }
         }
     }
 

@@ -22,7 +22,9 @@ impl Node {
             // A DEL may have come before its attachment was taken up.
             let asked_to_leave =
                 self.lives.get(&id).is_some_and(|life| matches!(life.stage, Stage::Leaving(_)));
-            let gone = attachment.deleted || attachment.boot_id != self.boot_id || asked_to_leave;
+            // Without an address, its ADD was never answered.
+            let is_begun = attachment.addresses.is_empty();
+            let gone = attachment.deleted || attachment.boot_id != self.boot_id || is_begun || asked_to_leave;
             let stage = if self.is_superseded(&attachment) { Stage::Superseded } else { Stage::Live };
             self.take_up(attachment, stage);
             if gone {
@@ -41,7 +43,7 @@ impl Node {
             )));
             let id = attachment.id.clone();
             self.take_up(attachment.clone(), Stage::Live);
-            self.file(&id, FileOp::Write(attachment), Filing::Attach);
+            self.file(&id, FileOp::Begin(attachment), Filing::Attach);
         }
     }
 

@@ -9,14 +9,17 @@ use crate::socket::Repair;
 use derive::Section;
 use kernel::diff::change;
 use kernel::{
-    AddrKey, ApplyError, Change, Key, LinkKey, Netns, Objects, Outcome, PodNs, Step, Value, WORKLOAD_PREFIX,
-    ours, plan,
+    AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
+    WORKLOAD_PREFIX, ours, plan,
 };
 use model::{Duration, IfName, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First and longest pause between tries of an object that the kernel refuses.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// How long a pod's interface that nobody wants any more is left alone. What hung on it goes at once; the interface costs the
+/// kernel a grace period of RCU, some 20 ms, and many of them together cost no more than one.
+const LINGER: Duration = Duration::from_millis(500);
 /// How many kinds of repair are remembered.
 const REPAIRS: usize = 32;
 
@@ -46,6 +49,8 @@ pub(crate) struct Datapath {
     flight: Option<Flight>,
     failed: BTreeMap<Key, Failed>,
     conflicts: BTreeMap<Key, Value>,
+    /// Pods' interfaces that are to go, and when.
+    parting: BTreeMap<Key, Instant>,
     /// Objects that were in order until somebody touched them, and when.
     tampered: BTreeMap<Key, Instant>,
     repairs: Vec<Repair>,
@@ -242,6 +247,10 @@ impl Datapath {
         }
         let due = self.failed.iter().filter(|(_, failed)| failed.retry_at <= now).map(|(key, _)| key.clone());
         self.suspects.extend(due.collect::<Vec<_>>());
+        let parts = self.parting.values().any(|at| *at <= now);
+        if parts {
+            self.suspects.extend(self.parting.keys().cloned());
+        }
         let mut changes = Vec::new();
         for key in std::mem::take(&mut self.suspects) {
             if self.failed.get(&key).is_some_and(|failed| failed.retry_at > now) {
@@ -253,9 +262,18 @@ impl Datapath {
                     self.failed.remove(&key);
                     self.conflicts.insert(key, found);
                 }
-                Some(change) => changes.push(change),
+                Some(Change::Remove(key, found))
+                    if is_pair(&key, &found) && !parts && !self.failed.contains_key(&key) =>
+                {
+                    self.parting.entry(key).or_insert(now + LINGER);
+                }
+                Some(change) => {
+                    self.parting.remove(&key);
+                    changes.push(change);
+                }
                 None => {
                     self.failed.remove(&key);
+                    self.parting.remove(&key);
                     self.tampered.remove(&key);
                 }
             }
@@ -280,9 +298,12 @@ impl Datapath {
             match result {
                 Ok(()) => {
                     self.failed.remove(&key);
-                    if !flight.noticed.contains(&key) {
+                    let noticed = flight.noticed.contains(&key);
+                    if !noticed {
                         self.record(&key, written);
                     }
+                    // Of routes only others' changes are told: whose came last is not known.
+                    self.stale |= noticed && matches!(key, Key::Route(_));
                     if let Some(since) = self.tampered.remove(&key) {
                         reports.push(self.repaired(&key, now - since));
                     }
@@ -380,12 +401,23 @@ impl Datapath {
         self.suspects.extend(wanted.collect::<Vec<_>>());
     }
 
-    /// When a refused object is to be tried again.
+    /// When a refused object is to be tried again, or a pod's interface to go.
     pub fn timeout(&self) -> Option<Instant> {
         if self.flight.is_some() {
             return None;
         }
-        self.failed.values().map(|failed| failed.retry_at).min()
+        self.failed.values().map(|failed| failed.retry_at).chain(self.parting.values().copied()).min()
+    }
+
+    /// Somebody needs the name of a pod's interface, or its place in the pod's namespace: if nobody wants it, it goes now.
+    pub fn hurry(&mut self, link: &Key) {
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(link));
+        if !in_flight
+            && self.wanted(link).is_none()
+            && self.actual.get(link).is_some_and(|found| is_pair(link, found))
+        {
+            self.parting.insert(link.clone(), Instant::ZERO);
+        }
     }
 
     /// What is wanted and not so, in words.
@@ -412,6 +444,14 @@ impl Datapath {
     pub fn repairs(&self) -> &[Repair] {
         &self.repairs
     }
+}
+
+/// Whether it is the node's end of a pod's interface.
+fn is_pair(key: &Key, found: &Value) -> bool {
+    matches!((key, found), (Key::Link(key), Value::Link(link))
+        if key.netns == Netns::Host
+            && key.name.as_str().starts_with(WORKLOAD_PREFIX)
+            && matches!(link.kind, LinkKind::Veth { .. }))
 }
 
 /// Whether somebody configured it. What the kernel learnt by itself gives way to what is configured.
@@ -442,7 +482,7 @@ mod tests {
     use super::*;
     use kernel::addr::AddrScope;
     use kernel::route::{PROTO_CALICO, TABLE_MAIN};
-    use kernel::{AddrValue, LinkKind, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
+    use kernel::{AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
 
     fn uplink(up: bool) -> (Key, Value) {
         let key = LinkKey { netns: Netns::Host, name: IfName::fixed("ens192") };

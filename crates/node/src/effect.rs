@@ -81,9 +81,12 @@ pub enum Effect {
     Report(Report),
 }
 
-/// A change of an attachment's file.
+/// A change of an attachment's file, in the order of asking.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileOp {
+    /// Made, and on the disk before it counts as done: after a power cut it says which handle to release.
+    Begin(Attachment),
+    /// Written anew or taken away. A power cut may undo that: the next boot reads of an attachment only that it is over.
     Write(Attachment),
     Remove(AttachmentId),
 }

@@ -1,16 +1,19 @@
 //! The end of an attachment: kernel first, then the address, then the file, so that an address is never given to another
 //! pod while something here still leads to the first one, and a crash at any point leaves a file that says what to finish.
+//! The interface alone may stay for a moment (`datapath`): nothing leads to it any more, and nothing that it sends passes.
 //!
 //! While the API is away, or before the first in-sync, DEL is answered all the same: the file says that the attachment is
 //! deleted, and the rest is done when it can be.
 
 use crate::annotate;
 use crate::cni::{self, Failure};
+use crate::datapath::Applied;
 use crate::effect::{FileOp, Report};
 use crate::life::{Filing, Stage, handle};
 use crate::node::Node;
-use derive::{AttachmentId, Section};
+use derive::{AttachmentId, Endpoint, Section};
 use ipam::Want;
+use kernel::{Key, Netns};
 use model::Duration;
 use model::k8s::{Pod, pod_annotation};
 
@@ -91,11 +94,7 @@ impl Node {
         }
         match leaving.release {
             Release::Waiting => {
-                let interface = &life.attachment.host_interface;
-                let is_anothers =
-                    self.world.endpoints.values().any(|e| e.attachment.host_interface == *interface);
-                let is_clear = is_anothers || self.datapath.is_clear(&life.host_link());
-                if self.dirty.contains(&Section::Endpoints) || !is_clear {
+                if !self.is_cut_off(&life.endpoint()) {
                     return false;
                 }
                 self.release(id);
@@ -110,8 +109,25 @@ impl Node {
         }
     }
 
+    /// Whether nothing in the kernel leads to the endpoint or lets its packets pass.
+    fn is_cut_off(&self, endpoint: &Endpoint) -> bool {
+        let leads = |key: &Key| matches!(key, Key::Route(_) | Key::Neigh(_));
+        !self.dirty.contains(&Section::Endpoints)
+            && !self.dirty.contains(&Section::Rules)
+            && self.datapath.applied(&derive::rules_key()) != Applied::Pending
+            && derive::endpoint_keys(endpoint)
+                .iter()
+                .filter(|key| leads(key) && key.netns() == Netns::Host)
+                .all(|key| self.datapath.is_clear(key))
+    }
+
     fn release(&mut self, id: &AttachmentId) {
         self.close(id);
+        let life = &self.lives[id];
+        let (link, attachment) = (life.host_link(), &life.attachment);
+        if !self.datapath.is_clear(&link) {
+            self.parting.insert(link, (attachment.netns_inode, id.interface.clone()));
+        }
         self.leaving(id).expect("only what leaves is released").release = Release::Asked;
         let request = self.new_request();
         let wall = self.wall();

@@ -8,6 +8,8 @@
 //!                                                          └─► Leaving      DEL, GC, a client that went away (`leave`)
 //! ```
 //!
+//! The pair needs no address: where nothing is in its way, it is made while the allocator is at work.
+//!
 //! Only an ADD can fail: what was answered stays until DEL, whatever the kernel says of it later.
 
 use crate::annotate;
@@ -52,7 +54,7 @@ pub(crate) enum Stage {
     Assigning(RequestId),
     /// An older sandbox of the same pod still has the host interface.
     Clearing,
-    /// File and kernel are being written; ADD is answered when both are done.
+    /// The file and the kernel get the address; ADD is answered when both have it.
     Applying {
         filed: bool,
     },
@@ -69,6 +71,8 @@ pub(crate) enum Stage {
 /// What the file of an attachment is changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filing {
+    /// Its ADD has begun.
+    Begin,
     /// It exists.
     Attach,
     /// It is deleted, but its address is not released yet.
@@ -83,12 +87,17 @@ impl Life {
         handle(&self.attachment.id)
     }
 
-    /// Whether it has, or is about to take, the host interface of its pod.
+    /// Whether it has, or is about to take, the host interface of its pod. One that waits for its address may have it, too.
     fn claims_interface(&self) -> bool {
         matches!(
             self.stage,
             Stage::Clearing | Stage::Applying { .. } | Stage::Live | Stage::Opening | Stage::Restoring
         )
+    }
+
+    /// Whether its ADD is not answered yet.
+    fn is_being_added(&self) -> bool {
+        matches!(self.stage, Stage::Asking | Stage::Assigning(_) | Stage::Clearing | Stage::Applying { .. })
     }
 
     /// The endpoint that the world should hold.
@@ -208,16 +217,22 @@ impl Node {
         true
     }
 
-    /// Puts the endpoint into the world as soon as its host interface's name is free.
+    /// Has the pair made while the address is being found, if nothing is in its way.
+    pub(crate) fn prepare(&mut self, id: &AttachmentId) {
+        let Some(life) = self.lives.get(id) else { return };
+        if matches!(life.stage, Stage::Asking | Stage::Assigning(_))
+            && self.rivals(id).is_empty()
+            && self.has_room(id)
+        {
+            self.world.endpoints.insert(id.clone(), self.lives[id].endpoint());
+            self.dirty.insert(Section::Endpoints);
+        }
+    }
+
+    /// Puts the endpoint with its addresses into the world as soon as its host interface's name is free.
     fn occupy(&mut self, id: &AttachmentId) -> bool {
-        let life = &self.lives[id];
-        let (link, order) = (life.host_link(), life.order);
-        let rivals: Vec<(AttachmentId, u64)> = self
-            .lives
-            .iter()
-            .filter(|(other, rival)| *other != id && rival.claims_interface() && rival.host_link() == link)
-            .map(|(other, rival)| (other.clone(), rival.order))
-            .collect();
+        let order = self.lives[id].order;
+        let rivals = self.rivals(id);
         if rivals.iter().any(|(_, other)| *other > order) {
             self.supersede(id);
             return true;
@@ -225,9 +240,8 @@ impl Node {
         for (older, _) in &rivals {
             self.supersede(older);
         }
-        if self.world.endpoints.values().any(|endpoint| life_link(endpoint) == link)
-            || !self.datapath.is_clear(&link)
-        {
+        let prepared = self.world.endpoints.contains_key(id);
+        if !prepared && !self.has_room(id) {
             return false;
         }
         let life = self.lives.get_mut(id).expect("seen above");
@@ -239,11 +253,42 @@ impl Node {
         true
     }
 
+    /// Other sandboxes of the same pod that have its host interface or are about to take it, and the places of their ADDs.
+    fn rivals(&self, id: &AttachmentId) -> Vec<(AttachmentId, u64)> {
+        let link = self.lives[id].host_link();
+        let claims = |other: &AttachmentId, rival: &Life| {
+            rival.claims_interface() || self.world.endpoints.contains_key(other)
+        };
+        self.lives
+            .iter()
+            .filter(|(other, rival)| *other != id && rival.host_link() == link && claims(other, rival))
+            .map(|(other, rival)| (other.clone(), rival.order))
+            .collect()
+    }
+
+    /// Whether the pair can be made: neither its name on the node nor its place in the pod is taken by one that is to go.
+    fn has_room(&mut self, id: &AttachmentId) -> bool {
+        let life = &self.lives[id];
+        let link = life.host_link();
+        if self.world.endpoints.values().any(|endpoint| life_link(endpoint) == link) {
+            return false;
+        }
+        let place = (life.attachment.netns_inode, life.attachment.id.interface.clone());
+        let in_the_way =
+            self.parting.iter().filter(|(_, other)| **other == place).map(|(link, _)| link.clone());
+        let mut is_clear = true;
+        for link in in_the_way.chain([link]).collect::<Vec<_>>() {
+            self.datapath.hurry(&link);
+            is_clear &= self.datapath.is_clear(&link);
+        }
+        is_clear
+    }
+
     /// A newer sandbox of the pod takes the interface over: the runtime made it after the older one failed, and a DEL of
     /// the older one may be still to come. An ADD that is not answered yet fails.
     fn supersede(&mut self, id: &AttachmentId) {
         let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        if let Stage::Clearing | Stage::Applying { .. } = life.stage {
+        if life.is_being_added() {
             let text = "a newer sandbox of the pod has taken its place".to_owned();
             return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
         }
@@ -362,6 +407,16 @@ impl Node {
     pub(crate) fn filed(&mut self, effect: EffectId, result: Result<(), String>) {
         let Some((id, filing)) = self.files.remove(&effect) else { return };
         match filing {
+            Filing::Begin => {
+                let begun = self.lives.get(&id).is_some_and(|life| life.is_being_added());
+                if let (true, Err(error)) = (begun, result) {
+                    self.fail(
+                        &id,
+                        cni::code::IO_FAILURE,
+                        format!("cannot write the attachment's file: {error}"),
+                    );
+                }
+            }
             Filing::Attach => match (self.lives.get_mut(&id).map(|life| &mut life.stage), result) {
                 (Some(Stage::Applying { filed }), Ok(())) => *filed = true,
                 (Some(Stage::Applying { .. }), Err(error)) => {

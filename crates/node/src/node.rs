@@ -66,6 +66,8 @@ pub struct Node {
     pub(crate) lives: BTreeMap<AttachmentId, Life>,
     /// Those that are on their way somewhere.
     pub(crate) active: BTreeSet<AttachmentId>,
+    /// Interfaces that are still to go, of attachments that are gone: namespace and name inside it.
+    pub(crate) parting: BTreeMap<Key, ((u64, u64), IfName)>,
     pub(crate) waiters: BTreeMap<CniId, Waiter>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) calls: BTreeMap<EffectId, Call>,
@@ -120,6 +122,7 @@ impl Node {
             dirty: BTreeSet::new(),
             lives: BTreeMap::new(),
             active: BTreeSet::new(),
+            parting: BTreeMap::new(),
             waiters: BTreeMap::new(),
             effects: VecDeque::new(),
             calls: BTreeMap::new(),
@@ -248,6 +251,10 @@ impl Node {
     /// Works out what follows from all that was handled.
     fn decide(&mut self) {
         self.advance_ipam();
+        if !self.effects.is_empty() {
+            // The API is the slowest part: it should not wait for a derivation.
+            return;
+        }
         if !self.datapath.is_read() {
             return;
         }
@@ -258,6 +265,7 @@ impl Node {
         self.advance_ipam();
         self.derive();
         self.progress();
+        self.advance_ipam();
         self.derive();
         self.program(in_sync);
     }
@@ -351,6 +359,7 @@ impl Node {
             self.find_uplink();
         }
         if let (Key::Link(link), true) = (&key, gone) {
+            self.parting.remove(&key);
             self.link_gone(link);
         }
     }

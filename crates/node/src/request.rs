@@ -2,9 +2,9 @@
 
 use crate::cni::{Added, Command, Failure, NetnsRef, Options, Reply, Request, code};
 use crate::datapath::Applied;
-use crate::effect::{CniId, Effect};
+use crate::effect::{CniId, Effect, FileOp};
 use crate::leave::{Deferral, Leaving};
-use crate::life::{Life, Stage};
+use crate::life::{Filing, Life, Stage};
 use crate::node::{Call, Node, Waiter};
 use derive::{Attachment, AttachmentId, Endpoint, mtu};
 use kernel::{Key as KernelKey, Netns, Objects, PodNs};
@@ -82,6 +82,7 @@ impl Node {
             order,
             out_of_reach: false,
         };
+        self.file(&id, FileOp::Begin(life.attachment.clone()), Filing::Begin);
         self.lives.insert(id.clone(), life);
         self.active.insert(id.clone());
         self.waiters.insert(cni, Waiter::Add(id.clone()));
@@ -94,11 +95,12 @@ impl Node {
                     // The watch may lag behind the runtime: a consistent read decides.
                     None => {
                         let key = Key::namespaced(Kind::Pod, namespace, name);
-                        self.call(Call::Pod(id), Ask::Get(key));
+                        self.call(Call::Pod(id.clone()), Ask::Get(key));
                     }
                 }
             }
         }
+        self.prepare(&id);
         Ok(())
     }
 

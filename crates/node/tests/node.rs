@@ -71,10 +71,71 @@ fn del_leaves_nothing_and_may_be_sent_again() {
     add(&mut rig, "c1", "a");
     for _ in 0..2 {
         assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
-        // The block stays with the node.
-        assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
         assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+        let leads = |line: &String| line.contains("10.0.0.") && !line.ends_with("/28");
+        assert!(!rig.listing().iter().any(leads), "{:#?}", rig.listing());
     }
+    rig.pass(Duration::from_secs(1));
+    // The block stays with the node.
+    assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
+}
+
+#[test]
+fn interfaces_of_pods_that_went_one_after_the_other_go_together() {
+    let mut rig = direct();
+    for n in 0..3 {
+        rig.create_pod(&format!("p{n}"));
+        add(&mut rig, &format!("c{n}"), &format!("p{n}"));
+    }
+    rig.steps.clear();
+    for n in 0..3 {
+        assert_eq!(rig.cni(Command::Del, &format!("c{n}"), &format!("p{n}")), Some(Reply::Done));
+        rig.pass(Duration::from_millis(100));
+    }
+    let links = |rig: &Rig| rig.steps.iter().filter(|step| step.starts_with("- link")).count();
+    assert_eq!(links(&rig), 0);
+    rig.pass(Duration::from_millis(200));
+    assert_eq!(links(&rig), 3, "the first one was due");
+}
+
+#[test]
+fn a_sandbox_in_the_namespace_of_one_that_just_went_waits_until_its_interface_is_gone() {
+    let mut rig = direct();
+    rig.create_pod("b");
+    rig.inode = Some(7);
+    add(&mut rig, "c1", "a");
+    assert_eq!(rig.cni(Command::Del, "c1", "a"), Some(Reply::Done));
+    rig.steps.clear();
+    add(&mut rig, "c2", "b");
+    let place = |text: String| rig.steps.iter().position(|step| *step == text);
+    let [old, new] = ["a", "b"].map(|pod| model::names::host_interface("default", pod));
+    let (removed, made) = (place(format!("- link {old}")), place(format!("+ link {new}")));
+    assert!(removed.is_some() && removed < made, "{:#?}", rig.steps);
+}
+
+#[test]
+fn an_add_that_the_run_before_did_not_answer_is_undone() {
+    let mut rig = direct();
+    rig.api_is_up = false;
+    assert_eq!(rig.cni(Command::Add, "c1", "a"), None);
+    assert_eq!(rig.files.len(), 1);
+    rig.api_is_up = true;
+    rig.restart();
+    rig.pass(Duration::from_secs(5));
+    assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
+    assert_eq!(rig.listing(), ["nftables inet calico"]);
+}
+
+#[test]
+fn the_pair_is_made_while_the_api_thinks() {
+    let mut rig = direct();
+    rig.api_is_up = false;
+    assert_eq!(rig.cni(Command::Add, "c1", "a"), None);
+    let host = model::names::host_interface("default", "a");
+    assert!(rig.steps.contains(&format!("+ link {host}")), "{:#?}", rig.steps);
+    assert!(!rig.steps.iter().any(|step| step.contains("route 10.0.0.")), "{:#?}", rig.steps);
+    rig.pass(Duration::from_secs(10));
+    assert!(!rig.listing().contains(&format!("link {host}")), "{:#?}", rig.listing());
 }
 
 #[test]

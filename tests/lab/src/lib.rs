@@ -39,13 +39,15 @@ pub struct Lab {
     program: PathBuf,
 }
 
-/// The program under test, built beside the tests.
+/// The program under test: what `TORTIE_SHIPPED` names (`./dev bench`), else the one built beside the tests.
 ///
 /// # Panics
 /// If it was not built.
 pub fn program() -> PathBuf {
+    if let Some(shipped) = std::env::var_os("TORTIE_SHIPPED") {
+        return shipped.into();
+    }
     let own = std::env::current_exe().expect("a test has a path");
-    // Tests stand in target/debug/deps, the bench in target/release.
     let beside =
         own.ancestors().skip(1).take(2).map(|folder| folder.join("tortie")).find(|path| path.is_file());
     beside.unwrap_or_else(|| panic!("no tortie beside {}: `cargo build -p tortie` makes it", own.display()))

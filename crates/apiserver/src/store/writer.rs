@@ -112,15 +112,15 @@ impl Group {
     fn commit(&mut self, jobs: Vec<Job>) {
         let mut tx =
             Tx { connection: &self.connection, revision: self.revision, changes: Vec::new(), broken: None };
-        if let Err(error) = tx.connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(error) = run(tx.connection, "BEGIN IMMEDIATE") {
             tx.broken = Some(error.into());
         }
         let answers: Vec<Answer> = jobs.into_iter().map(|job| job(&mut tx)).collect();
         let Tx { changes, broken, .. } = tx;
         let committed = match broken {
             Some(error) => Err(error),
-            None if changes.is_empty() => self.connection.execute_batch("ROLLBACK").map_err(Error::from),
-            None => self.connection.execute_batch("COMMIT").map_err(Error::from),
+            None if changes.is_empty() => run(&self.connection, "ROLLBACK").map_err(Error::from),
+            None => run(&self.connection, "COMMIT").map_err(Error::from),
         };
         match &committed {
             Ok(()) => {
@@ -152,6 +152,11 @@ impl Group {
         tx.commit()?;
         Ok(())
     }
+}
+
+/// One of the few statements that frame every write: parsed once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 /// All writes that wait, and for a moment those of clients that wrote in the last group of `expected`.
@@ -190,7 +195,7 @@ impl Tx<'_> {
             return Err(error.clone().into());
         }
         let (revision, changes) = (self.revision, self.changes.len());
-        self.sql(|c| c.execute_batch("SAVEPOINT write"))?;
+        self.sql(|c| run(c, "SAVEPOINT write"))?;
         let outcome = decide(self);
         if self.broken.is_none() {
             let undo = dry || outcome.is_err();
@@ -198,7 +203,7 @@ impl Tx<'_> {
                 (self.revision, _) = (revision, self.changes.truncate(changes));
                 self.sql(|c| c.execute_batch("ROLLBACK TO write; RELEASE write"))?;
             } else {
-                self.sql(|c| c.execute_batch("RELEASE write"))?;
+                self.sql(|c| run(c, "RELEASE write"))?;
             }
         }
         outcome

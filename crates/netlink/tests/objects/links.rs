@@ -125,6 +125,29 @@ fn removing_an_interface_takes_its_peer_and_its_absence_is_success() {
 }
 
 #[test]
+fn many_pairs_are_removed_together_and_nobody_elses() {
+    let node = Node::new();
+    node.host.sh("ip link add califoreign type veth peer name foreign-peer");
+    let pairs: Vec<(Key, Value)> = (0..3)
+        .map(|n| {
+            let mut value = veth();
+            let LinkKind::Veth { peer: Some(peer) } = &mut value.kind else { unreachable!("a pair") };
+            peer.key.name = IfName::fixed(["eth0", "eth1", "eth2"][n]);
+            link(HOST, &format!("cali7f94ce7c29{n}"), value)
+        })
+        .collect();
+    pairs.iter().for_each(|pair| node.create(pair));
+    let absent = link(HOST, "cali-absent", veth());
+    let removals = pairs.iter().chain([&absent]).map(|(key, value)| Step::Remove(key.clone(), value.clone()));
+    let outcomes = node.apply(&removals.collect::<Vec<_>>());
+    assert!(outcomes.len() == 4 && outcomes.iter().all(|said| said.ends_with(": ok")), "{outcomes:?}");
+    let left = node.host.sh("ip -br link");
+    assert!(pairs.iter().all(|(key, _)| node.found(key).is_none()), "{left}");
+    assert!(left.contains("califoreign"), "{left}");
+    assert_eq!(node.pod.sh("ip -br link").lines().count(), 1, "lo alone");
+}
+
+#[test]
 fn a_namespace_that_is_not_open_is_said() {
     let node = Node::new();
     let mut value = veth();

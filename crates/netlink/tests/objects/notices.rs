@@ -1,7 +1,7 @@
 //! What the kernel tells of changes adds up to what a dump finds; and what it does not tell.
 
 use crate::node::*;
-use kernel::{Objects, Value};
+use kernel::{Key, Objects, RouteKey, Step, Value};
 use netlink::{Event, Monitor};
 use std::time::Duration;
 
@@ -108,4 +108,28 @@ fn of_a_link_that_goes_everything_is_told_but_its_routes() {
         assert!(!keys.iter().any(|key| key == "route 6.2.180.0/26"), "{deed}: {keys:?}");
         assert_eq!(node.host.sh("ip route show 6.2.180.0/26"), "", "{deed}");
     }
+}
+
+#[test]
+fn of_routes_only_what_others_do_is_told() {
+    let node = Node::new();
+    node.with(|writer| {
+        let mut monitor = Monitor::open(1 << 20).unwrap();
+        monitor.leave_out(writer.ports().unwrap()).unwrap();
+        node.host.sh("ip route add 10.2.0.0/26 via 192.168.50.162 dev ens192 onlink proto 80");
+        let Some(Event::Put(key, value)) = monitor.read().unwrap().pop() else {
+            panic!("others are told of")
+        };
+        let other = Key::Route(RouteKey { dst: "10.3.0.0/26".parse().unwrap(), ..route_key(&key) });
+        let steps = [Step::Create(other.clone(), value.clone()), Step::Remove(key, value)];
+        assert!(writer.apply(&steps).iter().all(|outcome| outcome.result.is_ok()));
+        assert_eq!(monitor.read().unwrap(), []);
+        node.host.sh("ip route del 10.3.0.0/26");
+        assert_eq!(monitor.read().unwrap(), [Event::Gone(other)]);
+    });
+}
+
+fn route_key(key: &Key) -> RouteKey {
+    let Key::Route(key) = key else { panic!("a route, not {key}") };
+    key.clone()
 }

@@ -47,6 +47,8 @@ pub struct Rig {
     pub boot_id: &'static str,
     /// What the agent is told of its address.
     pub address: Option<model::IfAddr>,
+    /// The inode of every request's namespace, if not one of its own.
+    pub inode: Option<u64>,
     next_cni: u64,
     next_netns: u32,
 }
@@ -97,6 +99,7 @@ impl Rig {
             address: Some("192.168.0.1/24".parse().unwrap()),
             now: Instant::ZERO,
             boot_id: "boot-1",
+            inode: None,
             next_cni: 0,
             next_netns: 0,
         };
@@ -251,7 +254,9 @@ impl Rig {
             }
             Effect::File { id, op } => {
                 match op {
-                    FileOp::Write(attachment) => _ = self.files.insert(attachment.id.clone(), attachment),
+                    FileOp::Begin(attachment) | FileOp::Write(attachment) => {
+                        _ = self.files.insert(attachment.id.clone(), attachment)
+                    }
                     FileOp::Remove(attachment) => _ = self.files.remove(&attachment),
                 }
                 Some(Input::Filed { id, result: Ok(()) })
@@ -365,7 +370,7 @@ impl Rig {
             interface: Some(IfName::fixed(interface)),
             netns: Some(NetnsRef {
                 path: format!("/run/netns/{container}"),
-                inode: (4, u64::from(self.next_netns)),
+                inode: (4, self.inode.unwrap_or(u64::from(self.next_netns))),
             }),
             pod: Some(("default".into(), pod.into())),
             options: Options { pod_uid: self.pod_uid.clone(), ..Options::default() },
