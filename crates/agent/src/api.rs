@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 const IN_FLIGHT: usize = 32;
 
 /// The kinds that the agent follows.
-const WATCHED: [Kind; 9] = [
+const WATCHED: [Kind; 12] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -24,6 +24,9 @@ const WATCHED: [Kind; 9] = [
     Kind::FelixConfiguration,
     Kind::ClusterInformation,
     Kind::Pod,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpFilter,
 ];
 
 /// Asks the API for the core.

@@ -36,6 +36,15 @@ pub struct Args {
     #[arg(long, env = "TORTIE_IPIP_DRIVER", value_enum, value_name = "DRIVER", default_value_t)]
     pub ipip_driver: crate::ipip::Choice,
 
+    /// Who carries routes between nodes: `bird`, as Calico calls a BGP speaker, or nobody (`vxlan`, `none`): then blocks
+    /// are routed from the datastore alone
+    #[arg(long, env = "CALICO_NETWORKING_BACKEND", value_enum, value_name = "BACKEND", default_value_t)]
+    pub backend: Backend,
+
+    /// Namespace of the Secrets with BGP passwords
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "kube-system")]
+    pub namespace: String,
+
     /// Serve /liveness and /readiness here, or `none`
     #[arg(long, env = "TORTIE_HEALTH", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9099")]
     pub health: Listen,
@@ -43,6 +52,15 @@ pub struct Args {
     /// Serve /metrics for Prometheus here, or `none`
     #[arg(long, env = "TORTIE_METRICS", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9091")]
     pub metrics: Listen,
+}
+
+/// `--backend`, by the names of calico-node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    #[default]
+    Bird,
+    Vxlan,
+    None,
 }
 
 /// `--ip`.

@@ -15,19 +15,20 @@
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::queued::Queued;
+use crate::speaker::{Best, Voice};
 use crate::{files, writer};
 use kernel::{Netns, PodNs};
 use netlink::{Event, Monitor, MonitorError};
 use node::cni::{self, Reply};
 use node::socket::NodeStatus;
-use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, Report};
+use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, Report, SpeakerConfig};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc as thread;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many messages may wait for the core; whoever has more waits.
 pub(crate) const INBOX: usize = 1024;
@@ -79,6 +80,7 @@ pub(crate) struct Core {
     files: thread::Sender<files::Job>,
     api: Api,
     queue: Queued,
+    speech: Speech,
     clients: BTreeMap<CniId, Client>,
     next_netns: u32,
     /// Reads of the node's namespace that are under way, and what the kernel told meanwhile.
@@ -97,6 +99,15 @@ pub(crate) struct Parts {
     pub files: thread::Sender<files::Job>,
     pub api: Api,
     pub queue: Queued,
+    pub speech: Speech,
+}
+
+/// The way to the speaker and back.
+pub(crate) struct Speech {
+    /// What it should do, on its way past the passwords.
+    pub wanted: watch::Sender<Option<Box<SpeakerConfig>>>,
+    pub voice: Voice,
+    pub best: mpsc::Receiver<Best>,
 }
 
 impl Core {
@@ -117,6 +128,7 @@ impl Core {
             files: parts.files,
             api: parts.api,
             queue: parts.queue,
+            speech: parts.speech,
             clients: BTreeMap::new(),
             next_netns: 0,
             dumping: 0,
@@ -146,6 +158,7 @@ impl Core {
                     ready.map_err(MonitorError::Read)?.clear_ready();
                     self.listen()?;
                 }
+                Some(best) = self.speech.best.recv() => self.handle(Input::Best(best)),
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
                 _ = queue_tick.tick() => {
                     let queued = self.queue.take();
@@ -177,13 +190,26 @@ impl Core {
                 self.handle(input);
             }
             Message::Call(call) => self.call(call),
-            Message::Status(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.node.status());
-            }
+            Message::Status(reply) => self.status(reply),
             Message::Forgotten(name) => self.queue.forgotten(&name),
         }
         Ok(())
+    }
+
+    /// Answers how things are; the sessions are the speaker's to tell.
+    fn status(&self, reply: oneshot::Sender<NodeStatus>) {
+        let (mut status, told) = (self.node.status(), self.node.speaks().cloned());
+        let (sessions, epoch) = (
+            self.speech.voice.sessions(),
+            Clock::wall_micros().saturating_sub_unsigned(self.clock.now().micros()),
+        );
+        tokio::spawn(async move {
+            if let Some(told) = told {
+                status.bgp = Some(node::speaker::status(&told, &sessions.await, epoch));
+            }
+            // Whoever asked may be gone.
+            let _ = reply.send(status);
+        });
     }
 
     fn handle(&mut self, input: Input) {
@@ -239,6 +265,7 @@ impl Core {
                 }
                 Effect::File { id, op } => self.file(files::Job::Change { id, op }),
                 Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
+                Effect::Bgp(config) => _ = self.speech.wanted.send_replace(config),
                 Effect::CloseNetns(netns) => self.write(writer::Job::Close(netns)),
                 Effect::Cni { id, reply } => self.reply(id, reply),
                 Effect::Report(report) => say(&report),
@@ -307,7 +334,7 @@ fn say(report: &Report) {
     }
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

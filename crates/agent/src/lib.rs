@@ -2,7 +2,7 @@
 //! files, health and metrics, and how it starts.
 //!
 //! One current-thread runtime holds the core, the watches, the API requests in flight and the socket's connections; two
-//! threads wait for the kernel (`writer`) and for the disk (`files`). Each state has one owner, no lock is shared. On exit,
+//! threads wait for the kernel (`writer`) and for the disk (`files`), and one speaks BGP (`speaker`). Each state has one owner, no lock is shared. On exit,
 //! crash or upgrade the kernel goes on as it was left.
 
 mod address;
@@ -15,6 +15,7 @@ mod http;
 mod ipip;
 mod queued;
 mod server;
+pub mod speaker;
 mod start;
 mod writer;
 

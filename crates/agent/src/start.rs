@@ -2,12 +2,12 @@
 
 use crate::address;
 use crate::api::{self, Api};
-use crate::args::{Args, OwnAddress};
+use crate::args::{Args, Backend, OwnAddress};
 use crate::clock::Clock;
-use crate::core::{Core, INBOX, Message, Parts};
+use crate::core::{Core, INBOX, Message, Parts, Speech};
 use crate::http::{self, Site};
 use crate::queued::Queued;
-use crate::{files, ipip, server, writer};
+use crate::{files, ipip, server, speaker, writer};
 use anyhow::{Context, bail};
 use cni::{durable, queue};
 use datastore::Client;
@@ -18,11 +18,12 @@ use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::mpsc as thread;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Receive buffer for the kernel's notifications: what 10 000 changed routes need.
 const NOTIFICATIONS: usize = 8 << 20;
@@ -83,8 +84,17 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .name("files".into())
         .spawn(move || files::run(&attachments, &queue_directory, &jobs, &outcomes))?;
     let clock = Clock::start();
-    let config =
-        Config { node: name.clone(), address, ipip: driver.await?, epoch_micros: Clock::wall_micros() };
+    let config = Config {
+        node: name.clone(),
+        address,
+        bgp: args.backend == Backend::Bird,
+        ipip: driver.await?,
+        epoch_micros: Clock::wall_micros(),
+    };
+    let (best_sender, best) = mpsc::channel(1);
+    let voice = speaker::start_at(clock, seed(&name), best_sender)?;
+    let (wanted, unlocked) = watch::channel(None);
+    tokio::spawn(speaker::unlock(client.clone(), args.namespace.clone(), unlocked, voice.jobs.clone()));
     let core = Core::new(Parts {
         node: Node::new(config),
         clock,
@@ -94,11 +104,19 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         files,
         api: Api::new(client.clone(), sender.clone()),
         queue: Queued::new(queue),
+        speech: Speech { wanted, voice, best },
     })?;
     api::watch(&client, &name, &sender);
     tokio::spawn(server::serve(listener, sender));
     let started = Input::Started { attachments: found, boot_id: boot_id.trim().to_owned() };
     core.run(started).await.map_err(Into::into)
+}
+
+/// What spreads the retries of nodes that start at the same time.
+fn seed(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, std::process::id(), Clock::wall_micros()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Each client that waits costs up to four descriptors; the usual soft limit of 1024 is for programs that use `select`.

@@ -17,6 +17,7 @@ mod endpoint;
 pub mod example;
 mod host;
 mod ipip;
+mod learnt;
 pub mod mtu;
 pub mod path;
 mod routes;
@@ -27,10 +28,11 @@ pub use bgp::{BgpNode, BgpPlan, BgpWorld};
 pub use endpoint::{endpoint_keys, endpoint_objects};
 pub use host::VXLAN_DEVICE;
 pub use ipip::IPIP_DEVICE;
+pub use learnt::refused;
 pub use path::{Path, Why, path};
 pub use routes::paths;
 pub use rules::rules_key;
-pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Peer, Uplink, World};
+pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Uplink, World};
 
 use kernel::Objects;
 

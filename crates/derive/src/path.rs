@@ -84,10 +84,10 @@ pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
     }
     if !encapsulated(pool.vxlan_mode) {
         let next_hop = peer.addr.addr();
-        return if same_subnet {
-            Path::Direct { next_hop }
-        } else {
-            Unreachable(Why::AcrossRouter { node: owner.to_owned(), addr: next_hop })
+        let router = || world.router_to(dst);
+        return match same_subnet.then_some(next_hop).or_else(router) {
+            Some(next_hop) => Path::Direct { next_hop },
+            None => Unreachable(Why::AcrossRouter { node: owner.to_owned(), addr: next_hop }),
         };
     }
     match (own.vxlan_tunnel, peer.vxlan_tunnel) {

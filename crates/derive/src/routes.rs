@@ -18,6 +18,11 @@ pub fn paths(world: &World) -> impl Iterator<Item = (Cidr, &str, Path)> {
 
 pub(crate) fn derive(world: &World) -> Objects {
     let mut objects = Objects::new();
+    for (dst, next_hop) in world.learnt_outside() {
+        if let Some(route) = route(world, dst, &Path::Direct { next_hop }) {
+            objects.insert(main(dst), Value::Route(route));
+        }
+    }
     for (dst, _, path) in paths(world) {
         // While a pod here still has the address, it is here, whatever the datastore says already.
         if dst.is_host() && world.holds(dst.addr()) {

@@ -1,6 +1,6 @@
 //! `World`: all that is known, as one value. No history, no "last good".
 
-use crate::bgp::BgpWorld;
+use crate::bgp::{BgpWorld, PeerSort};
 use kernel::PodNs;
 use model::v3::{FelixConfigurationSpec, IpPoolSpec};
 use model::{Cidr, IfAddr, IfName, Mac, Mtu};
@@ -25,6 +25,8 @@ pub struct World {
     pub felix: FelixConfigurationSpec,
     /// What BGP is made from.
     pub bgp: BgpWorld,
+    /// Best paths of the speaker, by destination; none of them is ours.
+    pub learnt: BTreeMap<Cidr, Vec<Learnt>>,
     /// The interface that holds our node's address, once the kernel has been read.
     pub uplink: Option<Uplink>,
     /// Who carries IP in IP here. `None`: neither way works in this kernel.
@@ -51,6 +53,17 @@ pub struct Peer {
     pub ipip_tunnel: Option<IpAddr>,
     /// The MAC of its `vxlan.calico`.
     pub vtep_mac: Mac,
+}
+
+/// A path that a BGP peer gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learnt {
+    pub next_hop: IpAddr,
+    /// Who gave it, by the session's name.
+    pub peer: String,
+    pub sort: PeerSort,
+    /// The node that gave it; `None`: a router.
+    pub node: Option<String>,
 }
 
 /// Who carries IP in IP.

@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::process::Process;
-use crate::topology::Topology;
+use crate::topology::{Topology, Tunnel};
 use crate::{api, down, status};
 use anyhow::{Context, bail, ensure};
 use std::fmt;
@@ -155,6 +155,8 @@ fn agent_args(layout: &Layout, topology: &Topology, node: &str) -> anyhow::Resul
         format!("--kubeconfig={}", files.kubeconfig().display()),
         format!("--socket={}", files.socket().display()),
         format!("--state-dir={}", files.state().display()),
+        // As Calico's manifests have it: without IP in IP or direct routes nobody needs BGP.
+        format!("--backend={}", if topology.mode.tunnel() == Some(Tunnel::Vxlan) { "vxlan" } else { "bird" }),
     ];
     Ok(args.into_iter().chain(driver).collect())
 }

@@ -8,6 +8,7 @@ use crate::effect::{Effect, FileOp, NotOpened, Report};
 use crate::life::{Filing, Life, Stage, handle};
 use crate::node::Node;
 use derive::{Attachment, AttachmentId, Section};
+use kernel::route::PROTO_CALICO;
 use kernel::{Key, LinkKey, LinkKind, Netns, Objects, PodNs, RouteScope, Value};
 use model::{IfName, Mtu};
 use std::collections::BTreeSet;
@@ -17,6 +18,11 @@ impl Node {
     /// Takes up every attachment, once the kernel has been read for the first time.
     pub(crate) fn adopt(&mut self) {
         let Some(attachments) = self.found.take() else { return };
+        self.speech.kept_routes = self
+            .datapath
+            .actual()
+            .values()
+            .any(|value| matches!(value, Value::Route(route) if route.protocol == PROTO_CALICO));
         for attachment in attachments {
             let id = attachment.id.clone();
             // A DEL may have come before its attachment was taken up.

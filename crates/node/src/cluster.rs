@@ -40,6 +40,11 @@ impl Cluster {
         NEEDED.iter().all(|kind| self.listed.contains(kind)).then_some(InSync(()))
     }
 
+    /// Whether all that sessions are made from has been listed.
+    pub fn knows_bgp(&self) -> bool {
+        derive::bgp::BgpWorld::KINDS.iter().all(|kind| self.listed.contains(kind))
+    }
+
     /// The kinds that are needed and have not listed yet, each with what its watch says.
     pub fn waiting_for(&self) -> Vec<String> {
         let missing = NEEDED.iter().filter(|kind| !self.listed.contains(kind));

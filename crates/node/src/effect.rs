@@ -1,9 +1,11 @@
 //! Everything that goes into a `Node` and comes out of it.
 
 use crate::cni;
+use crate::speaker::SpeakerConfig;
+use bgp::BestPath;
 use derive::{Attachment, AttachmentId};
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
-use model::store;
+use model::{Cidr, store};
 use std::fmt;
 
 /// Names an effect, so that its outcome finds its way back.
@@ -39,6 +41,8 @@ pub enum Input {
     Cni { id: CniId, request: cni::Request, netns: Option<PodNs> },
     /// The client went away before its answer.
     CniGone(CniId),
+    /// The speaker's best paths to these destinations are these now; an empty list: there is none.
+    Best(Vec<(Cidr, Vec<BestPath>)>),
     /// The time of `poll_timeout` has come.
     Timeout,
 }
@@ -75,6 +79,8 @@ pub enum Effect {
     OpenNetns { netns: PodNs, path: String, inode: (u64, u64) },
     /// Forget a namespace.
     CloseNetns(PodNs),
+    /// This is what the speaker should do from now on; `None`: nothing.
+    Bgp(Option<Box<SpeakerConfig>>),
     /// Answer a client.
     Cni { id: CniId, reply: cni::Reply },
     /// Tell people.

@@ -9,7 +9,7 @@ use crate::annotate;
 use crate::cni::{self, Failure};
 use crate::datapath::Applied;
 use crate::effect::{FileOp, Report};
-use crate::life::{Filing, Stage, handle};
+use crate::life::{Filing, Stage, handle, life_link};
 use crate::node::Node;
 use derive::{AttachmentId, Endpoint, Section};
 use ipam::Want;
@@ -94,7 +94,14 @@ impl Node {
         }
         match leaving.release {
             Release::Waiting => {
-                if !self.is_cut_off(&life.endpoint()) {
+                let (endpoint, link) = (life.endpoint(), life.host_link());
+                // An ADD that fails leaves nothing: the runtime may try again at once, in the same namespace.
+                let is_failure = leaving.failure.is_some();
+                if is_failure && !self.is_anothers(&link) {
+                    self.datapath.hurry(&link);
+                }
+                let is_left = is_failure && !self.is_anothers(&link) && !self.datapath.is_clear(&link);
+                if is_left || !self.is_cut_off(&endpoint) {
                     return false;
                 }
                 self.release(id);
@@ -107,6 +114,11 @@ impl Node {
                 true
             }
         }
+    }
+
+    /// Whether another sandbox has the interface.
+    fn is_anothers(&self, link: &Key) -> bool {
+        self.world.endpoints.values().any(|endpoint| life_link(endpoint) == *link)
     }
 
     /// Whether nothing in the kernel leads to the endpoint or lets its packets pass.

@@ -6,7 +6,8 @@
 //!  Input ─► cluster   watches folded into the World          ─┐
 //!        ─► request   CNI commands ─► life, leave             ├─► derive ─► datapath ─► plan ─► Effect
 //!        ─► adopt     attachments of the run before           │
-//!        ─► identity  what our Node says of us               ─┘
+//!        ─► identity  what our Node says of us                │
+//!        ─► speaker   best paths in, configuration out       ─┘
 //! ```
 
 mod adopt;
@@ -22,7 +23,9 @@ mod life;
 mod node;
 mod request;
 pub mod socket;
+pub mod speaker;
 
 pub use datapath::Applied;
 pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
 pub use node::{Config, Node, Reason};
+pub use speaker::SpeakerConfig;

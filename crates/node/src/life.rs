@@ -439,6 +439,6 @@ impl Node {
     }
 }
 
-fn life_link(endpoint: &Endpoint) -> Key {
+pub(crate) fn life_link(endpoint: &Endpoint) -> Key {
     Key::Link(LinkKey { netns: Netns::Host, name: endpoint.attachment.host_interface.clone() })
 }

@@ -8,6 +8,7 @@ use crate::identity::Identity;
 use crate::leave::RELEASE_DEADLINE;
 use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
+use crate::speaker::Speech;
 use derive::{Attachment, AttachmentId, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs, Value};
@@ -27,6 +28,8 @@ pub struct Config {
     pub node: String,
     /// The address by which others reach it. `None`: what its Node says.
     pub address: Option<IfAddr>,
+    /// Whether this node speaks BGP.
+    pub bgp: bool,
     /// Who carries IP in IP in this kernel, if somebody can.
     pub ipip: Option<IpipDriver>,
     /// Microseconds of the wall clock since 1970 at `Instant::ZERO`.
@@ -61,6 +64,7 @@ pub struct Node {
     pub(crate) datapath: Datapath,
     pub(crate) ipam: Allocator,
     pub(crate) identity: Identity,
+    pub(crate) speech: Speech,
     /// Sections whose inputs changed since they were derived.
     pub(crate) dirty: BTreeSet<Section>,
     pub(crate) lives: BTreeMap<AttachmentId, Life>,
@@ -119,6 +123,7 @@ impl Node {
             cluster: Cluster::default(),
             datapath: Datapath::default(),
             identity: Identity::default(),
+            speech: Speech::default(),
             dirty: BTreeSet::new(),
             lives: BTreeMap::new(),
             active: BTreeSet::new(),
@@ -169,6 +174,7 @@ impl Node {
             Input::Opened { netns, result } => self.opened(netns, result),
             Input::Cni { id, request, netns } => self.ask(id, request, netns),
             Input::CniGone(id) => self.client_gone(id),
+            Input::Best(best) => self.learn_paths(best),
             Input::Timeout => {
                 self.ipam.wake(now);
                 self.retry_annotations();
@@ -224,6 +230,8 @@ impl Node {
         let paths = derive::paths(&self.world).filter(|(_, _, path)| *path != derive::Path::Local);
         let mut problems: Vec<String> = self.cluster.problems().chain(self.datapath.problems()).collect();
         problems.extend(self.identity.problem.clone());
+        problems.extend(self.speech.problem.clone());
+        problems.extend(derive::refused(&self.world));
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
         problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
         NodeStatus {
@@ -261,6 +269,7 @@ impl Node {
         self.adopt();
         let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
         self.identify();
+        self.instruct();
         self.progress();
         self.advance_ipam();
         self.derive();
@@ -315,7 +324,16 @@ impl Node {
     /// A watch spoke, or the API answered with an object.
     pub(crate) fn learn(&mut self, event: Event) {
         self.ipam.observe(&event);
+        let bgp = &mut self.world.bgp;
+        self.speech.dirty |= match &event {
+            Event::Listed(kind, objects) => bgp.listed(*kind, objects),
+            Event::Put(object) => bgp.put(object),
+            // Whoever deletes our Node does not end our sessions: the kubelet registers it anew.
+            Event::Gone(key) => key.name != self.config.node && bgp.gone(key),
+            Event::Failed { .. } => false,
+        };
         let dirty = self.cluster.apply(&mut self.world, event);
+        self.speech.dirty |= !dirty.is_empty();
         if dirty.contains(&Section::Host) {
             self.find_uplink();
         }
@@ -406,6 +424,7 @@ impl Node {
         });
         let uplink = device.map(|device| Uplink { mtu: self.mtu_of(&device), device });
         if uplink != self.world.uplink {
+            self.speech.dirty = true;
             self.world.uplink = uplink;
             self.dirty.extend(Section::ALL);
         }

@@ -34,8 +34,13 @@ fn failure(reply: Option<Reply>) -> (u32, String) {
 #[test]
 fn nothing_is_written_before_everything_needed_was_listed() {
     let mut rig = direct();
-    rig.node =
-        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
+    rig.node = node::Node::new(node::Config {
+        node: "n1".into(),
+        address: None,
+        bgp: false,
+        ipip: None,
+        epoch_micros: 0,
+    });
     rig.steps.clear();
     rig.node.handle(rig.now, Input::Started { attachments: vec![], boot_id: "boot-1".into() });
     rig.settle();
@@ -331,8 +336,13 @@ fn gc_removes_what_is_not_valid() {
 fn gc_waits_until_the_attachments_of_the_run_before_are_known() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node =
-        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
+    rig.node = node::Node::new(node::Config {
+        node: "n1".into(),
+        address: None,
+        bgp: false,
+        ipip: None,
+        epoch_micros: 0,
+    });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     assert_eq!(failure(rig.cni(Command::Gc { valid: vec![] }, "", "")).0, code::TRY_AGAIN_LATER);
@@ -508,8 +518,13 @@ fn f32_a_second_del_while_the_api_is_away_is_answered_at_once() {
 fn f32_del_is_answered_by_an_agent_that_started_while_the_api_is_away() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node =
-        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
+    rig.node = node::Node::new(node::Config {
+        node: "n1".into(),
+        address: None,
+        bgp: false,
+        ipip: None,
+        epoch_micros: 0,
+    });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     rig.steps.clear();
@@ -545,6 +560,21 @@ fn an_add_on_a_full_disk_fails_and_leaves_nothing() {
     assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
     rig.disk_is_full = false;
     add(&mut rig, "c1", "a");
+}
+
+#[test]
+fn a_disk_that_is_full_while_the_pair_is_being_made_leaves_no_pair() {
+    let mut rig = direct();
+    rig.hold = true;
+    let id = rig.request(Command::Add, "c1", "a");
+    rig.settle();
+    rig.disk_is_full = true;
+    rig.go_on();
+    assert_eq!(failure(rig.replies.remove(&id)).0, code::IO_FAILURE);
+    assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
+    let inside =
+        |key: &&kernel::Key| key.netns() != kernel::Netns::Host && matches!(key, kernel::Key::Link(_));
+    assert_eq!(rig.kernel.keys().find(inside), None);
 }
 
 #[test]
@@ -600,8 +630,13 @@ fn a_disabled_pool_keeps_its_tunnel_and_routes() {
 fn f32_a_del_that_comes_before_the_kernel_was_read_is_carried_out() {
     let mut rig = direct();
     add(&mut rig, "c1", "a");
-    rig.node =
-        node::Node::new(node::Config { node: "n1".into(), address: None, ipip: None, epoch_micros: 0 });
+    rig.node = node::Node::new(node::Config {
+        node: "n1".into(),
+        address: None,
+        bgp: false,
+        ipip: None,
+        epoch_micros: 0,
+    });
     let attachments = rig.files.values().cloned().collect();
     rig.node.handle(rig.now, Input::Started { attachments, boot_id: "boot-1".into() });
     let id = rig.request(Command::Del, "c1", "a");

@@ -270,7 +270,7 @@ impl Rig {
                 };
                 Some(Input::Opened { netns, result })
             }
-            Effect::CloseNetns(_) => None,
+            Effect::CloseNetns(_) | Effect::Bgp(_) => None,
             Effect::Cni { id, reply } => {
                 self.replies.insert(id, reply);
                 None
@@ -414,6 +414,7 @@ fn config(address: Option<model::IfAddr>) -> Config {
     Config {
         node: "n1".into(),
         address,
+        bgp: true,
         ipip: Some(derive::IpipDriver::StandIn),
         epoch_micros: 1_700_000_000_000_000,
     }

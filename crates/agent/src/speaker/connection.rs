@@ -1,0 +1,160 @@
+//! One connection: a task that reads what comes, writes what it is given, and says when it can write more.
+
+use bgp::{ConnId, PeerConfig};
+use netlink::tcp;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What connections tell.
+#[derive(Debug)]
+pub enum Event {
+    Bytes(ConnId, Vec<u8>),
+    /// What was given is written.
+    Room(ConnId),
+    Closed(ConnId, String),
+    /// Our end and the peer's, or why there is no connection.
+    Dialled(ConnId, Result<(TcpStream, SocketAddr, SocketAddr), String>),
+}
+
+/// The way to a connection's task.
+#[derive(Debug)]
+pub struct Line {
+    words: mpsc::Sender<Words>,
+    pub has_room: bool,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+struct Words {
+    bytes: Vec<u8>,
+    are_last: bool,
+}
+
+impl Line {
+    pub fn start(conn: ConnId, stream: TcpStream, events: mpsc::Sender<Event>) -> Line {
+        // One that is being written, and the last.
+        let (words, given) = mpsc::channel(2);
+        tokio::spawn(converse(conn, stream, given, events));
+        Line { words, has_room: true }
+    }
+
+    /// Hands over what to write. To be called only while there is room.
+    pub fn write(&mut self, bytes: Vec<u8>) {
+        assert!(self.has_room, "a connection is given one thing at a time");
+        self.has_room = false;
+        // A task that is gone has said so.
+        let _ = self.words.try_send(Words { bytes, are_last: false });
+    }
+
+    /// Closes the connection after these.
+    pub fn finish(self, bytes: Vec<u8>) {
+        let _ = self.words.try_send(Words { bytes, are_last: true });
+    }
+}
+
+async fn converse(
+    conn: ConnId,
+    mut stream: TcpStream,
+    mut given: mpsc::Receiver<Words>,
+    events: mpsc::Sender<Event>,
+) {
+    // Keepalives and NOTIFICATIONs must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let (mut reader, mut writer) = stream.split();
+    let mut buffer = vec![0; READ];
+    let mut rest: Option<(Words, usize)> = None;
+    loop {
+        tokio::select! {
+            read = reader.read(&mut buffer) => {
+                let event = match read {
+                    Ok(0) => Event::Closed(conn, "Socket: Connection closed".to_owned()),
+                    Ok(length) => Event::Bytes(conn, buffer[..length].to_vec()),
+                    Err(error) => Event::Closed(conn, words_of(&error)),
+                };
+                let is_over = matches!(event, Event::Closed(..));
+                if events.send(event).await.is_err() || is_over {
+                    return;
+                }
+            }
+            words = given.recv(), if rest.is_none() => match words {
+                Some(words) if words.are_last => {
+                    let _ = tokio::time::timeout(FAREWELL, writer.write_all(&words.bytes)).await;
+                    let _ = writer.shutdown().await;
+                    return;
+                }
+                Some(words) => rest = Some((words, 0)),
+                None => return,
+            },
+            written = write_on(&mut writer, rest.as_ref()), if rest.is_some() => {
+                let Some((words, at)) = rest.take() else { continue };
+                match written {
+                    Ok(length) if at + length < words.bytes.len() => rest = Some((words, at + length)),
+                    Ok(_) => {
+                        if events.send(Event::Room(conn)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let _ = events.send(Event::Closed(conn, words_of(&error))).await;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn write_on(
+    writer: &mut tokio::net::tcp::WriteHalf<'_>,
+    rest: Option<&(Words, usize)>,
+) -> io::Result<usize> {
+    match rest {
+        Some((words, at)) => writer.write(&words.bytes[*at..]).await,
+        None => Ok(0),
+    }
+}
+
+/// Connects to a peer as its configuration says.
+pub async fn dial(
+    peer: &PeerConfig,
+    key: Option<&[u8]>,
+) -> Result<(TcpStream, SocketAddr, SocketAddr), String> {
+    let connect = async || -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
+        let socket = if peer.addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(key) = key {
+            tcp::set_key(socket.as_fd(), peer.addr, key)?;
+        }
+        if let Some(hops) = peer.ttl_security {
+            tcp::guard_ttl(socket.as_fd(), peer.addr, hops)?;
+        }
+        if let Some(addr) = peer.local_addr {
+            socket.bind(SocketAddr::new(addr, 0))?;
+        }
+        let remote = SocketAddr::new(peer.addr, peer.port);
+        let stream = socket.connect(remote).await?;
+        let local = stream.local_addr()?;
+        Ok((stream, local, remote))
+    };
+    connect().await.map_err(|error| words_of(&error))
+}
+
+/// Demands of an accepted connection what `ttl_security` says.
+pub fn guard(stream: &TcpStream, peer: IpAddr, hops: u8) -> io::Result<()> {
+    tcp::guard_ttl(stream.as_fd(), peer, hops)
+}
+
+/// As BIRD puts it: `Socket: Connection refused`.
+fn words_of(error: &io::Error) -> String {
+    let text = error.to_string();
+    format!("Socket: {}", text.split(" (os error").next().unwrap_or(&text))
+}
