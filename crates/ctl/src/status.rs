@@ -8,7 +8,7 @@ use crate::output::{json, table, yaml};
 use crate::session::Session;
 use crate::store::Store;
 use datastore::Resource;
-use node::socket::NodeStatus;
+use node::socket::{IpipDriver, NodeStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -142,6 +142,11 @@ fn agent_text(agent: &NodeStatus) -> String {
         (false, false) => format!("waiting for {}", agent.waiting_for.join(", ")),
     };
     say(format_args!("Agent of {}: {state}, {} endpoints, MTU {}", agent.node, agent.endpoints, agent.mtu));
+    match agent.ipip {
+        Some(IpipDriver::Kernel) => say(format_args!("  IPIP by the kernel's module")),
+        Some(IpipDriver::StandIn) => say(format_args!("  IPIP by the stand-in for the kernel's module")),
+        None => say(format_args!("  IPIP is not possible in this kernel")),
+    }
     for path in &agent.paths {
         say(format_args!("  {} on {}: {}", path.block, path.node, path.path));
     }

@@ -367,7 +367,7 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
     let answering = agent(
         &cli,
         json!({"status": {
-            "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450,
+            "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450, "ipip": "stand-in",
             "paths": [{"block": "10.244.1.0/26", "node": "n2", "path": "vxlan via 10.244.1.0"}],
             "problems": ["route 10.244.1.0/26: Network is unreachable"],
             "repairs": [{"object": "route 10.244.1.0/26", "count": 2, "tookMicros": 900}],
@@ -384,6 +384,7 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
     p      10.244.0.0/16   VXLAN Always   false         false      
 
     Agent of n1: ready, 2 endpoints, MTU 1450
+      IPIP by the stand-in for the kernel's module
       10.244.1.0/26 on n2: vxlan via 10.244.1.0
       problem: route 10.244.1.0/26: Network is unreachable
       repaired 2 times: route 10.244.1.0/26, last in 900 µs

@@ -3,6 +3,7 @@
 
 use crate::bgp_status::BgpStatus;
 use crate::cni;
+pub use derive::IpipDriver;
 use serde::{Deserialize, Serialize};
 
 /// A client's question.
@@ -35,7 +36,7 @@ pub struct NodeStatus {
     pub waiting_for: Vec<String>,
     pub uplink: Option<String>,
     /// Who carries IP in IP here; `None`: nobody can.
-    pub ipip: Option<derive::IpipDriver>,
+    pub ipip: Option<IpipDriver>,
     /// One line for each remote block: CIDR, node, how (`ipip via …`, `vxlan via …`, `direct via …`, `unreachable: why`).
     pub paths: Vec<PathStatus>,
     pub endpoints: usize,

@@ -376,6 +376,45 @@ fn the_tunnel_comes_and_goes_with_the_pools_mode() {
 }
 
 #[test]
+fn the_tunnel_follows_the_pool_from_vxlan_to_ipip_and_back() {
+    let mut rig = Rig::new(EncapMode::Always);
+    for (ipip, vxlan) in [(EncapMode::Always, EncapMode::Never), (EncapMode::Never, EncapMode::Always)] {
+        let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else {
+            panic!("the pool is there")
+        };
+        (pool.spec.ipip_mode, pool.spec.vxlan_mode) = (ipip, vxlan);
+        rig.api.apply(&Ask::Update(pool.into())).unwrap();
+        rig.settle();
+        let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+        let said = |name: &str| own.metadata.annotations.get(name).cloned();
+        let by_ipip = said(model::k8s::annotation::IPV4_IPIP_TUNNEL_ADDR);
+        let by_vxlan = said(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR);
+        let (device, other, addr) = match (by_ipip, by_vxlan) {
+            (Some(addr), None) if ipip == EncapMode::Always => ("tunl0", "vxlan.calico", addr),
+            (None, Some(addr)) if vxlan == EncapMode::Always => ("vxlan.calico", "tunl0", addr),
+            other => panic!("{ipip:?}, {vxlan:?}: {other:?}"),
+        };
+        let listing = rig.listing();
+        assert!(listing.contains(&format!("address {addr}/32 dev {device}")), "{listing:#?}");
+        assert!(!listing.iter().any(|line| line.contains(other)), "{listing:#?}");
+    }
+}
+
+#[test]
+fn a_stand_in_that_somebody_removes_is_back_with_its_filters_and_routes() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    (pool.spec.ipip_mode, pool.spec.vxlan_mode) = (EncapMode::Always, EncapMode::Never);
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    let before = rig.listing();
+    assert!(before.iter().any(|line| line.starts_with("filter dev tunl0 egress")), "{before:#?}");
+    rig.meddle("link tunl0");
+    assert_eq!(rig.listing(), before);
+    assert!(rig.reports.iter().any(|text| text.contains("restored link tunl0")), "{:?}", rig.reports);
+}
+
+#[test]
 fn a_tunnel_device_that_somebody_removes_is_back_with_its_address_and_routes() {
     let mut rig = Rig::new(EncapMode::Always);
     let before = rig.listing();
