@@ -3,7 +3,7 @@
 mod net;
 
 use bgp::config::{NexthopMode, Origination};
-use bgp::filter::{Action, Filter, MatchOperator, Matcher, Operation, Rule};
+use bgp::filter::{Action, AnyCommunity, Filter, MatchOperator, Matcher, Operation, Rule};
 use bgp::wire::Community;
 use model::Duration;
 use net::*;
@@ -57,7 +57,10 @@ fn filter(which: u8) -> Filter {
         0 => Filter::accept(),
         1 => Filter::reject(),
         2 => rule(Action::Reject, Vec::new()),
-        _ => rule(Action::Accept, vec![Operation::SetPriority(7)]),
+        // Not a priority: three systems that each prefer another's path may never agree, with any speaker.
+        _ => {
+            rule(Action::Accept, vec![Operation::AddCommunity(AnyCommunity::Standard(Community::new(1, 2)))])
+        }
     }
 }
 

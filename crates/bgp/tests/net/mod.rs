@@ -335,7 +335,12 @@ impl Net {
     /// Runs until `span` has passed.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        while self.step(end) {}
+        let (mut at, mut steps) = (self.now, 0);
+        while self.step(end) {
+            steps = if at == self.now { steps + 1 } else { 0 };
+            at = self.now;
+            assert!(steps < 20_000, "time stands still at {at}");
+        }
         self.now = end;
     }
 
