@@ -168,8 +168,8 @@ fn nft_block(key: &nft::TableKey, table: &nft::Table) -> String {
 mod tests {
     use super::*;
     use crate::{
-        AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, NeighKey, NeighValue, PodNs, RouteKey, SysctlKey,
-        SysctlValue, VethPeer,
+        AddrKey, AddrValue, FdbKey, FdbValue, FilterKey, LinkKey, NeighKey, NeighValue, PodNs, RouteKey,
+        SysctlKey, SysctlValue, VethPeer,
     };
     use model::{IfName, Mac, Mtu, Vni};
 
@@ -241,6 +241,26 @@ mod tests {
         ] {
             assert_eq!(line(key, value), text);
         }
+    }
+
+    #[test]
+    fn filters_say_what_they_do_and_for_whom() {
+        let key = |device: &str, direction| {
+            Key::Filter(FilterKey { netns: HOST, device: IfName::fixed(device), direction })
+        };
+        let local = [192, 168, 50, 161].into();
+        let sources = [("6.2.180.0/26".parse().unwrap(), [192, 168, 50, 162].into())].into();
+        let accept = Filter::Accept { local, tunnel: Some(IfName::fixed("tunl0")), sources };
+        assert_eq!(
+            line(key("ens192", Direction::Ingress), Value::Filter(accept)),
+            "filter dev ens192 ingress tortie_ipip_in to 192.168.50.161 decapsulate dev tunl0 (1 sources)\n    \
+             6.2.180.0/26 from 192.168.50.162\n"
+        );
+        let send = Filter::Send { local, uplink: IfName::fixed("ens192") };
+        assert_eq!(
+            line(key("tunl0", Direction::Egress), Value::Filter(send)),
+            "filter dev tunl0 egress tortie_ipip_out from 192.168.50.161 dev ens192\n"
+        );
     }
 
     #[test]
