@@ -32,7 +32,7 @@ fn act() -> impl Strategy<Value = Act> {
     let node = 0..NODES;
     let pair = (0..NODES, 1..NODES).prop_map(|(node, step)| (node, (node + step) % NODES));
     prop_oneof![
-        4 => (node.clone(), 0u8..6, 0u32..3, any::<bool>())
+        4 => (node.clone(), 0u8..6, 100u32..103, any::<bool>())
             .prop_map(|(node, dst, pref, no_export)| Act::Originate { node, dst, pref, no_export }),
         3 => (node.clone(), 0u8..6).prop_map(|(node, dst)| Act::Withdraw { node, dst }),
         1 => (pair.clone(), 0u8..4).prop_map(|((node, peer), which)| Act::Export { node, peer, which }),
@@ -57,7 +57,8 @@ fn filter(which: u8) -> Filter {
         0 => Filter::accept(),
         1 => Filter::reject(),
         2 => rule(Action::Reject, Vec::new()),
-        // Not a priority: three systems that each prefer another's path may never agree, with any speaker.
+        // No priority, and no LOCAL_PREF below the usual one: systems that each prefer the way through another may never
+        // agree, whichever speakers they run.
         _ => {
             rule(Action::Accept, vec![Operation::AddCommunity(AnyCommunity::Standard(Community::new(1, 2)))])
         }

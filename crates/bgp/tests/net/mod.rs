@@ -335,11 +335,10 @@ impl Net {
     /// Runs until `span` has passed.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        let (mut at, mut steps) = (self.now, 0);
+        let mut steps = 0;
         while self.step(end) {
-            steps = if at == self.now { steps + 1 } else { 0 };
-            at = self.now;
-            assert!(steps < 20_000, "time stands still at {at}");
+            steps += 1;
+            assert!(steps < 200_000, "it does not fall silent: {}", self.now);
         }
         self.now = end;
     }
