@@ -1,15 +1,15 @@
 //! "Who may send a tunnel packet from that inner source?": each node its blocks, what it borrowed, its tunnel's and its own
 //! addresses. Asked once, on outer and inner source together. What belongs to this node nobody else may send.
 
-use crate::{Peer, World, mtu};
+use crate::{Encap, Peer, World};
 use model::Cidr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// For VXLAN, pairs of outer and inner source. None while no pool wants it.
+/// For VXLAN, pairs of outer and inner source. None while it is not accepted.
 pub(crate) fn vxlan_sources(world: &World) -> impl Iterator<Item = (IpAddr, Cidr)> {
-    let wanted = mtu::vxlan_wanted(world);
-    sources(world, |peer| peer.vxlan_tunnel).filter(move |_| wanted)
+    let accepted = world.accepts(Encap::Vxlan);
+    sources(world, |peer| peer.vxlan_tunnel).filter(move |_| accepted)
 }
 
 /// For IP in IP, inner source to outer source, where the longest prefix decides.

@@ -43,6 +43,7 @@ pub fn article(node: &str) -> World {
             vxlan_tunnel: Some(tunnel.parse().expect("an address")),
             ipip_tunnel: Some(tunnel.parse().expect("an address")),
             vtep_mac: model::names::vtep_mac(name),
+            announcement: None,
         };
         (name.to_owned(), peer)
     });

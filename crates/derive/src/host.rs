@@ -1,6 +1,6 @@
-//! The node's own part: settings that forwarding needs, `tunl0` and `vxlan.calico` while a pool wants them.
+//! The node's own part: settings that forwarding needs, `tunl0` and `vxlan.calico` while they are accepted.
 
-use crate::{World, ipip, mtu};
+use crate::{Encap, World, ipip, mtu};
 use kernel::addr::AddrScope;
 use kernel::{
     AddrKey, AddrValue, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, SysctlKey, SysctlValue, Value,
@@ -42,7 +42,7 @@ fn vxlan(world: &World) -> Option<[(Key, Value); 3]> {
     let own = world.peers.get(&world.node)?;
     let tunnel = own.vxlan_tunnel?;
     let uplink = world.uplink.as_ref()?;
-    if !mtu::vxlan_wanted(world) {
+    if !world.accepts(Encap::Vxlan) {
         return None;
     }
     let name = IfName::fixed(VXLAN_DEVICE);

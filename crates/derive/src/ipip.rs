@@ -12,7 +12,7 @@
 
 use crate::accept;
 use crate::host::{rp_filter, sysctl, tunnel_address};
-use crate::{IpipDriver, Peer, Uplink, World, mtu};
+use crate::{Encap, IpipDriver, Peer, Uplink, World, mtu};
 use kernel::neigh::spelling;
 use kernel::{
     Direction, Filter, FilterKey, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns, Value,
@@ -31,11 +31,11 @@ struct Own<'a> {
     uplink: &'a Uplink,
 }
 
-/// `None` while no pool wants it, or while something is not known.
+/// `None` while it is not accepted, or while something is not known.
 fn own(world: &World) -> Option<Own<'_>> {
     let (driver, peer, uplink) = (world.ipip?, world.peers.get(&world.node)?, world.uplink.as_ref()?);
     let IpAddr::V4(addr) = peer.addr.addr() else { return None };
-    mtu::ipip_wanted(world).then_some(Own { driver, peer, addr, uplink })
+    world.accepts(Encap::Ipip).then_some(Own { driver, peer, addr, uplink })
 }
 
 /// The device, its address and settings, and the stand-in's way out.

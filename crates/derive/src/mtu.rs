@@ -1,8 +1,7 @@
 //! How large a packet may be.
 
-use crate::World;
+use crate::{Encap, World};
 use model::Mtu;
-use model::v3::EncapMode;
 
 /// What VXLAN over IPv4 adds to a packet: inner Ethernet, outer IPv4, UDP, VXLAN (RFC 7348 §5).
 pub const VXLAN_OVERHEAD: u32 = 14 + 20 + 8 + 8;
@@ -30,21 +29,11 @@ pub fn ipip(world: &World) -> Mtu {
     }
 }
 
-/// The largest packet that a pod may send, over every way that a pool may want.
+/// The largest packet that a pod may send, over every way that its packets may take.
 pub fn pod(world: &World) -> Mtu {
-    let vxlan = vxlan_wanted(world).then(|| vxlan(world));
-    let ipip = ipip_wanted(world).then(|| ipip(world));
+    let vxlan = world.accepts(Encap::Vxlan).then(|| vxlan(world));
+    let ipip = world.accepts(Encap::Ipip).then(|| ipip(world));
     [vxlan, ipip].into_iter().flatten().fold(uplink(world), Mtu::min)
-}
-
-/// Whether some pool wants IP in IP, at least to some nodes.
-pub fn ipip_wanted(world: &World) -> bool {
-    world.pools.values().any(|pool| pool.ipip_mode != EncapMode::Never)
-}
-
-/// Whether some pool wants VXLAN, at least to some nodes.
-pub fn vxlan_wanted(world: &World) -> bool {
-    world.pools.values().any(|pool| pool.vxlan_mode != EncapMode::Never)
 }
 
 fn uplink(world: &World) -> Mtu {

@@ -1,7 +1,8 @@
 //! "How does this node reach that block?", answered here and nowhere else.
 
-use crate::World;
-use model::v3::{EncapMode, IpPoolSpec};
+use crate::mode::{self, Encap};
+use crate::{Peer, World};
+use model::v3::IpPoolSpec;
 use model::{Cidr, Mac};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -73,26 +74,42 @@ pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
         return Unreachable(Why::UnknownNode { node: owner.to_owned() });
     };
     let same_subnet = own.addr.subnet().contains(peer.addr.addr());
-    let encapsulated = |mode| mode == EncapMode::Always || mode == EncapMode::CrossSubnet && !same_subnet;
-    if encapsulated(pool.ipip_mode) {
-        let pool = name.to_owned();
-        return match (dst.addr(), peer.addr.addr()) {
-            (IpAddr::V4(_), IpAddr::V4(remote)) if world.ipip.is_some() => Path::Ipip { remote },
-            (IpAddr::V4(_), IpAddr::V4(_)) => Unreachable(Why::NoIpipDriver { pool }),
-            _ => Unreachable(Why::IpipIsIpv4 { pool }),
-        };
+    let wanted = mode::wanted(pool, same_subnet);
+    let by = |encap| match encap {
+        Encap::Ipip => ipip(world, name, dst, peer),
+        Encap::Vxlan => vxlan(own, peer, owner),
+        Encap::Direct => direct(world, dst, owner, peer, same_subnet),
+    };
+    let now = world.sent.get(&dst).copied();
+    let path = by(world.sends(name, peer, wanted, now));
+    // What cannot be done takes no working path down.
+    match (&path, now.map(by)) {
+        (Unreachable(_), Some(kept)) if !matches!(kept, Unreachable(_)) => kept,
+        _ => path,
     }
-    if !encapsulated(pool.vxlan_mode) {
-        let next_hop = peer.addr.addr();
-        let router = || world.router_to(dst);
-        return match same_subnet.then_some(next_hop).or_else(router) {
-            Some(next_hop) => Path::Direct { next_hop },
-            None => Unreachable(Why::AcrossRouter { node: owner.to_owned(), addr: next_hop }),
-        };
+}
+
+fn ipip(world: &World, pool: &str, dst: Cidr, peer: &Peer) -> Path {
+    let pool = pool.to_owned();
+    match (dst.addr(), peer.addr.addr()) {
+        (IpAddr::V4(_), IpAddr::V4(remote)) if world.ipip.is_some() => Path::Ipip { remote },
+        (IpAddr::V4(_), IpAddr::V4(_)) => Path::Unreachable(Why::NoIpipDriver { pool }),
+        _ => Path::Unreachable(Why::IpipIsIpv4 { pool }),
     }
+}
+
+fn direct(world: &World, dst: Cidr, owner: &str, peer: &Peer, same_subnet: bool) -> Path {
+    let next_hop = peer.addr.addr();
+    match same_subnet.then_some(next_hop).or_else(|| world.router_to(dst)) {
+        Some(next_hop) => Path::Direct { next_hop },
+        None => Path::Unreachable(Why::AcrossRouter { node: owner.to_owned(), addr: next_hop }),
+    }
+}
+
+fn vxlan(own: &Peer, peer: &Peer, owner: &str) -> Path {
     match (own.vxlan_tunnel, peer.vxlan_tunnel) {
-        (None, _) => Unreachable(Why::NoTunnelAddress),
-        (_, None) => Unreachable(Why::NoVtep { node: owner.to_owned() }),
+        (None, _) => Path::Unreachable(Why::NoTunnelAddress),
+        (_, None) => Path::Unreachable(Why::NoVtep { node: owner.to_owned() }),
         (Some(_), Some(tunnel)) => Path::Vxlan(Vtep { host: peer.addr.addr(), tunnel, mac: peer.vtep_mac }),
     }
 }
@@ -140,7 +157,7 @@ impl fmt::Display for Why {
 mod tests {
     use super::*;
     use crate::example::{article, pool_mode};
-    use EncapMode::{Always, CrossSubnet, Never};
+    use model::v3::EncapMode::{Always, CrossSubnet, Never};
 
     fn shown(world: &World, dst: &str, owner: &str) -> String {
         path(world, dst.parse().expect("a CIDR"), owner).to_string()

@@ -12,7 +12,7 @@
 //! Every drop has a counter of its own, which survives changes of the rules.
 
 use crate::host::{VXLAN_DEVICE, vxlan_port, vxlan_vni as vni};
-use crate::{IPIP_DEVICE, IpipDriver, World, accept, ipip, mtu};
+use crate::{Encap, IPIP_DEVICE, IpipDriver, World, accept, ipip};
 use kernel::filter::ACCEPTED;
 use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP};
 use kernel::nft::rule::{
@@ -103,7 +103,7 @@ fn from_pods(world: &World) -> Vec<Rule> {
 /// The module's `tunl0` takes packets from anyone as soon as it is there.
 fn from_kernels_ipip(world: &World) -> Vec<Rule> {
     let from = iifname(IPIP_DEVICE);
-    match (world.ipip, mtu::ipip_wanted(world)) {
+    match (world.ipip, world.accepts(Encap::Ipip)) {
         // The mark is the outer packet's, and has done its work.
         (Some(IpipDriver::Kernel), true) => {
             vec![Rule::when([from]).action(Action::SetMark { value: 0, mask: ACCEPTED })]
@@ -122,7 +122,7 @@ fn tunnels(world: &World) -> Vec<Rule> {
         Rule::when(ours.clone().into_iter().chain(honest)).accept(),
         Rule::when(ours).count("vxlan-refused").drop(),
     ];
-    if mtu::ipip_wanted(world) {
+    if world.accepts(Encap::Ipip) {
         let judged = Match::from(Condition::Mark { value: ACCEPTED, mask: ACCEPTED });
         rules.push(Rule::when([ipv4(), l4proto(PROTO_IPIP), !judged]).count("ipip-refused").drop());
     }

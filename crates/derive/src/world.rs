@@ -1,11 +1,12 @@
 //! `World`: all that is known, as one value. No history, no "last good".
 
 use crate::bgp::{BgpWorld, PeerSort};
+use crate::mode::{Announcement, Encap, PoolVersion};
 use kernel::PodNs;
 use model::v3::{FelixConfigurationSpec, IpPoolSpec};
 use model::{Cidr, IfAddr, IfName, Mac, Mtu};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A snapshot of the cluster as one node knows it.
@@ -17,6 +18,12 @@ pub struct World {
     pub peers: BTreeMap<String, Peer>,
     /// By name.
     pub pools: BTreeMap<String, IpPoolSpec>,
+    /// Which wish of each pool is known, by the pool's name.
+    pub versions: BTreeMap<String, PoolVersion>,
+    /// How the kernel sends to each destination now.
+    pub sent: BTreeMap<Cidr, Encap>,
+    /// The tunnels that stand in the kernel now, with their addresses.
+    pub carried: BTreeSet<Encap>,
     /// Block to the node whose affinity it has.
     pub blocks: BTreeMap<Cidr, String>,
     /// Addresses inside a block of one node that belong to another.
@@ -53,6 +60,8 @@ pub struct Peer {
     pub ipip_tunnel: Option<IpAddr>,
     /// The MAC of its `vxlan.calico`.
     pub vtep_mac: Mac,
+    /// How far it is with the pools' modes. `None`: it is Calico's, which does not say.
+    pub announcement: Option<Announcement>,
 }
 
 /// A path that a BGP peer gave.

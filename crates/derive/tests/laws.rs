@@ -38,6 +38,7 @@ fn pool(n: usize) -> impl Strategy<Value = IpPoolSpec> {
 /// A node in one of two subnets, perhaps without a tunnel address.
 fn peer(n: usize) -> impl Strategy<Value = Peer> {
     (any::<bool>(), prop::bool::weighted(0.9)).prop_map(move |(far, tunnel)| Peer {
+        announcement: None,
         addr: format!("192.168.{}.{}/24", if far { 60 } else { 50 }, 10 + n).parse().unwrap(),
         vxlan_tunnel: tunnel.then(|| IpAddr::from(Ipv4Addr::new(10, 10, 200, n as u8))),
         ipip_tunnel: tunnel.then(|| IpAddr::from(Ipv4Addr::new(10, 10, 201, n as u8))),

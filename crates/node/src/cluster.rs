@@ -1,6 +1,6 @@
 //! What the watches say, folded into the `World`: `World.apply(event)`, with what only the agent itself needs beside it.
 
-use derive::{Peer, Section, World};
+use derive::{Announcement, Peer, PoolVersion, Section, World};
 use model::k8s;
 use model::store::{Event, Key, Kind, Object};
 use model::v3::{FelixConfigurationSpec, IpPool, IpamBlock};
@@ -163,7 +163,10 @@ impl Cluster {
                 }
                 changed(world.peers.remove(&key.name).is_some())
             }
-            Kind::IpPool => changed(world.pools.remove(&key.name).is_some()),
+            Kind::IpPool => {
+                world.versions.remove(&key.name);
+                changed(world.pools.remove(&key.name).is_some())
+            }
             Kind::IpamBlock => {
                 let cidr = model::names::block_cidr(&key.name);
                 cidr.map_or_else(BTreeSet::new, |cidr| self.hold(world, cidr, None))
@@ -248,8 +251,16 @@ fn changed(yes: bool) -> BTreeSet<Section> {
 
 fn put_pool(world: &mut World, pool: IpPool) -> BTreeSet<Section> {
     let spec = pool.spec.defaulted();
+    let version = PoolVersion { uid: pool.metadata.uid, generation: pool.metadata.generation };
+    let known = world.versions.insert(pool.metadata.name.clone(), version.clone());
     let before = world.pools.insert(pool.metadata.name, spec.clone());
-    changed(before.as_ref() != Some(&spec))
+    changed(before.as_ref() != Some(&spec) || known.as_ref() != Some(&version))
+}
+
+/// What a node says of pools' modes. What cannot be read says that it is ready for nothing.
+pub(crate) fn announcement(node: &k8s::Node) -> Option<Announcement> {
+    let text = node.metadata.annotations.get(k8s::annotation::ENCAPSULATION)?;
+    Some(serde_json::from_str(text).unwrap_or_default())
 }
 
 /// A node that has said its address.
@@ -262,6 +273,7 @@ fn peer(node: &k8s::Node) -> Option<Peer> {
         ipip_tunnel: bgp.ipv4_ipip_tunnel_addr,
         vxlan_tunnel: spec.ipv4_vxlan_tunnel_addr,
         vtep_mac: spec.vxlan_tunnel_mac_addr.unwrap_or_else(|| model::names::vtep_mac(&node.metadata.name)),
+        announcement: announcement(node),
     })
 }
 

@@ -6,13 +6,14 @@
 
 use crate::effect::{EffectId, Notice, Report};
 use crate::socket::Repair;
-use derive::Section;
+use derive::{Encap, IPIP_DEVICE, Section, VXLAN_DEVICE};
 use kernel::diff::change;
+use kernel::route::TABLE_MAIN;
 use kernel::{
     AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
     WORKLOAD_PREFIX, ours, plan,
 };
-use model::{Duration, IfName, Instant};
+use model::{Cidr, Duration, IfName, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First and longest pause between tries of an object that the kernel refuses.
@@ -43,6 +44,8 @@ pub enum Applied<'a> {
 pub(crate) struct Datapath {
     sections: BTreeMap<Section, Objects>,
     actual: Objects,
+    facts: Facts,
+    facts_changed: bool,
     /// The node's own namespace has been read.
     read: bool,
     suspects: BTreeSet<Key>,
@@ -57,6 +60,15 @@ pub(crate) struct Datapath {
     repairs_total: u64,
     /// The kernel said that an object is there, or is not, against what we believe: it must be read again.
     stale: bool,
+}
+
+/// What of the kernel decides how packets may travel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// How our routes lead to other nodes.
+    pub sent: BTreeMap<Cidr, Encap>,
+    /// The tunnels that stand, with their addresses.
+    pub carried: BTreeSet<Encap>,
 }
 
 /// The plan that the writer works on.
@@ -89,6 +101,39 @@ impl Datapath {
         }
         self.suspects.extend(touched);
         self.sections.insert(section, objects);
+    }
+
+    /// The facts, if they changed since they were taken last.
+    pub fn take_facts(&mut self) -> Option<Facts> {
+        std::mem::take(&mut self.facts_changed).then(|| self.facts.clone())
+    }
+
+    /// The one place where `actual` changes.
+    fn set_actual(&mut self, key: &Key, value: Option<Value>) -> Option<Value> {
+        match key {
+            Key::Route(route) if route.netns == Netns::Host && route.table == TABLE_MAIN => {
+                let encap = value.as_ref().filter(|value| ours(key, value)).and_then(encap_of);
+                let before = match encap {
+                    Some(encap) => self.facts.sent.insert(route.dst, encap),
+                    None => self.facts.sent.remove(&route.dst),
+                };
+                self.facts_changed |= before != encap;
+            }
+            Key::Addr(addr) if addr.netns == Netns::Host => {
+                if let Some(encap) = carrier(&addr.device) {
+                    let changed = match value {
+                        Some(_) => self.facts.carried.insert(encap),
+                        None => self.facts.carried.remove(&encap),
+                    };
+                    self.facts_changed |= changed;
+                }
+            }
+            _ => {}
+        }
+        match value {
+            Some(value) => self.actual.insert(key.clone(), value),
+            None => self.actual.remove(key),
+        }
     }
 
     /// What is wanted under `key`.
@@ -164,7 +209,7 @@ impl Datapath {
             return;
         }
         let up = matches!(&value, Value::Link(link) if link.up);
-        let previous = self.actual.insert(key.clone(), value);
+        let previous = self.set_actual(&key, Some(value));
         self.touched(now, &key, previous.as_ref());
         match &key {
             Key::Link(link) if up => self.retry_on(now, link),
@@ -188,7 +233,7 @@ impl Datapath {
     }
 
     fn gone(&mut self, now: Instant, key: &Key) {
-        let Some(previous) = self.actual.remove(key) else { return };
+        let Some(previous) = self.set_actual(key, None) else { return };
         self.touched(now, key, Some(&previous));
         match key {
             Key::Link(link) => self.cascade(now, link.netns, &link.name, |_| true),
@@ -318,12 +363,7 @@ impl Datapath {
     fn record(&mut self, key: &Key, written: Option<Value>) {
         match (written, self.actual.get(key)) {
             (Some(value), Some(actual)) if value.satisfied_by(actual) => {}
-            (Some(value), _) => {
-                self.actual.insert(key.clone(), value);
-            }
-            (None, _) => {
-                self.actual.remove(key);
-            }
+            (written, _) => _ = self.set_actual(key, written),
         }
     }
 
@@ -386,6 +426,12 @@ impl Datapath {
             .is_some_and(|objects| objects.keys().all(|key| self.applied(key) == Applied::Yes))
     }
 
+    /// Whether, of a section, nothing was refused or stands in the way; to be asked when all is settled.
+    pub fn lacks_none(&self, section: Section) -> bool {
+        let wrong = || self.failed.keys().chain(self.conflicts.keys());
+        self.sections.get(&section).is_some_and(|objects| wrong().all(|key| !objects.contains_key(key)))
+    }
+
     /// Whether everything wanted is in the kernel, as far as it let us.
     pub fn is_settled(&self) -> bool {
         self.read && self.flight.is_none() && self.suspects.is_empty()
@@ -446,6 +492,25 @@ impl Datapath {
     }
 }
 
+/// How a route to another node leads there.
+fn encap_of(route: &Value) -> Option<Encap> {
+    match route {
+        Value::Route(route) if route.gateway.is_some() => {
+            Some(route.device.as_ref().and_then(carrier).unwrap_or(Encap::Direct))
+        }
+        _ => None,
+    }
+}
+
+/// What a tunnel's device carries.
+fn carrier(device: &IfName) -> Option<Encap> {
+    match device.as_str() {
+        IPIP_DEVICE => Some(Encap::Ipip),
+        VXLAN_DEVICE => Some(Encap::Vxlan),
+        _ => None,
+    }
+}
+
 /// Whether it is the node's end of a pod's interface.
 fn is_pair(key: &Key, found: &Value) -> bool {
     matches!((key, found), (Key::Link(key), Value::Link(link))
@@ -481,7 +546,7 @@ fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
 mod tests {
     use super::*;
     use kernel::addr::AddrScope;
-    use kernel::route::{PROTO_CALICO, TABLE_MAIN};
+    use kernel::route::PROTO_CALICO;
     use kernel::{AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
 
     fn uplink(up: bool) -> (Key, Value) {

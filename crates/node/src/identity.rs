@@ -2,6 +2,7 @@
 
 use crate::effect::Report;
 use crate::node::{Call, Node};
+use derive::{Announcement, Encap, Section};
 use ipam::{RequestId, Tunnel, Want};
 use model::k8s::{Condition, annotation};
 use model::selector::Selector;
@@ -19,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(5);
 enum TunnelNeed {
     /// A pool that gives addresses here wants the tunnel.
     Must,
-    /// Only pools that give none here want it: what there is serves the pods that are left.
+    /// Only pools that give none here want it, or packets may still come by it: what there is serves them.
     May,
     None,
 }
@@ -111,6 +112,10 @@ impl Node {
                 _ => {}
             }
         }
+        let announcement = self.announcement(&crate::cluster::announcement(own).unwrap_or_default());
+        if said(annotation::ENCAPSULATION) != Some(announcement.clone()) {
+            texts.insert(annotation::ENCAPSULATION.to_owned(), Some(announcement));
+        }
         let key = Key::cluster(Kind::Node, self.config.node.clone());
         let request = if !texts.is_empty() {
             Ask::Annotate { key, annotations: texts }
@@ -124,11 +129,25 @@ impl Node {
         self.call(Call::NodeWritten, request);
     }
 
+    /// How far this node is with the modes of pools, as JSON; `before` is what it said last.
+    fn announcement(&self, before: &Announcement) -> String {
+        let is_settled = self.datapath.is_settled();
+        let accepts_all =
+            is_settled && self.datapath.lacks_none(Section::Host) && self.datapath.lacks_none(Section::Rules);
+        let sends_all = is_settled && self.datapath.lacks_none(Section::Routes) && self.dirty.is_empty();
+        let announcement = self.world.announce(before, accepts_all && self.dirty.is_empty(), sends_all);
+        serde_json::to_string(&announcement).expect("its keys are texts")
+    }
+
     fn tunnel_need(&self, tunnel: Tunnel) -> TunnelNeed {
         let labels = self.cluster.own().map(|own| &own.metadata.labels);
         let selects = |selector: &str| match (selector.parse::<Selector>(), labels) {
             (Ok(selector), Some(labels)) => selector.matches(labels),
             _ => false,
+        };
+        let encap = match tunnel {
+            Tunnel::Ipip => Encap::Ipip,
+            Tunnel::Vxlan => Encap::Vxlan,
         };
         let mode = |pool: &IpPoolSpec| match tunnel {
             Tunnel::Ipip => pool.ipip_mode,
@@ -137,7 +156,7 @@ impl Node {
         let wanting = || self.world.pools.values().filter(|pool| mode(pool) != EncapMode::Never);
         if wanting().any(|pool| !pool.disabled && selects(&pool.node_selector)) {
             TunnelNeed::Must
-        } else if wanting().next().is_some() {
+        } else if wanting().next().is_some() || self.world.accepts(encap) {
             TunnelNeed::May
         } else {
             TunnelNeed::None

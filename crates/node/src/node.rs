@@ -268,6 +268,7 @@ impl Node {
         }
         self.adopt();
         let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
+        self.look();
         self.identify();
         self.instruct();
         self.progress();
@@ -277,6 +278,18 @@ impl Node {
         self.advance_ipam();
         self.derive();
         self.program(in_sync);
+        // What the kernel holds now may be worth announcing.
+        self.identify();
+        self.advance_ipam();
+    }
+
+    /// What the kernel sends by and carries now.
+    fn look(&mut self) {
+        let Some(facts) = self.datapath.take_facts() else { return };
+        if facts.carried != self.world.carried || !facts.sent.values().eq(self.world.sent.values()) {
+            self.dirty.extend([Section::Host, Section::Rules]);
+        }
+        (self.world.sent, self.world.carried) = (facts.sent, facts.carried);
     }
 
     fn derive(&mut self) {

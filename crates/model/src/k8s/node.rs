@@ -21,6 +21,8 @@ pub mod annotation {
     pub const IPV6_WIREGUARD_INTERFACE_ADDR: &str = "projectcalico.org/IPv6WireguardInterfaceAddr";
     pub const WIREGUARD_PUBLIC_KEY: &str = "projectcalico.org/WireguardPublicKey";
     pub const WIREGUARD_PUBLIC_KEY_V6: &str = "projectcalico.org/WireguardPublicKeyV6";
+    /// JSON: how far the node is with the modes of pools (`derive::mode`). Calico's nodes have none.
+    pub const ENCAPSULATION: &str = "tortie/encapsulation";
     /// JSON: `[{"name": "eth0", "addresses": ["10.0.0.1"]}]`.
     pub const INTERFACES: &str = "projectcalico.org/Interfaces";
     /// JSON: the labels and annotations that only Calico's Node has.

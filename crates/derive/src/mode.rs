@@ -1,0 +1,278 @@
+//! The change of a pool's mode without a lost packet: three rules, and what nodes announce for them.
+//!
+//! ```text
+//!   accept   what the pool wants now is accepted here ──► announce ready
+//!   send     a peer that is ready for it and accepts it gets it; when nothing goes otherwise ──► announce switched
+//!   retire   what no pool wants is accepted until every peer has switched and sends nothing by it
+//! ```
+//!
+//! Announcements are bound to the pool's uid and generation: what a peer said of an older wish counts for nothing. No timer
+//! decides anything: a node that is cut off goes on sending the old way, and is heard until its Node is gone.
+//!
+//! What is sent and carried now is a fact of the kernel (`World::sent`, `World::carried`), never remembered.
+
+use crate::{Peer, World};
+use model::v3::{EncapMode, IpPoolSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// How packets travel between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encap {
+    Direct,
+    Ipip,
+    Vxlan,
+}
+
+impl fmt::Display for Encap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Encap::Direct => "direct",
+            Encap::Ipip => "ipip",
+            Encap::Vxlan => "vxlan",
+        })
+    }
+}
+
+/// Which wish of a pool is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolVersion {
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+}
+
+/// What a node says of itself in its Node. An empty one: it is ready for nothing and may send anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Announcement {
+    /// By the pool's uid.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<String, Stand>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub accepts: BTreeSet<Encap>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub sends: BTreeSet<Encap>,
+}
+
+/// How far a node is with a pool: generations, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stand {
+    /// It accepts what this generation wants.
+    pub ready: i64,
+    /// All that it sends is what this generation wants.
+    pub switched: i64,
+}
+
+impl Announcement {
+    fn stand(&self, version: &PoolVersion) -> Stand {
+        self.pools.get(&version.uid).copied().unwrap_or_default()
+    }
+}
+
+/// What a pool wants towards a peer.
+pub(crate) fn wanted(pool: &IpPoolSpec, same_subnet: bool) -> Encap {
+    let encapsulated = |mode| mode == EncapMode::Always || mode == EncapMode::CrossSubnet && !same_subnet;
+    if encapsulated(pool.ipip_mode) {
+        Encap::Ipip
+    } else if encapsulated(pool.vxlan_mode) {
+        Encap::Vxlan
+    } else {
+        Encap::Direct
+    }
+}
+
+impl World {
+    /// Whether some pool wants it, at least to some nodes.
+    pub fn wants(&self, encap: Encap) -> bool {
+        self.pools.values().any(|pool| match encap {
+            Encap::Ipip => pool.ipip_mode != EncapMode::Never,
+            Encap::Vxlan => pool.vxlan_mode != EncapMode::Never,
+            Encap::Direct => true,
+        })
+    }
+
+    /// Whether packets that come by it are to be accepted: a pool wants it, or what stands here may not go yet (rule
+    /// *retire*).
+    pub fn accepts(&self, encap: Encap) -> bool {
+        self.wants(encap)
+            || self.carried.contains(&encap)
+                && (self.sent.values().any(|sent| *sent == encap)
+                    || self.others().any(|peer| self.may_send(peer, encap)))
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|(name, _)| **name != self.node).map(|(_, peer)| peer)
+    }
+
+    /// Whether packets of a peer may still come by something that no pool wants.
+    fn may_send(&self, peer: &Peer, encap: Encap) -> bool {
+        // Who never announced is Calico's, and does what the datastore says.
+        peer.announcement.as_ref().is_some_and(|said| {
+            said.sends.contains(&encap)
+                || self.versions.values().any(|version| said.stand(version).switched < version.generation)
+        })
+    }
+
+    /// What to send by: what the pool wants if the peer is ready for it, else what is sent now, else what it accepts
+    /// (rule *send*).
+    pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Encap {
+        let Some(said) = &peer.announcement else { return wanted };
+        let version = self.versions.get(pool);
+        let is_ready = version.is_some_and(|version| said.stand(version).ready >= version.generation);
+        if is_ready && said.accepts.contains(&wanted) {
+            return wanted;
+        }
+        let instead = || said.accepts.first().copied().filter(|_| !said.accepts.contains(&wanted));
+        now.or_else(instead).unwrap_or(wanted)
+    }
+
+    /// What this node says of itself: `before` is what it said last, `accepts_all` whether the kernel holds all that
+    /// accepting needs, `sends_all` whether every route is as derived.
+    pub fn announce(&self, before: &Announcement, accepts_all: bool, sends_all: bool) -> Announcement {
+        let mut pools = BTreeMap::new();
+        for (name, version) in &self.versions {
+            let Some(pool) = self.pools.get(name) else { continue };
+            let mut stand = before.stand(version);
+            if accepts_all && self.carries_all(pool) {
+                stand.ready = version.generation;
+            }
+            if sends_all && self.has_switched(name) {
+                stand.switched = version.generation;
+            }
+            pools.insert(version.uid.clone(), stand);
+        }
+        let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
+        Announcement { pools, accepts, sends: self.sent.values().copied().collect() }
+    }
+
+    /// Whether every encapsulation that the pool wants is carried here.
+    fn carries_all(&self, pool: &IpPoolSpec) -> bool {
+        [wanted(pool, true), wanted(pool, false)]
+            .iter()
+            .all(|encap| *encap == Encap::Direct || self.carried.contains(encap))
+    }
+
+    /// Whether nothing inside a pool is sent otherwise than it wants.
+    fn has_switched(&self, pool: &str) -> bool {
+        let inside =
+            self.sent.iter().filter(|(dst, _)| self.pool_of(**dst).is_some_and(|(name, _)| name == pool));
+        inside.into_iter().all(|(dst, sent)| {
+            let holder = self.blocks.get(dst).or_else(|| self.borrowed.get(&dst.addr()));
+            let wish = holder.and_then(|holder| self.wish(*dst, holder));
+            wish.is_none_or(|wish| wish == *sent)
+        })
+    }
+
+    /// What the pool wants for `dst`, which `owner` holds.
+    fn wish(&self, dst: model::Cidr, owner: &str) -> Option<Encap> {
+        let (own, peer) = (self.peers.get(&self.node)?, self.peers.get(owner)?);
+        let same_subnet = own.addr.subnet().contains(peer.addr.addr());
+        Some(wanted(self.pool_of(dst)?.1, same_subnet))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::{article, pool_mode};
+    use crate::{Path, path};
+
+    /// The article's cluster in VXLAN mode, whose pool wants something else since generation 2.
+    fn changing(mode: EncapMode) -> World {
+        let mut world = pool_mode(article("master1"), mode);
+        let pool = world.pools.keys().next().expect("a pool").clone();
+        world.versions = [(pool, PoolVersion { uid: "u".into(), generation: 2 })].into();
+        world.carried = [Encap::Vxlan].into();
+        world.sent = world.blocks.keys().map(|block| (*block, Encap::Vxlan)).collect();
+        world
+    }
+
+    fn says(world: &mut World, node: &str, ready: i64, switched: i64, accepts: &[Encap], sends: &[Encap]) {
+        let pools = [("u".to_owned(), Stand { ready, switched })].into();
+        let (accepts, sends) = (accepts.iter().copied().collect(), sends.iter().copied().collect());
+        let said = Announcement { pools, accepts, sends };
+        world.peers.get_mut(node).expect("a node").announcement = Some(said);
+    }
+
+    fn to_master2(world: &World) -> Path {
+        path(world, "6.2.180.0/26".parse().expect("a CIDR"), "master2")
+    }
+
+    #[test]
+    fn a_peer_gets_the_new_mode_when_it_is_ready_for_this_generation_and_accepts_it() {
+        use Encap::{Direct, Vxlan};
+        for (ready, accepts, moves) in [
+            (1, &[Direct, Vxlan][..], false),
+            (2, &[Vxlan][..], false),
+            (2, &[Direct, Vxlan][..], true),
+            (3, &[Direct, Vxlan][..], true),
+        ] {
+            let mut world = changing(EncapMode::Never);
+            says(&mut world, "master2", ready, 1, accepts, &[Vxlan]);
+            let is_direct = matches!(to_master2(&world), Path::Direct { .. });
+            assert_eq!(is_direct, moves, "ready {ready}, accepts {accepts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_may_still_send_is_accepted_until_it_says_otherwise_of_this_generation() {
+        use Encap::{Direct, Vxlan};
+        for (switched, sends, accepted) in
+            [(1, &[Direct][..], true), (2, &[Direct, Vxlan][..], true), (2, &[Direct][..], false)]
+        {
+            let mut world = changing(EncapMode::Never);
+            world.sent.clear();
+            for node in ["master2", "master3", "master4"] {
+                says(&mut world, node, 2, 2, &[Direct], &[Direct]);
+            }
+            says(&mut world, "master3", 2, switched, &[Direct, Vxlan], sends);
+            assert_eq!(world.accepts(Vxlan), accepted, "switched {switched}, sends {sends:?}");
+        }
+    }
+
+    #[test]
+    fn what_we_send_by_ourselves_is_accepted_too() {
+        let mut world = changing(EncapMode::Never);
+        for node in ["master2", "master3", "master4"] {
+            says(&mut world, node, 2, 2, &[Encap::Direct], &[Encap::Direct]);
+        }
+        assert!(world.accepts(Encap::Vxlan));
+    }
+
+    #[test]
+    fn a_node_of_calicos_gets_what_the_datastore_says() {
+        let world = changing(EncapMode::Never);
+        assert!(matches!(to_master2(&world), Path::Direct { .. }));
+        let mut world = world;
+        world.sent.clear();
+        assert!(!world.accepts(Encap::Vxlan));
+    }
+
+    #[test]
+    fn a_mode_that_cannot_be_takes_no_working_path_down() {
+        let mut world = changing(EncapMode::Always);
+        let pool = world.pools.values_mut().next().expect("a pool");
+        (pool.ipip_mode, pool.vxlan_mode) = (EncapMode::Always, EncapMode::Never);
+        world.ipip = None;
+        assert!(matches!(to_master2(&world), Path::Vxlan(_)));
+        world.sent.clear();
+        assert!(matches!(to_master2(&world), Path::Unreachable(_)));
+    }
+
+    #[test]
+    fn ready_and_switched_are_said_of_the_generation_that_is_known() {
+        let mut world = changing(EncapMode::Never);
+        let before = Announcement::default();
+        let said = world.announce(&before, true, true);
+        assert_eq!(said.pools["u"], Stand { ready: 2, switched: 0 }, "it still sends by VXLAN");
+        world.sent.values_mut().for_each(|sent| *sent = Encap::Direct);
+        assert_eq!(world.announce(&said, false, true).pools["u"], Stand { ready: 2, switched: 2 });
+        let later = PoolVersion { uid: "u".into(), generation: 3 };
+        *world.versions.values_mut().next().expect("a pool") = later;
+        assert_eq!(world.announce(&said, false, false).pools["u"], Stand { ready: 2, switched: 0 });
+    }
+}
