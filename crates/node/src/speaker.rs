@@ -121,7 +121,8 @@ fn config(world: &World, plan: BgpPlan, restarting: bool) -> SpeakerConfig {
             restarting,
             peers: peers.collect(),
             originate: originate.collect(),
-            multipath: false,
+            // The router's path to another subnet is as good as the mesh's, and the one that leads there.
+            multipath: true,
             connected: connected.collect(),
             addresses: [v4, v6].into_iter().flatten().map(IfAddr::addr).collect(),
             nexthop_v4: v4.and_then(|addr| match addr.addr() {

@@ -7,10 +7,12 @@ mod capture;
 mod cni;
 pub mod faults;
 mod mode;
+mod router;
 pub mod suite;
 
 pub use capture::Capture;
 pub use cni::Answer;
+pub use router::Router;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

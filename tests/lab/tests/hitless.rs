@@ -1,0 +1,157 @@
+//! The pool's mode changes from each to each other while pods of every pair of nodes talk: nothing is lost, nothing stalls.
+//! Three nodes, and one behind a router that carries blocks by BGP where no tunnel does.
+
+use lab_tests::{Lab, PODS, cases, suite, within};
+use std::process::ExitCode;
+use std::time::Duration;
+use testkit::sampler::Sampler;
+
+/// `ipipMode` and `vxlanMode`.
+type Mode = (&'static str, &'static str);
+
+const IPIP: Mode = ("Always", "Never");
+const IPIP_CROSS: Mode = ("CrossSubnet", "Never");
+const VXLAN: Mode = ("Never", "Always");
+const VXLAN_CROSS: Mode = ("Never", "CrossSubnet");
+const DIRECT: Mode = ("Never", "Never");
+
+/// Every ordered pair of modes once, one after the other, beginning and ending with IPIP.
+const ROUND: [Mode; 20] = [
+    IPIP_CROSS,
+    IPIP,
+    VXLAN,
+    IPIP,
+    VXLAN_CROSS,
+    IPIP,
+    DIRECT,
+    IPIP_CROSS,
+    VXLAN,
+    IPIP_CROSS,
+    VXLAN_CROSS,
+    IPIP_CROSS,
+    DIRECT,
+    VXLAN,
+    VXLAN_CROSS,
+    VXLAN,
+    DIRECT,
+    VXLAN_CROSS,
+    DIRECT,
+    IPIP,
+];
+
+/// The longest that nothing may arrive.
+const STALL: Duration = Duration::from_millis(200);
+
+fn main() -> ExitCode {
+    suite::run(
+        &["--mode", "ipip", "--router"],
+        cases![
+            no_change_of_mode_loses_a_packet_between_near_and_far_nodes,
+            a_change_that_is_taken_back_half_way_loses_nothing,
+            a_node_that_is_slow_to_follow_loses_nothing_and_holds_nobody_up_for_ever,
+            f01_an_agent_that_is_killed_in_the_middle_of_a_change_loses_nothing,
+        ],
+    )
+}
+
+/// Pods of two pairs of nodes: one on a subnet, one across the router. Which pairs, `turn` says.
+fn samplers(lab: &Lab, turn: usize) -> [Sampler; 2] {
+    let [one, two, three] = PODS.map(|(node, pod, _)| lab.place(node, pod));
+    let far = lab.place("master4", "ping-test-4");
+    match turn % 3 {
+        0 => [Sampler::start(&one, &two), Sampler::start(&three, &far)],
+        1 => [Sampler::start(&two, &three), Sampler::start(&one, &far)],
+        _ => [Sampler::start(&one, &three), Sampler::start(&two, &far)],
+    }
+}
+
+fn nothing_was_lost(samplers: [Sampler; 2]) {
+    for sampler in samplers {
+        let report = sampler.stop();
+        report.assert_nothing_lost();
+        for way in [&report.forth, &report.back] {
+            assert!(way.longest_gap < STALL + way.slip, "it stalled\n{report}");
+        }
+        assert!(report.stream.longest_write < STALL + report.forth.slip, "the stream stalled\n{report}");
+    }
+}
+
+fn patch(lab: &Lab, (ipip, vxlan): Mode) {
+    lab.patch_pool(&format!(r#"{{"ipipMode":"{ipip}","vxlanMode":"{vxlan}"}}"#));
+}
+
+/// Waits until every node says that it has switched, and no tunnel stands that nobody wants.
+fn settled(lab: &Lab, (ipip, vxlan): Mode) {
+    for node in lab.nodes() {
+        within(Duration::from_secs(20), &format!("{node} has followed to {ipip}, {vxlan}"), || {
+            let links = lab.exec(&node, "ip -br link");
+            let has = |device: &str| links.lines().any(|line| line.starts_with(device));
+            let said = lab.json(&format!("kubectl get node {node} -o json"));
+            let said = said["metadata"]["annotations"]["tortie/encapsulation"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            let pool = lab.json("kubectl get ippools.projectcalico.org default-ipv4-ippool -o json");
+            let generation = pool["metadata"]["generation"].as_i64().unwrap_or_default();
+            has("tunl0") == (ipip != "Never")
+                && has("vxlan.calico") == (vxlan != "Never")
+                && said.contains(&format!(r#""switched":{generation}"#))
+        });
+    }
+}
+
+fn no_change_of_mode_loses_a_packet_between_near_and_far_nodes(lab: &Lab) {
+    let router = lab.start_router();
+    for turn in 0..3 {
+        let running = samplers(lab, turn);
+        for mode in ROUND {
+            patch(lab, mode);
+            settled(lab, mode);
+        }
+        nothing_was_lost(running);
+    }
+    drop(router);
+}
+
+fn a_change_that_is_taken_back_half_way_loses_nothing(lab: &Lab) {
+    let running = samplers(lab, 0);
+    for (there, back) in [(VXLAN, IPIP), (IPIP_CROSS, IPIP), (VXLAN_CROSS, IPIP)] {
+        for _ in 0..3 {
+            patch(lab, there);
+            patch(lab, back);
+        }
+        settled(lab, back);
+    }
+    nothing_was_lost(running);
+}
+
+fn a_node_that_is_slow_to_follow_loses_nothing_and_holds_nobody_up_for_ever(lab: &Lab) {
+    let running = samplers(lab, 1);
+    let slow = lab.pid("node-master2");
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &slow.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    signal("-STOP");
+    patch(lab, VXLAN);
+    std::thread::sleep(Duration::from_secs(2));
+    // The others are ready, and wait for it: it still gets what it can take.
+    let routes = lab.exec("master1", "ip -4 route show 6.2.180.0/26");
+    assert!(routes.contains("dev tunl0"), "{routes}");
+    signal("-CONT");
+    settled(lab, VXLAN);
+    patch(lab, IPIP);
+    settled(lab, IPIP);
+    nothing_was_lost(running);
+}
+
+fn f01_an_agent_that_is_killed_in_the_middle_of_a_change_loses_nothing(lab: &Lab) {
+    let running = samplers(lab, 2);
+    for (node, mode) in [("master1", VXLAN), ("master4", IPIP), ("master3", IPIP_CROSS), ("master2", IPIP)] {
+        patch(lab, mode);
+        lab.verb(&["kill", &format!("node-{node}")]);
+        lab.verb(&["start", &format!("node-{node}")]);
+        settled(lab, mode);
+    }
+    nothing_was_lost(running);
+}
