@@ -13,13 +13,13 @@ use std::path::Path;
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// In VXLAN tunnels, always.
-    #[default]
     Vxlan,
     /// Plain, by routes.
     Direct,
     /// Plain inside a subnet, in VXLAN tunnels between subnets.
     VxlanCrossSubnet,
     /// In IP in IP, always.
+    #[default]
     Ipip,
     /// Plain inside a subnet, in IP in IP between subnets.
     IpipCrossSubnet,

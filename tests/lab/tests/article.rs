@@ -6,7 +6,7 @@ use std::time::Duration;
 
 fn main() -> ExitCode {
     suite::run(
-        &[],
+        &["--mode", "vxlan"],
         cases![
             kubectl_shows_three_ready_masters,
             kubectl_shows_the_pods_with_their_addresses,

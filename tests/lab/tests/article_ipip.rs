@@ -6,7 +6,7 @@ use std::time::Duration;
 
 fn main() -> ExitCode {
     suite::run(
-        &["--mode", "ipip"],
+        &[],
         cases![
             calicoctl_shows_the_pool_in_ipip_mode,
             the_agent_says_which_driver_it_uses,

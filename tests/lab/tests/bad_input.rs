@@ -21,7 +21,7 @@ const INTERNAL: u64 = 999;
 
 fn main() -> ExitCode {
     suite::run(
-        &[],
+        &["--mode", "vxlan"],
         cases![
             an_add_that_the_specification_forbids_is_refused,
             f06_a_full_disk_fails_adds_and_lets_dels_pass,

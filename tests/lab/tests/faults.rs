@@ -7,7 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     use {cni::*, kill::*, meddle::*, spoof::*};
     suite::run(
-        &[],
+        &["--mode", "vxlan"],
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
             f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards,
