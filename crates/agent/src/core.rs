@@ -83,6 +83,8 @@ pub(crate) struct Core {
     speech: Speech,
     clients: BTreeMap<CniId, Client>,
     next_netns: u32,
+    /// Namespaces that the writer is given with its next job: none of its plans can need them sooner.
+    handed_over: Vec<writer::Job>,
     /// Reads of the node's namespace that are under way, and what the kernel told meanwhile.
     dumping: usize,
     held: Vec<Input>,
@@ -131,6 +133,7 @@ impl Core {
             speech: parts.speech,
             clients: BTreeMap::new(),
             next_netns: 0,
+            handed_over: Vec::new(),
             dumping: 0,
             held: Vec::new(),
             trimmed: false,
@@ -239,7 +242,7 @@ impl Core {
         let netns = call.netns.map(|netns| {
             self.next_netns = (self.next_netns + 1) % CLIENT_NETNS;
             let id = PodNs(self.next_netns);
-            self.write(writer::Job::Open(id, netns));
+            self.handed_over.push(writer::Job::Open(id, netns));
             id
         });
         self.clients.insert(call.id, Client::Socket(call.reply));
@@ -277,7 +280,10 @@ impl Core {
         }
     }
 
-    fn write(&self, job: writer::Job) {
+    fn write(&mut self, job: writer::Job) {
+        for opened in std::mem::take(&mut self.handed_over) {
+            self.writer.send(opened).expect("the writer runs as long as the core");
+        }
         self.writer.send(job).expect("the writer runs as long as the core");
     }
 

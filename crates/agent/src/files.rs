@@ -173,6 +173,8 @@ mod tests {
             host_interface: IfName::fixed("cali1"),
             addresses: vec!["6.2.0.1".parse().unwrap()],
             mtu: Mtu(1450),
+            path_mtu: None,
+            mtu_is_given: false,
             mac: None,
             forwarding: false,
             pod: None,

@@ -11,7 +11,7 @@
 
 use crate::host::sysctl;
 use crate::routes::main;
-use crate::{Attachment, AttachmentId, Endpoint, World};
+use crate::{Attachment, AttachmentId, Endpoint, Scope, World};
 use kernel::addr::AddrScope;
 use kernel::link::VethPeer;
 use kernel::route::{PROTO_BOOT, PROTO_CALICO, TABLE_MAIN};
@@ -31,7 +31,10 @@ pub(crate) fn derive(world: &World) -> Objects {
 
 /// What must be in the kernel before the pod may run; its elements of the rules come on top.
 pub fn endpoint_objects(endpoint: &Endpoint) -> Objects {
-    let pod = endpoint.netns.into_iter().flat_map(|netns| pod_side(&endpoint.attachment, Netns::Pod(netns)));
+    let pod = endpoint.netns.into_iter().flat_map(|netns| {
+        let objects = pod_side(&endpoint.attachment, Netns::Pod(netns));
+        objects.into_iter().filter(|(key, value)| endpoint.scope == Scope::Whole || is_of_size(key, value))
+    });
     host_side(endpoint).into_iter().chain(pod).collect()
 }
 
@@ -71,6 +74,15 @@ impl AttachmentId {
         }
         let interface = interface.parse().ok()?;
         Some(AttachmentId { network: network.into(), container_id: container_id.into(), interface })
+    }
+}
+
+/// Whether it decides how large a pod's packets are: its interface and its default route.
+fn is_of_size(key: &Key, value: &Value) -> bool {
+    match (key, value) {
+        (Key::Link(_), _) => true,
+        (Key::Route(_), Value::Route(route)) => route.gateway.is_some(),
+        _ => false,
     }
 }
 
@@ -126,7 +138,7 @@ fn pod_side(attachment: &Attachment, netns: Netns) -> Vec<(Key, Value)> {
         up: true,
         alias: None,
     };
-    let route = |dst: Cidr, gateway, scope| {
+    let route = |dst: Cidr, gateway: Option<IpAddr>, scope| {
         let value = RouteValue {
             kind: RouteKind::Unicast,
             gateway,
@@ -135,7 +147,7 @@ fn pod_side(attachment: &Attachment, netns: Netns) -> Vec<(Key, Value)> {
             onlink: false,
             protocol: PROTO_BOOT,
             source: None,
-            mtu: None,
+            mtu: gateway.and(attachment.path_mtu),
         };
         (Key::Route(RouteKey { netns, table: TABLE_MAIN, dst, priority: 0 }), Value::Route(value))
     };

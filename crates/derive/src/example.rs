@@ -1,6 +1,6 @@
 //! A small world to show what is derived from one: three nodes of one subnet, a fourth behind a router, one pool, VXLAN.
 
-use crate::{Attachment, AttachmentId, Endpoint, IpipDriver, Peer, Uplink, World};
+use crate::{Attachment, AttachmentId, Endpoint, IpipDriver, Peer, Scope, Uplink, World};
 use kernel::PodNs;
 use model::v3::EncapMode;
 use model::{IfName, Mtu};
@@ -21,6 +21,8 @@ pub fn attachment(container: &str, addr: &str) -> Attachment {
         host_interface: model::names::host_interface("default", container),
         addresses: vec![addr.parse().expect("an address")],
         mtu: Mtu(1450),
+        path_mtu: None,
+        mtu_is_given: false,
         mac: None,
         forwarding: false,
         pod: Some(("default".into(), container.into())),
@@ -89,6 +91,8 @@ pub fn pool_mode(mut world: World, vxlan: EncapMode) -> World {
 pub fn article_with_pod(netns: PodNs) -> World {
     let mut world = article("master1");
     let attachment = attachment("ping-test-rfwx9", "6.2.137.67");
-    world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns: Some(netns) });
+    world
+        .endpoints
+        .insert(attachment.id.clone(), Endpoint { attachment, netns: Some(netns), scope: Scope::Whole });
     world
 }

@@ -34,7 +34,7 @@ pub use mode::{Announcement, Encap, PoolVersion, Stand};
 pub use path::{Path, Why, path};
 pub use routes::paths;
 pub use rules::rules_key;
-pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Uplink, World};
+pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Scope, Uplink, World};
 
 use kernel::Objects;
 

@@ -112,7 +112,14 @@ pub struct Attachment {
     /// The host's end of the pair.
     pub host_interface: IfName,
     pub addresses: Vec<IpAddr>,
+    /// Of both ends of the pair. It is only ever raised: a smaller one would lose what is on its way already.
     pub mtu: Mtu,
+    /// The largest packet that the pod's default route takes, if that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<Mtu>,
+    /// The network's configuration gave the MTU: it is left alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mtu_is_given: bool,
     pub mac: Option<Mac>,
     /// `allow_ip_forwarding`: the pod may route.
     #[serde(default)]
@@ -132,4 +139,16 @@ pub struct Endpoint {
     pub attachment: Attachment,
     /// The pod's namespace, while we have it open. Without it only the host's side is derived.
     pub netns: Option<PodNs>,
+    /// How much of the pod's side is derived.
+    pub scope: Scope,
+}
+
+/// How much of a pod's side is ours to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The pod is being wired.
+    #[default]
+    Whole,
+    /// It runs, and may have settings and routes of its own: only how large its packets are.
+    Size,
 }

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use derive::example::{article, article_with_pod, attachment, ipip_mode, pool_mode};
-use derive::{Endpoint, IpipDriver, World};
+use derive::{Endpoint, IpipDriver, Scope, World};
 use kernel::PodNs;
 use model::v3::EncapMode::{Always, CrossSubnet, Never};
 use model::{Mtu, Vni};
@@ -89,7 +89,9 @@ fn pool(world: &mut World) -> &mut model::v3::IpPoolSpec {
 
 fn second_pod(world: &mut World) {
     let attachment = attachment("second", "6.2.137.68");
-    world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns: Some(PodNs(2)) });
+    world
+        .endpoints
+        .insert(attachment.id.clone(), Endpoint { attachment, netns: Some(PodNs(2)), scope: Scope::Whole });
 }
 
 /// master1 and master3 borrow from master2's block, master2 from master1's; our pod has what we borrowed.

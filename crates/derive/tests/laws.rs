@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use derive::example::attachment;
-use derive::{Endpoint, IpipDriver, Path, Peer, Section, Uplink, World, derive, paths, section};
+use derive::{Endpoint, IpipDriver, Path, Peer, Scope, Section, Uplink, World, derive, paths, section};
 use kernel::nft::{Range, Table};
 use kernel::{Filter, Key, Objects, PodNs, RouteKind, Value};
 use model::v3::{EncapMode, IpPoolSpec};
@@ -88,7 +88,7 @@ fn add_pod(world: &mut World, n: usize) {
     };
     let attachment = attachment(&format!("pod{n}"), &block.nth(7).unwrap().to_string());
     let netns = (n != 2).then_some(PodNs(n as u32));
-    world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns });
+    world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns, scope: Scope::Whole });
 }
 
 fn seen_by(world: &World, node: &str) -> World {

@@ -75,6 +75,7 @@ impl Node {
             since: self.now,
             order: 0,
             out_of_reach: false,
+            resize: None,
         };
         if let Stage::Live = life.stage {
             self.world.endpoints.insert(id.clone(), life.endpoint());
@@ -110,6 +111,10 @@ impl Node {
             return;
         };
         match result {
+            Ok(()) if life.resize.is_some() => self.measure(&id, netns),
+            Err(NotOpened::Gone(why) | NotOpened::Failed(why)) if life.resize.is_some() => {
+                self.not_resized(&id, &why);
+            }
             Ok(()) => {
                 life.netns = Some(netns);
                 life.stage = Stage::Restoring;
@@ -160,6 +165,8 @@ fn lost_files(actual: &Objects, known: &BTreeSet<IfName>, boot_id: &str) -> Vec<
                 host_interface,
                 addresses,
                 mtu: mtu.unwrap_or(Mtu(1500)),
+                path_mtu: None,
+                mtu_is_given: false,
                 forwarding: false,
                 pod: None,
                 boot_id: boot_id.to_owned(),

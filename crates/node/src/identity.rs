@@ -135,7 +135,8 @@ impl Node {
         let accepts_all =
             is_settled && self.datapath.lacks_none(Section::Host) && self.datapath.lacks_none(Section::Rules);
         let sends_all = is_settled && self.datapath.lacks_none(Section::Routes) && self.dirty.is_empty();
-        let announcement = self.world.announce(before, accepts_all && self.dirty.is_empty(), sends_all);
+        let accepts_all = accepts_all && self.dirty.is_empty() && self.pods_fit();
+        let announcement = self.world.announce(before, accepts_all, sends_all);
         serde_json::to_string(&announcement).expect("its keys are texts")
     }
 

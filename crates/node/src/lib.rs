@@ -22,6 +22,7 @@ mod leave;
 mod life;
 mod node;
 mod request;
+mod resize;
 pub mod socket;
 pub mod speaker;
 

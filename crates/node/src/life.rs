@@ -19,7 +19,8 @@ use crate::effect::{Effect, EffectId, FileOp, Report};
 use crate::leave::Leaving;
 use crate::node::{Node, Waiter};
 use crate::request::is_it;
-use derive::{Attachment, AttachmentId, Endpoint, Section, endpoint_keys};
+use crate::resize::Size;
+use derive::{Attachment, AttachmentId, Endpoint, Scope, Section, endpoint_keys};
 use ipam::{RequestId, Want};
 use kernel::{Key, LinkKey, Netns, PodNs};
 use model::k8s::pod_annotation;
@@ -44,6 +45,8 @@ pub(crate) struct Life {
     pub order: u64,
     /// Its interface is missing and its namespace is unknown: only a new sandbox helps.
     pub out_of_reach: bool,
+    /// What its interface is being made.
+    pub resize: Option<Size>,
 }
 
 #[derive(Debug)]
@@ -61,7 +64,9 @@ pub(crate) enum Stage {
     Live,
     /// The host's interface is missing; the pod's namespace is being opened to make it anew.
     Opening,
-    /// The interface is being made anew. A refusal is tried again, for as long as it takes.
+    /// The pod's namespace is being read, since its packets are to be larger or smaller (`resize`).
+    Measuring,
+    /// The interface is being made anew, or resized. A refusal is tried again, for as long as it takes.
     Restoring,
     /// A newer sandbox of the pod has the host interface. The address stays until DEL.
     Superseded,
@@ -91,7 +96,12 @@ impl Life {
     fn claims_interface(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Clearing | Stage::Applying { .. } | Stage::Live | Stage::Opening | Stage::Restoring
+            Stage::Clearing
+                | Stage::Applying { .. }
+                | Stage::Live
+                | Stage::Opening
+                | Stage::Measuring
+                | Stage::Restoring
         )
     }
 
@@ -102,7 +112,8 @@ impl Life {
 
     /// The endpoint that the world should hold.
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint { attachment: self.attachment.clone(), netns: self.netns }
+        let scope = if self.resize.is_some() { Scope::Size } else { Scope::Whole };
+        Endpoint { attachment: self.attachment.clone(), netns: self.netns, scope }
     }
 
     pub fn host_link(&self) -> Key {
@@ -134,7 +145,7 @@ impl Node {
                 self.finish(id, filed)
             }
             Stage::Restoring => self.restore(id),
-            Stage::Live | Stage::Opening | Stage::Superseded => false,
+            Stage::Live | Stage::Opening | Stage::Measuring | Stage::Superseded => false,
             Stage::Leaving(_) => self.leave_further(id),
         }
     }
@@ -318,6 +329,7 @@ impl Node {
     fn restore(&mut self, id: &AttachmentId) -> bool {
         let done = self.programmed(id) == Ok(true);
         if done {
+            self.resized(id);
             self.settle(id);
         }
         done
@@ -349,6 +361,7 @@ impl Node {
         self.close(id);
         self.lives.get_mut(id).expect("the caller has just seen it").stage = Stage::Live;
         self.active.remove(id);
+        self.sized_for = None;
     }
 
     pub(crate) fn close(&mut self, id: &AttachmentId) {

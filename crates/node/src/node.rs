@@ -70,6 +70,8 @@ pub struct Node {
     pub(crate) lives: BTreeMap<AttachmentId, Life>,
     /// Those that are on their way somewhere.
     pub(crate) active: BTreeSet<AttachmentId>,
+    /// The largest packet for which every pod's size was looked at.
+    pub(crate) sized_for: Option<Mtu>,
     /// Interfaces that are still to go, of attachments that are gone: namespace and name inside it.
     pub(crate) parting: BTreeMap<Key, ((u64, u64), IfName)>,
     pub(crate) waiters: BTreeMap<CniId, Waiter>,
@@ -79,7 +81,7 @@ pub struct Node {
     /// What pods' annotations should say and do not yet.
     pub(crate) wishes: BTreeMap<PodName, Wish>,
     /// Reads of namespaces: for a CHECK, or of the node's own.
-    pub(crate) dumps: BTreeMap<EffectId, Option<CniId>>,
+    pub(crate) dumps: BTreeMap<EffectId, Read>,
     pub(crate) opening: BTreeMap<PodNs, AttachmentId>,
     /// Namespaces that were given back and whose objects are to be forgotten after the next derivation.
     pub(crate) closing: Vec<PodNs>,
@@ -100,6 +102,17 @@ pub(crate) enum Call {
     Pod(AttachmentId),
     NodeWritten,
     PodAnnotated(PodName),
+}
+
+/// What a namespace is read for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The node's own, to know what is.
+    Host,
+    /// A client's CHECK.
+    Check(CniId),
+    /// A running pod's, whose size is to change.
+    Pod(AttachmentId),
 }
 
 /// A client that waits.
@@ -127,6 +140,7 @@ impl Node {
             dirty: BTreeSet::new(),
             lives: BTreeMap::new(),
             active: BTreeSet::new(),
+            sized_for: None,
             parting: BTreeMap::new(),
             waiters: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -269,6 +283,7 @@ impl Node {
         self.adopt();
         let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
         self.look();
+        self.resize_pods();
         self.identify();
         self.instruct();
         self.progress();
@@ -292,7 +307,7 @@ impl Node {
         (self.world.sent, self.world.carried) = (facts.sent, facts.carried);
     }
 
-    fn derive(&mut self) {
+    pub(crate) fn derive(&mut self) {
         for section in std::mem::take(&mut self.dirty) {
             self.datapath.want(section, derive::section(&self.world, section));
         }
@@ -319,7 +334,7 @@ impl Node {
         self.datapath.holds(Section::Host) && self.datapath.holds(Section::Rules)
     }
 
-    fn advance_ipam(&mut self) {
+    pub(crate) fn advance_ipam(&mut self) {
         while let Some((call, request)) = self.ipam.poll() {
             self.call(Call::Ipam(call), request);
         }
@@ -368,13 +383,15 @@ impl Node {
 
     fn dumped(&mut self, id: EffectId, netns: Netns, objects: Option<kernel::Objects>) {
         match self.dumps.remove(&id) {
-            Some(Some(cni)) => self.checked(cni, objects.as_ref()),
-            Some(None) => {
+            Some(Read::Check(cni)) => self.checked(cni, objects.as_ref()),
+            Some(Read::Pod(id)) => self.measured(&id, objects),
+            Some(Read::Host) => {
                 self.refresh_at = Some(self.now + REFRESH);
                 let objects = objects.unwrap_or_default();
                 self.datapath.dumped(self.now, netns, objects);
                 self.find_uplink();
                 self.look_after_all();
+                self.sized_for = None;
             }
             None => {}
         }
@@ -452,11 +469,11 @@ impl Node {
     }
 
     fn read_kernel(&mut self) {
-        if self.dumps.values().any(Option::is_none) {
+        if self.dumps.values().any(|read| *read == Read::Host) {
             return;
         }
         let id = self.new_effect();
-        self.dumps.insert(id, None);
+        self.dumps.insert(id, Read::Host);
         let sysctls = self.datapath.sysctls(Netns::Host);
         self.effects.push_back(Effect::Dump { id, netns: Netns::Host, sysctls });
     }

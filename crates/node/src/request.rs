@@ -5,8 +5,8 @@ use crate::datapath::Applied;
 use crate::effect::{CniId, Effect, FileOp};
 use crate::leave::{Deferral, Leaving};
 use crate::life::{Filing, Life, Stage};
-use crate::node::{Call, Node, Waiter};
-use derive::{Attachment, AttachmentId, Endpoint, mtu};
+use crate::node::{Call, Node, Read, Waiter};
+use derive::{Attachment, AttachmentId, Endpoint, Scope, mtu};
 use kernel::{Key as KernelKey, Netns, Objects, PodNs};
 use model::k8s::Pod;
 use model::store::{Key, Kind, Request as Ask};
@@ -66,6 +66,8 @@ impl Node {
             host_interface: host_interface(&request),
             addresses: Vec::new(),
             mtu: self.pod_mtu(&request.options),
+            path_mtu: None,
+            mtu_is_given: request.options.mtu > 0,
             mac: None,
             forwarding: request.options.allow_ip_forwarding,
             pod: request.pod.clone(),
@@ -81,8 +83,9 @@ impl Node {
             since: self.now,
             order,
             out_of_reach: false,
+            resize: None,
         };
-        self.file(&id, FileOp::Begin(life.attachment.clone()), Filing::Begin);
+        let attachment = life.attachment.clone();
         self.lives.insert(id.clone(), life);
         self.active.insert(id.clone());
         self.waiters.insert(cni, Waiter::Add(id.clone()));
@@ -100,6 +103,9 @@ impl Node {
                 }
             }
         }
+        // The API is the slowest part: it is asked first.
+        self.advance_ipam();
+        self.file(&id, FileOp::Begin(attachment), Filing::Begin);
         self.prepare(&id);
         Ok(())
     }
@@ -187,6 +193,7 @@ impl Node {
                 since: self.now,
                 order: 0,
                 out_of_reach: false,
+                resize: None,
             };
             self.lives.insert(id.clone(), life);
         }
@@ -209,6 +216,8 @@ impl Node {
             host_interface: IfName::fixed("cali-none"),
             addresses: Vec::new(),
             mtu: Mtu(0),
+            path_mtu: None,
+            mtu_is_given: false,
             mac: None,
             forwarding: false,
             pod: request.pod.clone(),
@@ -269,7 +278,7 @@ impl Node {
             ));
         }
         let effect = self.new_effect();
-        self.dumps.insert(effect, Some(cni));
+        self.dumps.insert(effect, Read::Check(cni));
         self.waiters.insert(cni, Waiter::Check(id, netns));
         self.effects.push_back(Effect::Dump { id: effect, netns: Netns::Pod(netns), sysctls: Vec::new() });
         Ok(())
@@ -293,7 +302,8 @@ impl Node {
 
     /// The first object of the attachment that is not as it should be.
     fn missing(&self, life: &Life, netns: PodNs, found: &Objects) -> Option<String> {
-        let endpoint = Endpoint { attachment: life.attachment.clone(), netns: Some(netns) };
+        let endpoint =
+            Endpoint { attachment: life.attachment.clone(), netns: Some(netns), scope: Scope::Whole };
         let objects = derive::endpoint_objects(&endpoint);
         let wrong = objects.iter().find(|(key, wanted)| match key {
             KernelKey::Sysctl(_) => false,

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     suite::run(
         &["--mode", "ipip", "--router"],
         cases![
+            a_running_pods_packets_are_as_large_as_every_way_takes,
             no_change_of_mode_loses_a_packet_between_near_and_far_nodes,
             a_change_that_is_taken_back_half_way_loses_nothing,
             a_node_that_is_slow_to_follow_loses_nothing_and_holds_nobody_up_for_ever,
@@ -110,6 +111,28 @@ fn no_change_of_mode_loses_a_packet_between_near_and_far_nodes(lab: &Lab) {
         }
         nothing_was_lost(running);
     }
+    drop(router);
+}
+
+fn a_running_pods_packets_are_as_large_as_every_way_takes(lab: &Lab) {
+    let router = lab.start_router();
+    let (pod, peer) = ("master1/ping-test-rfwx9", PODS[1].2);
+    let shown = |line: &str, words: &str| {
+        within(Duration::from_secs(10), &format!("`{line}` shows {words}"), || {
+            lab.exec(pod, line).contains(words)
+        });
+    };
+    let passes =
+        |size: u32| lab.try_exec(pod, &format!("ping -c 1 -W 2 -M do -s {size} {peer}")).status.success();
+    patch(lab, DIRECT);
+    settled(lab, DIRECT);
+    shown("ip link show eth0", "mtu 1500");
+    assert!(passes(1472), "1500 bytes with headers");
+    patch(lab, IPIP);
+    settled(lab, IPIP);
+    shown("ip route show default", "mtu 1480");
+    shown("ip link show eth0", "mtu 1500");
+    assert!(passes(1452) && !passes(1453), "1480 bytes with headers");
     drop(router);
 }
 
