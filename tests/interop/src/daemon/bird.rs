@@ -1,0 +1,100 @@
+//! BIRD 2.
+
+use super::{Daemon, Peering, Seen, Setup};
+use crate::Host;
+use std::fmt::Write;
+use std::path::Path;
+use testkit::process::Guard;
+
+pub fn launch(host: &Host, setup: &Setup, directory: &Path, again: bool) -> Guard {
+    write(host, setup, directory);
+    let dir = directory.display();
+    // -R: the restart is a graceful one (RFC 4724).
+    let recover = if again { "-R" } else { "" };
+    host.netns
+        .spawn(&format!("bird -f {recover} -c {dir}/conf -s {dir}/socket -P {dir}/pid >>{dir}/out 2>&1"))
+}
+
+/// Makes it read its file again.
+pub fn follow(daemon: &Daemon<'_>) {
+    write(daemon.host, &daemon.setup, daemon.directory.path());
+    let answer = daemon.ask("configure");
+    assert!(answer.contains("Reconfigur"), "{answer}");
+}
+
+fn write(host: &Host, setup: &Setup, directory: &Path) {
+    std::fs::write(directory.join("conf"), configuration(host, setup, directory)).expect("a file");
+}
+
+fn configuration(host: &Host, setup: &Setup, directory: &Path) -> String {
+    let mut text = format!(
+        "log \"{}/log\" all;\nrouter id {};\nprotocol device {{}}\nprotocol direct {{ ipv4; ipv6; }}\n",
+        directory.display(),
+        host.v4
+    );
+    for family in ["ipv4", "ipv6"] {
+        let _ = writeln!(text, "protocol static s{family} {{ {family};");
+        for prefix in setup.announce.iter().filter(|prefix| super::family(prefix) == family) {
+            let _ = writeln!(text, "  route {prefix} blackhole;");
+        }
+        if let Some(prefix) = setup.decorated.as_ref().filter(|prefix| super::family(prefix) == family) {
+            let _ = writeln!(
+                text,
+                "  route {prefix} blackhole {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
+                 bgp_med = 50; bgp_local_pref = 250; }};"
+            );
+        }
+        text.push_str("}\n");
+    }
+    for (number, peer) in setup.peers.iter().enumerate() {
+        text += &protocol(host, setup, number, peer);
+    }
+    text
+}
+
+fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String {
+    let mut options = String::new();
+    let given = [
+        (peer.passive, "passive;".to_owned()),
+        (peer.gtsm, "ttl security on;".to_owned()),
+        (peer.client, "rr client;".to_owned()),
+        (setup.cluster_id.is_some(), format!("rr cluster id {};", setup.cluster_id.unwrap_or(host.v4))),
+        (peer.password.is_some(), format!("password \"{}\";", peer.password.unwrap_or_default())),
+    ];
+    for (_, option) in given.iter().filter(|(is_given, _)| *is_given) {
+        let _ = write!(options, " {option}");
+    }
+    format!(
+        "protocol bgp p{number} {{ local {} as {}; neighbor {} as {}; hold time {}; graceful restart on; \
+         connect delay time 1; connect retry time 1; error wait time 1, 1;{options} \
+         {} {{ import all; export where source ~ [RTS_STATIC, RTS_BGP]; }}; }}\n",
+        host.like(peer.addr),
+        setup.asn,
+        peer.addr,
+        peer.asn,
+        peer.hold,
+        if peer.addr.is_ipv4() { "ipv4" } else { "ipv6" },
+    )
+}
+
+/// Reads `show route P primary all`.
+pub fn path(text: &str) -> Option<Seen> {
+    if !text.contains("BGP.as_path:") && !text.contains("BGP.origin:") {
+        return None;
+    }
+    let value = |name: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    };
+    let list = |name: &str| {
+        let groups = value(name).unwrap_or_default().split(')').filter_map(|group| group.split_once('('));
+        groups.map(|(_, numbers)| numbers.replace(", ", ":").replace(',', ":")).collect()
+    };
+    Some(Seen {
+        nexthop: value("BGP.next_hop").unwrap_or_default().split(' ').next().unwrap_or_default().to_owned(),
+        as_path: value("BGP.as_path").unwrap_or_default().to_owned(),
+        communities: list("BGP.community"),
+        large: list("BGP.large_community"),
+        med: value("BGP.med").and_then(|text| text.parse().ok()),
+        local_pref: value("BGP.local_pref").and_then(|text| text.parse().ok()),
+    })
+}

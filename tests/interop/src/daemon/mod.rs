@@ -1,0 +1,266 @@
+//! Speakers of others as processes: one description of what they should do, said in each one's words; one question, asked
+//! with each one's command. Each test's daemons have their own namespace and directory, and end with the test.
+
+mod bird;
+mod frr;
+mod gobgp;
+
+use crate::{Host, until};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Output;
+use tempfile::TempDir;
+use testkit::process::Guard;
+
+/// Whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bird,
+    Frr,
+    Gobgp,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 3] = [Kind::Bird, Kind::Frr, Kind::Gobgp];
+}
+
+/// What a daemon should do. It announces graceful restart to everybody.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub asn: u32,
+    /// Its cluster, if it reflects routes.
+    pub cluster_id: Option<Ipv4Addr>,
+    pub peers: Vec<Peering>,
+    /// Prefixes of its own.
+    pub announce: BTreeSet<String>,
+    /// A prefix of its own with community 64512:7, large community 64512:1:2, MED 50 and, inside its AS, LOCAL_PREF 250.
+    pub decorated: Option<String>,
+}
+
+/// A neighbour of a daemon.
+#[derive(Clone, Debug)]
+pub struct Peering {
+    pub addr: IpAddr,
+    pub asn: u32,
+    pub password: Option<&'static str>,
+    /// It must be one hop away (RFC 5082).
+    pub gtsm: bool,
+    pub passive: bool,
+    /// It is a client of the daemon's reflector.
+    pub client: bool,
+    /// In seconds.
+    pub hold: u16,
+}
+
+/// A path as a daemon has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub nexthop: String,
+    /// Numbers with spaces between.
+    pub as_path: String,
+    /// As in `64512:7`.
+    pub communities: BTreeSet<String>,
+    /// As in `64512:1:2`.
+    pub large: BTreeSet<String>,
+    pub med: Option<u32>,
+    pub local_pref: Option<u32>,
+}
+
+impl Peering {
+    pub fn new(addr: impl Into<IpAddr>, asn: u32) -> Peering {
+        let addr = addr.into();
+        Peering { addr, asn, password: None, gtsm: false, passive: false, client: false, hold: 90 }
+    }
+}
+
+impl Setup {
+    pub fn new(asn: u32, peers: impl Into<Vec<Peering>>) -> Setup {
+        Setup { asn, cluster_id: None, peers: peers.into(), announce: BTreeSet::new(), decorated: None }
+    }
+
+    pub fn announcing(mut self, prefixes: &[&str]) -> Setup {
+        self.announce.extend(prefixes.iter().map(|&prefix| prefix.to_owned()));
+        self
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    pub kind: Kind,
+    pub host: &'a Host,
+    setup: Setup,
+    directory: TempDir,
+    process: Guard,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts one on a host, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn start(kind: Kind, host: &'a Host, setup: Setup) -> Daemon<'a> {
+        let directory = tempfile::Builder::new().prefix("tortie-interop-").tempdir().expect("a directory");
+        let process = launch(kind, host, &setup, directory.path().to_owned(), false);
+        let daemon = Daemon { kind, host, setup, directory, process };
+        daemon.wait();
+        daemon
+    }
+
+    /// Kills it without warning, as a crash does, and starts it again.
+    ///
+    /// # Panics
+    /// If it does not come back.
+    pub fn crash_and_start(&mut self, meanwhile: impl FnOnce()) {
+        self.process.kill().expect("it runs");
+        meanwhile();
+        let directory = self.directory.path().to_owned();
+        self.process = launch(self.kind, self.host, &self.setup, directory, true);
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let mut last = None;
+        until(&format!("{:?} answers {last:?}", self.kind), || {
+            let answer = match self.kind {
+                Kind::Bird => self.try_ask("show status"),
+                Kind::Frr => self.try_ask("show bgp summary"),
+                Kind::Gobgp => self.try_ask("global"),
+            };
+            let good = answer.status.success();
+            last = Some(answer);
+            good.then_some(())
+        });
+        if self.kind == Kind::Gobgp {
+            gobgp::announce_all(self);
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs a command in the daemon's own shell, whatever comes of it.
+    fn try_ask(&self, words: &str) -> Output {
+        let directory = self.directory.path().display();
+        self.host.netns.try_run(&match self.kind {
+            Kind::Bird => format!("birdc -s {directory}/socket '{words}'"),
+            Kind::Frr => format!("vtysh --vty_socket {directory} -d bgpd -c '{words}'"),
+            Kind::Gobgp => format!("gobgp {words}"),
+        })
+    }
+
+    /// Runs a command in the daemon's own shell.
+    ///
+    /// # Panics
+    /// If it is not understood.
+    pub fn ask(&self, words: &str) -> String {
+        let Output { status, stdout, stderr } = self.try_ask(words);
+        let text = String::from_utf8_lossy(&stdout).into_owned();
+        assert!(
+            status.success(),
+            "{:?} does not understand `{words}`: {text}{}",
+            self.kind,
+            String::from_utf8_lossy(&stderr)
+        );
+        text
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its best path to a prefix.
+    pub fn sees(&self, prefix: &str) -> Option<Seen> {
+        let family = family(prefix);
+        // BIRD and GoBGP call it an error to have none.
+        let answer = self.try_ask(&match self.kind {
+            Kind::Bird => format!("show route {prefix} primary all"),
+            Kind::Frr => format!("show bgp {family} unicast {prefix} json"),
+            Kind::Gobgp => format!("global rib -a {family} {prefix} -j"),
+        });
+        let text = String::from_utf8_lossy(&answer.stdout);
+        match self.kind {
+            Kind::Bird => bird::path(&text),
+            Kind::Frr => frr::path(&text, prefix),
+            Kind::Gobgp => gobgp::path(&text),
+        }
+    }
+
+    /// Waits for a path to a prefix.
+    pub fn learns(&self, prefix: &str) -> Seen {
+        until(&format!("{:?} has {prefix}", self.kind), || self.sees(prefix))
+    }
+
+    /// Waits until it has no path to a prefix.
+    pub fn forgets(&self, prefix: &str) {
+        until(&format!("{:?} has no {prefix}", self.kind), || self.sees(prefix).is_none().then_some(()));
+    }
+
+    /// Replaces what it should do. GoBGP reads its file only when it starts.
+    ///
+    /// # Panics
+    /// If it does not understand it.
+    pub fn set(&mut self, change: impl FnOnce(&mut Setup)) {
+        let before = self.setup.clone();
+        change(&mut self.setup);
+        match self.kind {
+            Kind::Bird => bird::follow(self),
+            Kind::Frr => frr::follow(self, &before),
+            Kind::Gobgp => gobgp::follow(self, &before),
+        }
+    }
+
+    /// Asks its peers for their routes again (RFC 2918).
+    pub fn refresh(&self) {
+        let addr = self.setup.peers[0].addr;
+        match self.kind {
+            Kind::Bird => self.ask("reload in p0"),
+            Kind::Frr => self.ask(&format!("clear bgp {addr} soft in")),
+            Kind::Gobgp => self.ask(&format!("neighbor {addr} softresetin")),
+        };
+    }
+
+    /// Ends the session with its first peer, and says why (RFC 9003).
+    pub fn shut_down(&self, text: &str) {
+        let addr = self.setup.peers[0].addr;
+        match self.kind {
+            Kind::Bird => self.ask(&format!("disable p0 \"{text}\"")),
+            Kind::Frr => self.configure(&[&format!("neighbor {addr} shutdown message {text}")]),
+            Kind::Gobgp => self.ask(&format!("neighbor {addr} shutdown \"{text}\"")),
+        };
+    }
+
+    /// FRR's way of changing its mind, line by line.
+    fn configure(&self, lines: &[&str]) -> String {
+        let head = format!("router bgp {}", self.setup.asn);
+        let lines: Vec<&str> =
+            ["configure terminal", &head].into_iter().chain(lines.iter().copied()).collect();
+        self.ask(&lines.join("' -c '"))
+    }
+
+    /// What it told people so far: its log, and what it says of its sessions.
+    pub fn words(&self) -> String {
+        let log = std::fs::read_to_string(self.file("log")).unwrap_or_default();
+        let sessions = match self.kind {
+            Kind::Bird => "show protocols all".to_owned(),
+            Kind::Frr => "show bgp neighbors".to_owned(),
+            Kind::Gobgp => format!("neighbor {}", self.setup.peers[0].addr),
+        };
+        log + &String::from_utf8_lossy(&self.try_ask(&sessions).stdout)
+    }
+}
+
+fn launch(kind: Kind, host: &Host, setup: &Setup, directory: PathBuf, again: bool) -> Guard {
+    match kind {
+        Kind::Bird => bird::launch(host, setup, &directory, again),
+        Kind::Frr => frr::launch(host, setup, &directory),
+        Kind::Gobgp => gobgp::launch(host, setup, &directory, again),
+    }
+}
+
+/// The word for a prefix's family, which FRR and GoBGP share.
+fn family(prefix: &str) -> &'static str {
+    if prefix.contains(':') { "ipv6" } else { "ipv4" }
+}
