@@ -474,6 +474,8 @@ impl Node {
         }
         let id = self.new_effect();
         self.dumps.insert(id, Read::Host);
+        // The next one is counted from the answer.
+        self.refresh_at = None;
         let sysctls = self.datapath.sysctls(Netns::Host);
         self.effects.push_back(Effect::Dump { id, netns: Netns::Host, sysctls });
     }

@@ -49,6 +49,8 @@ pub enum Moment {
     Before,
     /// The request was carried out, its outcome is not known.
     After,
+    /// After so many messages of a plan.
+    Within(usize),
 }
 
 /// The faults of a run. Rates are per thousand; all zero is a good day.

@@ -18,6 +18,7 @@ pub mod api;
 pub mod faults;
 mod kubelet;
 pub mod laws;
+pub mod machines;
 pub mod queue;
 pub mod rng;
 pub mod seeded;
@@ -27,8 +28,9 @@ mod wire;
 mod words;
 
 pub use api::{FakeApi, Revision};
-pub use faults::{Faults, Verb};
+pub use faults::{Faults, Moment, Verb};
 pub use laws::Broken;
+pub use machines::Machines;
 pub use queue::Queue;
 pub use rng::Rng;
 pub use simulation::Sim;

@@ -1,0 +1,168 @@
+//! What administrators and the world do to a cluster.
+
+use super::carry::Happening;
+use super::{Broken, FakeKernel, Machines, router_of};
+use ::kernel::{Key, Netns, ours};
+use derive::IpipDriver;
+use model::store::{Key as Name, Kind, Object, Request};
+use model::v3::{EncapMode, IpPool, IpPoolSpec};
+use model::{Duration, Metadata};
+
+/// What a pool wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Ipip,
+    IpipCrossSubnet,
+    Vxlan,
+    VxlanCrossSubnet,
+    Direct,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 5] =
+        [Mode::Ipip, Mode::IpipCrossSubnet, Mode::Vxlan, Mode::VxlanCrossSubnet, Mode::Direct];
+
+    fn set(self, spec: &mut IpPoolSpec) {
+        use EncapMode::{Always, CrossSubnet, Never};
+        (spec.ipip_mode, spec.vxlan_mode) = match self {
+            Mode::Ipip => (Always, Never),
+            Mode::IpipCrossSubnet => (CrossSubnet, Never),
+            Mode::Vxlan => (Never, Always),
+            Mode::VxlanCrossSubnet => (Never, CrossSubnet),
+            Mode::Direct => (Never, Never),
+        };
+    }
+}
+
+/// An act.
+#[derive(Clone, Copy, Debug)]
+pub enum Admin {
+    SetMode(Mode),
+    /// A node joins: in which subnet, with which driver.
+    Join(usize, IpipDriver),
+    /// A node is switched off and its Node deleted.
+    Remove(usize),
+    Crash(usize),
+    Reboot(usize),
+    /// No packet passes between two nodes, or does again.
+    Cut(usize, usize),
+    Mend(usize, usize),
+    ApiDown,
+    ApiUp,
+    /// Somebody removes one of our objects: which, in the order of the keys, counted round.
+    Meddle(usize, usize),
+}
+
+impl Machines {
+    /// A pool, before the first start.
+    pub fn pool(mut self, name: &str, cidr: &str, block_size: u8, mode: Mode) -> Machines {
+        let spec = serde_json::json!({"cidr": cidr, "blockSize": block_size, "natOutgoing": true});
+        let mut spec: IpPoolSpec = serde_json::from_value(spec).expect("it is a pool's");
+        mode.set(&mut spec);
+        self.create(IpPool { metadata: Metadata::named(name), spec: spec.defaulted() }.into());
+        self.configured = self.api.revision();
+        self
+    }
+
+    /// Lets something be done `after` now.
+    pub fn admin(&mut self, after: Duration, act: Admin) {
+        self.queue.push(after, Happening::Admin(act));
+    }
+
+    pub(super) fn administer(&mut self, act: Admin) -> Result<(), Broken> {
+        self.say(format!("{act:?}"));
+        match act {
+            Admin::SetMode(mode) => self.set_mode(mode),
+            Admin::Join(subnet, ipip) => self.add_machine(subnet, ipip),
+            Admin::Remove(node) => return self.remove_machine(node),
+            Admin::Crash(node) if self.machines[node].agent.is_some() => self.crash(node),
+            Admin::Reboot(node) if self.machines[node].agent.is_some() => self.reboot(node),
+            Admin::Crash(_) | Admin::Reboot(_) => {}
+            Admin::Cut(a, b) => {
+                self.cut.insert((a, b));
+                self.laws.excused.extend([a, b]);
+                [a, b].into_iter().for_each(|node| self.excuse(node));
+            }
+            Admin::Mend(a, b) => {
+                self.cut.remove(&(a, b));
+                for node in [a, b].into_iter().filter(|node| !self.is_cut(*node)).collect::<Vec<_>>() {
+                    self.laws.excused.remove(&node);
+                    self.laws.touched(node);
+                }
+            }
+            Admin::ApiDown => (self.api_is_up, self.disturbed) = (false, true),
+            Admin::ApiUp => self.api_is_up = true,
+            Admin::Meddle(node, which) => self.meddle(node, which),
+        }
+        Ok(())
+    }
+
+    fn is_cut(&self, node: usize) -> bool {
+        self.cut.iter().any(|(a, b)| *a == node || *b == node)
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        let pools: Vec<Object> =
+            self.api.objects().filter(|object| object.kind() == Kind::IpPool).cloned().collect();
+        for object in pools {
+            let Object::IpPool(mut pool) = object else { continue };
+            mode.set(&mut pool.spec);
+            self.api.apply(&Request::Update(pool.into())).expect("it was just read");
+        }
+        self.announce(Kind::IpPool);
+    }
+
+    fn remove_machine(&mut self, node: usize) -> Result<(), Broken> {
+        self.excuse(node);
+        if self.machines[node].agent.is_some() {
+            self.crash(node);
+        }
+        self.machines[node].is_gone = true;
+        self.machines[node].kernel =
+            FakeKernel::boot(self.machines[node].kernel.addr(), self.router(node), false);
+        let name = self.machines[node].name.clone();
+        let pods: Vec<String> =
+            self.pods.iter().filter(|(_, pod)| pod.node == node).map(|(name, _)| name.clone()).collect();
+        for pod in pods {
+            self.pods.remove(&pod);
+            self.delete_object(Name::namespaced(Kind::Pod, "default", &pod))?;
+        }
+        self.delete_object(Name::cluster(Kind::Node, name))
+    }
+
+    fn router(&self, node: usize) -> std::net::IpAddr {
+        router_of(self.machines[node].kernel.addr().subnet())
+    }
+
+    fn reboot(&mut self, node: usize) {
+        self.excuse(node);
+        self.crash(node);
+        let router = self.router(node);
+        let machine = &mut self.machines[node];
+        machine.boot += 1;
+        machine.kernel = FakeKernel::boot(machine.kernel.addr(), router, machine.ipip == IpipDriver::Kernel);
+        self.kubelet_hears_of_reboot(node);
+    }
+
+    /// Somebody removes one of our objects.
+    fn meddle(&mut self, node: usize, which: usize) {
+        let ours: Vec<Key> = self.machines[node]
+            .kernel
+            .objects()
+            .iter()
+            .filter(|(key, value)| key.netns() == Netns::Host && ours(key, value))
+            .filter(|(key, _)| !matches!(key, Key::Sysctl(_)))
+            .filter(|(_, value)| !::kernel::stays(value))
+            .map(|(key, _)| key.clone())
+            .collect();
+        if ours.is_empty() {
+            return;
+        }
+        self.disturbed = true;
+        let key = &ours[which % ours.len()];
+        self.say(format!("somebody removes {key} of n{}", node + 1));
+        self.excuse(node);
+        self.machines[node].kernel.meddle(key);
+        self.pass_notices(node);
+    }
+}

@@ -1,0 +1,371 @@
+//! What nodes want done, carried out: in its own time, or not, or halfway.
+
+use super::{Broken, EffectId, Machines, Plan};
+use crate::sim::faults::Fate;
+use crate::sim::{Moment, Verb, wire};
+use ::kernel::{ApplyError, Outcome, PodNs, Step};
+use model::Duration;
+use model::store::{self, Kind, Reply, Request};
+use node::{Effect, FileOp, Input, NotOpened};
+
+/// After this long without an answer, a caller gives up.
+const API_TIMEOUT: Duration = Duration::from_millis(300);
+/// When a late request arrives, in microseconds: after its caller gave up.
+const LATE: (u64, u64) = (301_000, 600_000);
+/// One message of the writer, a notice, a file: microseconds, from and to.
+const LOCAL: (u64, u64) = (20, 400);
+
+/// What happens at a point in time.
+#[derive(Debug)]
+pub(super) enum Happening {
+    Start {
+        node: usize,
+    },
+    Wake {
+        node: usize,
+        life: u64,
+    },
+    /// Something local reaches the agent.
+    Hear {
+        node: usize,
+        life: u64,
+        input: Box<Input>,
+    },
+    /// The writer sends the next message of the plan.
+    Write {
+        node: usize,
+        life: u64,
+    },
+    /// The namespace of the node is read.
+    Read {
+        node: usize,
+        life: u64,
+        id: EffectId,
+        netns: ::kernel::Netns,
+        settings: Vec<String>,
+    },
+    /// A file is written.
+    File {
+        node: usize,
+        life: u64,
+        id: EffectId,
+        op: Box<FileOp>,
+    },
+    Arrive {
+        node: usize,
+        life: u64,
+        id: EffectId,
+        request: Box<Request>,
+        fate: Fate,
+    },
+    List {
+        node: usize,
+        life: u64,
+        kind: Kind,
+    },
+    Tell {
+        node: usize,
+        life: u64,
+        kind: Kind,
+    },
+    AddPod(String),
+    DelPod(String),
+    /// The kubelet tries what is left to do for a pod.
+    Kubelet(String),
+    Admin(super::Admin),
+}
+
+impl Machines {
+    pub(super) fn happen(&mut self, happening: Happening) -> Result<(), Broken> {
+        match happening {
+            Happening::Start { node } => {
+                self.start(node);
+                self.drain(node)
+            }
+            Happening::Wake { node, life } => match self.alive(node, life).is_some() {
+                true => {
+                    self.machines[node].wakes_at = None;
+                    self.input(node, Input::Timeout)
+                }
+                false => Ok(()),
+            },
+            Happening::Hear { node, life, input } => match self.alive(node, life).is_some() {
+                true => self.hear(node, *input),
+                false => Ok(()),
+            },
+            Happening::Write { node, life } if self.alive(node, life).is_some() => self.write(node),
+            Happening::Read { node, life, id, netns, settings } if self.alive(node, life).is_some() => {
+                self.pass_notices(node);
+                let objects = self.machines[node].kernel.dump(netns, &settings);
+                self.say_to(node, Input::Dumped { id, netns, objects });
+                Ok(())
+            }
+            Happening::File { node, life, id, op } if self.alive(node, life).is_some() => {
+                let files = &mut self.machines[node].files;
+                match *op {
+                    FileOp::Begin(attachment) | FileOp::Write(attachment) => {
+                        _ = files.insert(attachment.id.clone(), attachment);
+                    }
+                    FileOp::Remove(attachment) => _ = files.remove(&attachment),
+                }
+                self.say_to(node, Input::Filed { id, result: Ok(()) });
+                Ok(())
+            }
+            Happening::Write { .. } | Happening::Read { .. } | Happening::File { .. } => Ok(()),
+            Happening::Arrive { node, life, id, request, fate } => {
+                self.arrive(node, life, id, &request, fate);
+                Ok(())
+            }
+            Happening::List { node, life, kind } => self.list(node, life, kind),
+            Happening::Tell { node, life, kind } => self.tell(node, life, kind),
+            Happening::AddPod(pod) => self.add_pod(&pod),
+            Happening::DelPod(pod) => self.del_pod(&pod),
+            Happening::Kubelet(pod) => self.look_after(&pod),
+            Happening::Admin(act) => self.administer(act),
+        }
+    }
+
+    fn hear(&mut self, node: usize, input: Input) -> Result<(), Broken> {
+        match &input {
+            Input::Answered { .. } => self.machines[node].in_flight -= 1,
+            Input::Wrote { .. } => self.machines[node].plan = None,
+            _ => {}
+        }
+        self.input(node, input)
+    }
+
+    /// The agent is told, and what it decides is carried out.
+    pub(super) fn input(&mut self, node: usize, input: Input) -> Result<(), Broken> {
+        let now = self.queue.now();
+        if let Some(agent) = &mut self.machines[node].agent {
+            agent.handle(now, input);
+        }
+        self.drain(node)
+    }
+
+    pub(super) fn drain(&mut self, node: usize) -> Result<(), Broken> {
+        while let Some(effect) = self.machines[node].agent.as_mut().and_then(node::Node::poll) {
+            self.carry_out(node, effect)?;
+        }
+        let now = self.queue.now();
+        let machine = &mut self.machines[node];
+        let due = machine.agent.as_ref().and_then(node::Node::poll_timeout).map(|(at, _)| at);
+        if due.is_some_and(|due| due <= now) {
+            let why = machine.agent.as_ref().and_then(node::Node::poll_timeout).map(|(_, why)| why);
+            return Err(
+                self.broken("law 11", format!("n{} wants to be called at once, again: {why:?}", node + 1))
+            );
+        }
+        if let Some(due) = due.filter(|due| machine.wakes_at.is_none_or(|at| *due < at)) {
+            machine.wakes_at = Some(due);
+            let life = machine.life;
+            self.queue.push(due.since(now), Happening::Wake { node, life });
+        }
+        Ok(())
+    }
+
+    /// A local fact is on its way to the agent, behind those that came before it.
+    pub(super) fn say_to(&mut self, node: usize, input: Input) {
+        let span = self.faults.span(LOCAL);
+        let now = self.queue.now();
+        let machine = &mut self.machines[node];
+        let at = (now + span).max(machine.ear + Duration::from_micros(1));
+        machine.ear = at;
+        let life = machine.life;
+        self.queue.push(at.since(now), Happening::Hear { node, life, input: Box::new(input) });
+    }
+
+    /// What the kernel told is on its way.
+    pub(super) fn pass_notices(&mut self, node: usize) {
+        let notices = self.machines[node].kernel.take_notices();
+        if !notices.is_empty() && self.machines[node].agent.is_some() {
+            self.say_to(node, Input::Noticed(notices));
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, effect: Effect) -> Result<(), Broken> {
+        let life = self.machines[node].life;
+        match effect {
+            Effect::Report(report) => {
+                self.say(format!("n{} says: {report}", node + 1));
+                Ok(())
+            }
+            Effect::Api { id, request } => {
+                self.ask(node, id, request);
+                Ok(())
+            }
+            Effect::Kernel { id, steps } => self.begin(node, id, steps),
+            Effect::Dump { id, netns, sysctls: settings } => {
+                let span = self.faults.span(LOCAL);
+                self.queue.push(span, Happening::Read { node, life, id, netns, settings });
+                Ok(())
+            }
+            Effect::File { id, op } => {
+                let op = Box::new(op);
+                match self.moment(node, 0) {
+                    Some(Moment::Before) => self.crash(node),
+                    Some(_) => {
+                        self.happen(Happening::File { node, life, id, op })?;
+                        self.crash(node);
+                    }
+                    None => {
+                        let span = self.faults.span(LOCAL);
+                        self.queue.push(span, Happening::File { node, life, id, op });
+                    }
+                }
+                Ok(())
+            }
+            Effect::OpenNetns { netns, inode, .. } => {
+                let space = PodNs(inode.1 as u32);
+                let kernel = &mut self.machines[node].kernel;
+                let result = if kernel.has_space(space) {
+                    kernel.open(netns, space);
+                    Ok(())
+                } else {
+                    Err(NotOpened::Gone("it does not exist".to_owned()))
+                };
+                self.say_to(node, Input::Opened { netns, result });
+                Ok(())
+            }
+            Effect::CloseNetns(netns) => {
+                self.machines[node].kernel.close(netns);
+                Ok(())
+            }
+            Effect::Bgp(_) => Ok(()),
+            Effect::Cni { id, reply } => self.answered(node, id, reply),
+        }
+    }
+
+    /// A plan comes to the writer.
+    fn begin(&mut self, node: usize, id: EffectId, steps: Vec<Step>) -> Result<(), Broken> {
+        assert!(self.machines[node].plan.is_none(), "at most one plan is in flight");
+        self.may_write(node)?;
+        let moment = self.moment(node, steps.len());
+        if moment == Some(Moment::Before) {
+            self.crash(node);
+            return Ok(());
+        }
+        let crash_after = match moment {
+            Some(Moment::Within(after)) => Some(after.min(steps.len())),
+            Some(_) => Some(steps.len()),
+            None => None,
+        };
+        let life = self.machines[node].life;
+        self.machines[node].plan = Some(Plan { id, steps, done: 0, outcomes: Vec::new(), crash_after });
+        let span = self.faults.span(LOCAL);
+        self.queue.push(span, Happening::Write { node, life });
+        Ok(())
+    }
+
+    /// One message, or the end of the plan.
+    fn write(&mut self, node: usize) -> Result<(), Broken> {
+        let Some(plan) = &mut self.machines[node].plan else { return Ok(()) };
+        if plan.crash_after == Some(plan.done) {
+            self.crash(node);
+            return Ok(());
+        }
+        let Some(step) = plan.steps.get(plan.done).cloned() else {
+            let (id, outcomes) = (plan.id, std::mem::take(&mut plan.outcomes));
+            self.say_to(node, Input::Wrote { id, outcomes });
+            return Ok(());
+        };
+        let place = format!("{}/{}", plan.done + 1, plan.steps.len());
+        plan.done += 1;
+        let result = self.machines[node].kernel.apply(&step);
+        self.say(format!("n{} {place} {}: {}", node + 1, step_words(&step), result_words(&result)));
+        self.laws.touched(node);
+        self.pass_notices(node);
+        self.refused(node, &step, &result)?;
+        let plan = self.machines[node].plan.as_mut().expect("seen above");
+        let key = step_key(&step);
+        match plan.outcomes.iter_mut().find(|outcome| outcome.key == key) {
+            Some(outcome) if outcome.result.is_ok() => outcome.result = result,
+            Some(_) => {}
+            None => plan.outcomes.push(Outcome { key, result }),
+        }
+        let (life, span) = (self.machines[node].life, self.faults.span(LOCAL));
+        self.queue.push(span, Happening::Write { node, life });
+        Ok(())
+    }
+
+    fn ask(&mut self, node: usize, id: EffectId, request: Request) {
+        let life = self.machines[node].life;
+        let fate = if self.api_is_up { self.faults.fate(&request) } else { Fate::RequestLost };
+        let moment = self.moment(node, 0);
+        if moment == Some(Moment::Before) {
+            return self.crash(node);
+        }
+        self.machines[node].in_flight += 1;
+        if moment.is_some() {
+            self.arrive(node, life, id, &request, fate);
+            return self.crash(node);
+        }
+        let mut span = self.faults.span(self.faults.latency);
+        match fate {
+            Fate::RequestLost => return self.time_out(node, life, id),
+            Fate::Late => {
+                self.time_out(node, life, id);
+                span = self.faults.span(LATE);
+            }
+            _ => {}
+        }
+        self.queue.push(span, Happening::Arrive { node, life, id, request: Box::new(request), fate });
+    }
+
+    fn time_out(&mut self, node: usize, life: u64, id: EffectId) {
+        let reply = Err(store::Error::Unknown("timed out".to_owned()));
+        let input = Box::new(Input::Answered { id, reply });
+        self.queue.push(API_TIMEOUT, Happening::Hear { node, life, input });
+    }
+
+    /// A request reaches the API server, whether or not its sender still lives.
+    fn arrive(&mut self, node: usize, life: u64, id: EffectId, request: &Request, fate: Fate) {
+        let reply: Reply = match fate {
+            Fate::Failed => Err(store::Error::Unknown("500 Internal Server Error".to_owned())),
+            Fate::RequestLost => Err(store::Error::Unknown("timed out".to_owned())),
+            _ => self.api.apply(request),
+        };
+        let (verb, kind) = Verb::of(request);
+        self.say(format!("api n{} {}: {verb:?} {kind:?}: {}", node + 1, id.0, wire::outcome(&reply)));
+        if reply.is_ok() && verb != Verb::Get {
+            self.announce(kind);
+        }
+        let span = self.faults.span(self.faults.latency);
+        match fate {
+            Fate::Answered | Fate::Failed => {
+                let input = Box::new(Input::Answered { id, reply });
+                self.queue.push(span, Happening::Hear { node, life, input });
+            }
+            Fate::AnswerLost => self.time_out(node, life, id),
+            Fate::RequestLost | Fate::Late => {}
+        }
+    }
+}
+
+fn step_key(step: &Step) -> ::kernel::Key {
+    match step {
+        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
+        Step::Up(netns, name) => ::kernel::Key::Link(::kernel::LinkKey { netns: *netns, name: name.clone() }),
+    }
+}
+
+pub(super) fn step_words(step: &Step) -> String {
+    let word = match step {
+        Step::Create(..) => "make",
+        Step::Replace { .. } => "change",
+        Step::Up(..) => "up",
+        Step::Remove(..) => "remove",
+    };
+    match step {
+        Step::Create(key, value) | Step::Replace { key, to: value, .. }
+            if !matches!(value, ::kernel::Value::Nft(_)) =>
+        {
+            format!("{word} {key} {value}")
+        }
+        _ => format!("{word} {}", step_key(step)),
+    }
+}
+
+fn result_words(result: &Result<(), ApplyError>) -> String {
+    result.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned())
+}

@@ -1,0 +1,195 @@
+//! What must hold after every event, and at the end. Numbers as in `sim::laws`, continued:
+//!
+//! 4. No packet goes round.
+//! 5. *Hitless*: two pods of which one reached the other keep that, also between two messages of a batch, until one of them
+//!    or its node is deleted, rebooted or cut off, or somebody meddles with what is ours.
+//! 6. ADD answered means: its node reaches the pod, and the pod's packets pass.
+//! 7. What is not ours stays byte for byte.
+//! 8. Nothing is written before in-sync, in each life of an agent.
+//! 9. Without a disturbance the kernel refuses no step.
+//! 11. A run comes to rest, and no agent spins.
+
+use super::{End, Machines};
+use crate::sim::{Broken, laws as addresses};
+use ::kernel::{ApplyError, Key, Netns, PodNs, Step};
+use ipam::Tunnel;
+use model::k8s::annotation;
+use model::store::{Kind, Object};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What must have been listed before anything is written.
+const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod];
+
+/// What the laws remember.
+#[derive(Debug, Default)]
+pub(super) struct Laws {
+    /// Nodes whose kernel changed since the laws were asked.
+    touched: BTreeSet<usize>,
+    /// Pairs of sandboxes of which the first reached the second.
+    reached: BTreeSet<(String, String)>,
+    /// Nodes of whose pods nothing can be promised now.
+    pub excused: BTreeSet<usize>,
+}
+
+/// A sandbox that runs.
+pub(super) struct Running {
+    pub pod: String,
+    pub container: String,
+    pub node: usize,
+    pub space: PodNs,
+    pub addr: Ipv4Addr,
+}
+
+impl Laws {
+    pub fn touched(&mut self, node: usize) {
+        self.touched.insert(node);
+    }
+
+    /// A sandbox ends.
+    pub fn forget(&mut self, container: &str) {
+        self.reached.retain(|(a, b)| a != container && b != container);
+    }
+}
+
+impl Machines {
+    pub(super) fn running(&self) -> Vec<Running> {
+        let alive = self.pods.iter().filter(|(_, pod)| !self.machines[pod.node].is_gone);
+        alive
+            .filter_map(|(name, pod)| {
+                let sandbox = pod.sandbox.as_ref()?;
+                let (container, space) = (sandbox.container.clone(), sandbox.space);
+                let node = pod.node;
+                Some(Running { pod: name.clone(), container, node, space, addr: sandbox.addr? })
+            })
+            .collect()
+    }
+
+    /// Nothing can be promised of a node's pods; what they reach again counts again.
+    pub(super) fn excuse(&mut self, node: usize) {
+        let pods: Vec<String> =
+            self.running().into_iter().filter(|pod| pod.node == node).map(|pod| pod.container).collect();
+        pods.iter().for_each(|container| self.laws.forget(container));
+        self.laws.touched(node);
+    }
+
+    /// Laws 1, 4 and 5, as far as a changed kernel may have broken them.
+    pub(super) fn hold(&mut self) -> Result<(), Broken> {
+        let touched = std::mem::take(&mut self.laws.touched);
+        if touched.is_empty() {
+            return Ok(());
+        }
+        self.hold_addresses()?;
+        let running = self.running();
+        let underlay = self.underlay();
+        let (mut reached, mut broken) = (Vec::new(), None);
+        for from in &running {
+            for to in running.iter().filter(|to| to.container != from.container) {
+                if !touched.contains(&from.node) && !touched.contains(&to.node) {
+                    continue;
+                }
+                let pair = (from.container.clone(), to.container.clone());
+                let excused = [from.node, to.node].iter().any(|node| self.laws.excused.contains(node));
+                match underlay.from_pod(from.node, from.space, from.addr, to.addr) {
+                    End::Delivered { node, space } if (node, space) == (to.node, to.space) => {
+                        reached.push(pair);
+                    }
+                    End::Loop => broken = Some(("law 4", words(from, to, "goes round"))),
+                    end if self.laws.reached.contains(&pair) && !excused => {
+                        broken = Some(("law 5", words(from, to, &format!("was delivered, now {end}"))));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.laws.reached.extend(reached);
+        broken.map_or(Ok(()), |(law, what)| Err(self.broken(law, what)))
+    }
+
+    /// Law 1 in the kernels: an address leads to one pod only.
+    fn hold_addresses(&self) -> Result<(), Broken> {
+        let mut homes: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (node, machine) in self.machines.iter().enumerate().filter(|(_, machine)| !machine.is_gone) {
+            for (key, value) in machine.kernel.objects() {
+                let (Key::Route(key), ::kernel::Value::Route(route)) = (key, value) else { continue };
+                let is_pod = key.netns == Netns::Host && key.dst.is_host() && route.gateway.is_none();
+                if !is_pod || route.kind != ::kernel::RouteKind::Unicast {
+                    continue;
+                }
+                if let Some(other) = homes.insert(key.dst.addr(), node) {
+                    let what = format!("{} leads to pods of n{} and n{}", key.dst, other + 1, node + 1);
+                    return Err(self.broken("law 1", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 6, as an ADD is answered.
+    pub(super) fn promised(&self, node: usize, space: PodNs, addr: Ipv4Addr) -> Result<(), Broken> {
+        let underlay = self.underlay();
+        let there = underlay.from_node(node, addr);
+        if there != (End::Delivered { node, space }) {
+            return Err(self.broken("law 6", format!("ADD is answered with {addr}: {there}")));
+        }
+        let IpAddr::V4(own) = self.machines[node].kernel.addr().addr() else { unreachable!("IPv4 here") };
+        match underlay.from_pod(node, space, addr, own) {
+            End::Dropped { node: at, why } if at == node && why == super::walk::FOR_THE_NODE => Ok(()),
+            back => Err(self.broken("law 6", format!("ADD is answered with {addr}; from there: {back}"))),
+        }
+    }
+
+    /// Law 8.
+    pub(super) fn may_write(&self, node: usize) -> Result<(), Broken> {
+        let listed = &self.machines[node].listed;
+        match NEEDED.iter().find(|kind| !listed.contains(kind)) {
+            None => Ok(()),
+            Some(kind) => Err(self.broken("law 8", format!("n{} writes before it knows {kind:?}", node + 1))),
+        }
+    }
+
+    /// Laws 7 and 9, after a message.
+    pub(super) fn refused(
+        &self,
+        node: usize,
+        step: &Step,
+        result: &Result<(), ApplyError>,
+    ) -> Result<(), Broken> {
+        if let Some(what) = self.machines[node].kernel.violated() {
+            return Err(self.broken("law 7", format!("on n{}: {what}", node + 1)));
+        }
+        match result {
+            Err(error) if !self.disturbed => {
+                let what = format!("n{}: {}: {error}", node + 1, super::carry::step_words(step));
+                Err(self.broken("law 9", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// At rest: who has which address, in the API and for pods.
+    pub(super) fn addresses_hold(&self) -> Result<(), Broken> {
+        let in_use = self.in_use();
+        addresses::hold(self.api.objects(), &in_use).map_err(|(law, what)| self.broken(law, what))?;
+        Ok(())
+    }
+}
+
+fn words(from: &Running, to: &Running, what: &str) -> String {
+    let end = |pod: &Running| format!("n{}/{} ({})", pod.node + 1, pod.pod, pod.addr);
+    format!("{} → {} {what}", end(from), end(to))
+}
+
+/// The addresses that a Node says its tunnels have, with their handles.
+pub(super) fn address(object: &Object) -> Vec<(IpAddr, String)> {
+    let Object::Node(node) = object else { return Vec::new() };
+    let tunnels = [
+        (annotation::IPV4_IPIP_TUNNEL_ADDR, Tunnel::Ipip),
+        (annotation::IPV4_VXLAN_TUNNEL_ADDR, Tunnel::Vxlan),
+    ];
+    let said = tunnels.iter().filter_map(|(name, tunnel)| {
+        let addr = node.metadata.annotations.get(*name)?.parse().ok()?;
+        Some((addr, tunnel.handle(&node.metadata.name)))
+    });
+    said.collect()
+}

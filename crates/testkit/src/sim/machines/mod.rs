@@ -1,0 +1,303 @@
+//! Whole nodes: the production `node::Node` of each, with what it decides carried out on fakes that misbehave.
+//!
+//! ```text
+//!   administrator ─ pools, modes, joins ─► FakeApi ── delayed watches ──► Node × N ── Effect::Kernel ─► FakeKernel × N ─┐
+//!   kubelets ── ADD, DEL ──────────────────┼──────────────────────────────► │  ▲  notices, outcomes ◄──────┘            │ walk
+//!   Faults ── crashes, lost answers, cuts ─┘          ▲───── requests ──────┘                                          ▼
+//!                             after every event that changed a kernel:  Laws over every pair of pods that it may concern
+//! ```
+//!
+//! A plan is carried out message by message, and the laws are asked between two of them: what is wrong for the length of a
+//! batch is wrong. Kernel facts reach a node in the order in which they came about, as the agent's core keeps it.
+
+mod admin;
+mod carry;
+mod kernel;
+mod kubelet;
+mod laws;
+mod packet;
+pub mod seeded;
+mod sweep;
+mod walk;
+mod watch;
+
+pub use self::kernel::FakeKernel;
+pub use admin::{Admin, Mode};
+pub use walk::{End, Underlay};
+
+use super::api::Revision;
+use super::trace::Trace;
+use super::{Broken, FakeApi, Faults, Moment, Queue, Rng};
+use ::kernel::{Outcome, Step};
+use carry::Happening;
+use derive::{Attachment, AttachmentId, IpipDriver};
+use kubelet::{Call, Pod};
+use laws::Laws;
+use model::store::{Kind, Object, Request};
+use model::{Cidr, Duration, IfAddr, Instant, Metadata, k8s};
+use node::{CniId, Config, EffectId, Input, Node};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Events after which a run that does not come to rest is stopped.
+const MOST_EVENTS: u64 = 300_000;
+/// The wall clock at the beginning: 2026-11-25.
+const EPOCH_MICROS: i64 = 1_795_600_000_000_000;
+
+/// A cluster of machines and its faults.
+pub struct Machines {
+    pub(super) api: FakeApi,
+    pub faults: Faults,
+    queue: Queue<Happening>,
+    seed: Option<u64>,
+    pub trace: Trace,
+    machines: Vec<Machine>,
+    pods: BTreeMap<String, Pod>,
+    calls: BTreeMap<(usize, CniId), Call>,
+    laws: Laws,
+    /// Nodes between which no packet passes.
+    cut: BTreeSet<(usize, usize)>,
+    /// What the router knows besides the subnets.
+    routed: BTreeMap<Cidr, Ipv4Addr>,
+    /// Without the API server every request is lost and no watch speaks.
+    api_is_up: bool,
+    /// Something went wrong in this run, so that a refusal of the kernel may be honest.
+    disturbed: bool,
+    events: u64,
+    /// Effects so far: what a crash sweep counts.
+    effects: u64,
+    numbers: u32,
+    /// What the administrator wrote before the first start: no list is older.
+    configured: Revision,
+}
+
+/// A node: its kernel and disk, and the agent while it runs.
+struct Machine {
+    name: String,
+    kernel: FakeKernel,
+    files: BTreeMap<AttachmentId, Attachment>,
+    /// `None`: it is down.
+    agent: Option<Node>,
+    /// Counts starts: what was meant for an earlier life is not heard.
+    life: u64,
+    boot: u64,
+    ipip: IpipDriver,
+    told: BTreeMap<Kind, Revision>,
+    /// Kinds that this life of the agent has been told whole.
+    listed: BTreeSet<Kind>,
+    /// The latest time at which a kernel fact is on its way to the agent: the next one comes after it.
+    ear: Instant,
+    plan: Option<Plan>,
+    in_flight: u64,
+    wakes_at: Option<Instant>,
+    /// Its Node is deleted for good.
+    is_gone: bool,
+}
+
+/// A plan that is being carried out.
+struct Plan {
+    id: EffectId,
+    steps: Vec<Step>,
+    done: usize,
+    outcomes: Vec<Outcome>,
+    /// The agent crashes after so many messages.
+    crash_after: Option<usize>,
+}
+
+/// The router's address in a subnet.
+fn router_of(subnet: Cidr) -> IpAddr {
+    subnet.nth(254).expect("subnets are /24 here")
+}
+
+impl Machines {
+    /// `near` nodes in one subnet and `far` ones behind a router, with these drivers of IPIP in turn.
+    pub fn cluster(near: usize, far: usize, drivers: &[IpipDriver]) -> Machines {
+        let mut cluster = Machines {
+            api: FakeApi::default(),
+            faults: Faults::none(),
+            queue: Queue::new(Rng::stream(0, "ties")),
+            seed: None,
+            trace: Trace::default(),
+            machines: Vec::new(),
+            pods: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            laws: Laws::default(),
+            cut: BTreeSet::new(),
+            routed: BTreeMap::new(),
+            api_is_up: true,
+            disturbed: false,
+            events: 0,
+            effects: 0,
+            numbers: 0,
+            configured: Revision(0),
+        };
+        for n in 0..near + far {
+            cluster.add_machine(usize::from(n >= near), drivers[n % drivers.len()]);
+        }
+        cluster.configured = cluster.api.revision();
+        cluster
+    }
+
+    /// A node of a subnet that is about to start.
+    fn add_machine(&mut self, subnet: usize, ipip: IpipDriver) {
+        let index = self.machines.len();
+        let addr = Ipv4Addr::new(192, 168, 10 + subnet as u8, 1 + index as u8);
+        let addr = IfAddr::new(addr.into(), 24).expect("24 fits IPv4");
+        let has_ipip = ipip == IpipDriver::Kernel;
+        let name = format!("n{}", index + 1);
+        self.create(k8s::Node { metadata: Metadata::named(&name), ..k8s::Node::default() }.into());
+        self.machines.push(Machine {
+            name,
+            kernel: FakeKernel::boot(addr, router_of(addr.subnet()), has_ipip),
+            files: BTreeMap::new(),
+            agent: None,
+            life: 0,
+            boot: 1,
+            ipip,
+            told: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            ear: Instant::ZERO,
+            plan: None,
+            in_flight: 0,
+            wakes_at: None,
+            is_gone: false,
+        });
+        self.queue.push(Duration::from_millis(1), Happening::Start { node: index });
+    }
+
+    /// Creates an object as an administrator does.
+    fn create(&mut self, object: Object) {
+        let kind = object.kind();
+        self.api.apply(&Request::Create(object)).expect("a new object is created");
+        self.announce(kind);
+    }
+
+    /// Effects that nodes wanted so far.
+    pub fn effects(&self) -> u64 {
+        self.effects
+    }
+
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A hash of all that happened.
+    pub fn hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// Lets a span of time pass.
+    pub fn run_for(&mut self, span: Duration) -> Result<(), Broken> {
+        let end = self.queue.now() + span;
+        while self.queue.next_at().is_some_and(|at| at <= end) {
+            self.step()?;
+        }
+        self.queue.advance(end);
+        Ok(())
+    }
+
+    /// The next event, and the laws after it.
+    fn step(&mut self) -> Result<(), Broken> {
+        let Some(happening) = self.queue.pop() else { return Ok(()) };
+        self.events += 1;
+        if self.events > MOST_EVENTS {
+            return Err(self.broken("law 11", format!("no rest after {MOST_EVENTS} events")));
+        }
+        self.happen(happening)?;
+        self.hold()
+    }
+
+    fn broken(&self, law: &'static str, what: String) -> Broken {
+        let (at, event, trace) = (self.queue.now(), self.events, self.trace.last());
+        Broken { law, what, at, event, trace, seed: self.seed }
+    }
+
+    fn say(&mut self, line: String) {
+        self.trace.push(self.queue.now(), line);
+    }
+
+    fn underlay(&self) -> Underlay<'_> {
+        Underlay {
+            kernels: self.machines.iter().map(|machine| &machine.kernel).collect(),
+            cut: &self.cut,
+            routed: &self.routed,
+        }
+    }
+
+    /// The agent of a node, in the life that something was meant for.
+    fn alive(&mut self, node: usize, life: u64) -> Option<&mut Node> {
+        let machine = &mut self.machines[node];
+        if machine.life == life { machine.agent.as_mut() } else { None }
+    }
+
+    fn start(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        if machine.is_gone || machine.agent.is_some() {
+            return;
+        }
+        machine.life += 1;
+        machine.ear = self.queue.now();
+        let mut agent = Node::new(Config {
+            node: machine.name.clone(),
+            address: Some(machine.kernel.addr()),
+            bgp: false,
+            ipip: Some(machine.ipip),
+            epoch_micros: EPOCH_MICROS,
+        });
+        let attachments = machine.files.values().cloned().collect();
+        let boot_id = format!("boot-{}", machine.boot);
+        agent.handle(self.queue.now(), Input::Started { attachments, boot_id });
+        machine.agent = Some(agent);
+        let life = machine.life;
+        self.say(format!("n{} starts", node + 1));
+        for kind in watch::WATCHED {
+            let span = self.faults.span(self.faults.watch_delay);
+            self.queue.push(span, Happening::List { node, life, kind });
+        }
+        self.kubelet_hears_of_start(node);
+    }
+
+    /// The agent ends; its kernel and disk stay.
+    fn crash(&mut self, node: usize) {
+        self.disturbed = true;
+        self.say(format!("n{} crashes", node + 1));
+        let machine = &mut self.machines[node];
+        (machine.agent, machine.plan, machine.in_flight, machine.wakes_at) = (None, None, 0, None);
+        machine.life += 1;
+        machine.told.clear();
+        machine.listed.clear();
+        machine.kernel.close_all();
+        self.kubelet_hears_of_crash(node);
+        let downtime = self.faults.span(self.faults.downtime);
+        self.queue.push(downtime, Happening::Start { node });
+    }
+
+    /// Where in the effect that comes now its node crashes, if it does.
+    fn moment(&mut self, node: usize, steps: usize) -> Option<Moment> {
+        self.effects += 1;
+        if let Some((_, moment)) = self.faults.crash_at.filter(|(at, _)| *at == self.effects) {
+            return Some(moment);
+        }
+        let busy = self.machines[node].in_flight > 0 || steps > 0;
+        let rate = if busy { self.faults.crash * 10 } else { self.faults.crash };
+        if rate == 0 || self.faults.most_crashes == 0 || !self.faults.rng.per_mille(rate) {
+            return None;
+        }
+        self.faults.most_crashes -= 1;
+        Some(match self.faults.rng.below(3) {
+            0 => Moment::Before,
+            1 => Moment::After,
+            _ => Moment::Within(self.faults.rng.below(steps as u64 + 1) as usize),
+        })
+    }
+}
+
+/// An assertion of the production code is a broken law too: it shall tell how it came about.
+impl Drop for Machines {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.broken("an assertion", "see the panic above".to_owned()));
+        }
+    }
+}

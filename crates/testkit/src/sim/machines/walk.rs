@@ -1,0 +1,383 @@
+//! One packet's way from a pod (or a node) to an address over all nodes' kernels, and where it ends.
+//!
+//! ```text
+//!   pod: default route ─► its pair ─► node: rules, route ─┬─► a pod here: delivered
+//!                                           ▲             ├─► uplink ────────────────┐
+//!                                           │             └─► tunl0, vxlan.calico ─► outer packet
+//!                                           └── accepted? rp_filter? ◄── far node ◄──┘
+//! ```
+
+use super::kernel::{FakeKernel, UPLINK, host_link};
+use super::packet::{Load, Packet, Place, judge};
+use kernel::filter::ACCEPTED;
+use kernel::nft::HookPoint;
+use kernel::route::TABLE_MAIN;
+use kernel::{
+    AddrKey, Direction, FdbKey, Filter, FilterKey, Key, LinkKey, LinkKind, NeighKey, Netns, PodNs, RouteKind,
+    RouteValue, SysctlKey, Value,
+};
+use model::{Cidr, IfName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What is said of a packet that came to the node itself.
+pub(super) const FOR_THE_NODE: &str = "it is for the node itself";
+/// More nodes than this no packet passes.
+const TTL: usize = 16;
+
+/// What lies between the nodes' kernels.
+pub struct Underlay<'a> {
+    pub kernels: Vec<&'a FakeKernel>,
+    /// Nodes between which no packet passes.
+    pub cut: &'a BTreeSet<(usize, usize)>,
+    /// What the router between the subnets knows besides the subnets.
+    pub routed: &'a BTreeMap<Cidr, Ipv4Addr>,
+}
+
+/// How a walk ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In this node's namespace.
+    Delivered {
+        node: usize,
+        space: PodNs,
+    },
+    Loop,
+    Dropped {
+        node: usize,
+        why: String,
+    },
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Delivered { node, .. } => write!(f, "delivered by n{}", node + 1),
+            End::Loop => f.write_str("a loop"),
+            End::Dropped { node, why } => write!(f, "dropped by n{}: {why}", node + 1),
+        }
+    }
+}
+
+type Dropped = (usize, String);
+
+fn dropped<T>(node: usize, why: impl Into<String>) -> Result<T, Dropped> {
+    Err((node, why.into()))
+}
+
+impl Underlay<'_> {
+    /// From a pod to an address.
+    pub fn from_pod(&self, node: usize, space: PodNs, src: Ipv4Addr, dst: Ipv4Addr) -> End {
+        let packet = Packet { src, dst, mark: 0, load: Load::Echo };
+        match self.leave_pod(node, space, src) {
+            Ok(iif) => self.walk(node, iif.as_str(), packet),
+            Err((node, why)) => End::Dropped { node, why },
+        }
+    }
+
+    /// From a node itself to an address.
+    pub fn from_node(&self, node: usize, dst: Ipv4Addr) -> End {
+        let IpAddr::V4(src) = self.kernels[node].addr().addr() else { unreachable!("uplinks are IPv4 here") };
+        self.walk(node, "lo", Packet { src, dst, mark: 0, load: Load::Echo })
+    }
+
+    /// The node's end of the pod's pair, if the pod can send.
+    fn leave_pod(&self, node: usize, space: PodNs, src: Ipv4Addr) -> Result<IfName, Dropped> {
+        let (kernel, netns) = (self.kernels[node], Netns::Pod(space));
+        let Some((_, way)) = lookup(kernel, netns, Ipv4Addr::new(10, 255, 255, 254)) else {
+            return dropped(node, "the pod has no default route");
+        };
+        let device = way.device.clone().expect("a pod's routes have devices");
+        let has_source = kernel.objects().keys().any(
+            |key| matches!(key, Key::Addr(key) if key.netns == netns && key.addr.addr() == IpAddr::V4(src)),
+        );
+        let end = LinkKey { netns, name: device.clone() };
+        let gateway = way.gateway.map(|addr| Key::Neigh(NeighKey { netns, device, addr }));
+        if !has_source || !kernel.is_up(&end) {
+            return dropped(node, "the pod's interface is not up with its address");
+        }
+        if gateway.is_some_and(|key| !kernel.objects().contains_key(&key)) {
+            return dropped(node, "the pod does not know its gateway's MAC");
+        }
+        match kernel.other_end(&end) {
+            Some(host) => Ok(host.name.clone()),
+            None => dropped(node, "the node's end of the pod's pair is not up"),
+        }
+    }
+
+    fn walk(&self, from: usize, iif: &str, packet: Packet) -> End {
+        let (mut node, mut iif, mut packet) = (from, iif.to_owned(), packet);
+        for _ in 0..TTL {
+            match self.pass(node, &iif, packet) {
+                Ok(Passed::To(space)) => return End::Delivered { node, space },
+                Ok(Passed::On(next, device, changed)) => (node, iif, packet) = (next, device, changed),
+                Err((node, why)) => return End::Dropped { node, why },
+            }
+        }
+        End::Loop
+    }
+
+    /// Through one node, up to the pod or to the next node's routing.
+    fn pass(&self, node: usize, iif: &str, mut packet: Packet) -> Result<Passed, Dropped> {
+        let kernel = self.kernels[node];
+        let is_local = |addr| local(kernel, addr);
+        let place = |point, oif| Place { point, iif, oif, is_local: &is_local };
+        let ask =
+            |packet: &mut Packet, place: Place<'_>| judge(kernel, packet, &place).map_err(|why| (node, why));
+        if iif != "lo" {
+            ask(&mut packet, place(HookPoint::Prerouting, ""))?;
+            reverse_path(kernel, iif, packet.src).map_err(|why| (node, why))?;
+            if local(kernel, packet.dst) {
+                return dropped(node, FOR_THE_NODE);
+            }
+            if setting(kernel, "net/ipv4/ip_forward") != Some("1") {
+                return dropped(node, "ip_forward is off");
+            }
+        }
+        let Some((dst, way)) = lookup(kernel, Netns::Host, packet.dst) else {
+            return dropped(node, format!("no route to {}", packet.dst));
+        };
+        if way.kind != RouteKind::Unicast {
+            return dropped(node, format!("{} is a blackhole", dst));
+        }
+        let device = way.device.clone().expect("a unicast route has a device here");
+        let link = LinkKey { netns: Netns::Host, name: device.clone() };
+        if !kernel.is_up(&link) {
+            return dropped(node, format!("{device} is not up"));
+        }
+        ask(&mut packet, place(HookPoint::Forward, device.as_str()))?;
+        let masked = ask(&mut packet, place(HookPoint::Postrouting, device.as_str()));
+        if iif != "lo" {
+            masked?;
+        }
+        let hop = match way.gateway {
+            Some(IpAddr::V4(gateway)) => gateway,
+            _ => packet.dst,
+        };
+        match device.as_str() {
+            UPLINK => {
+                let next = self.next(node, hop, packet.dst)?;
+                self.arrive(next, packet)
+            }
+            "tunl0" => {
+                self.arrive_outer(node, encapsulate_ipip(kernel, packet, hop).map_err(|why| (node, why))?)
+            }
+            "vxlan.calico" => {
+                self.arrive_outer(node, encapsulate_vxlan(kernel, packet, hop).map_err(|why| (node, why))?)
+            }
+            _ => self.to_pod(node, &link, &packet).map(Passed::To),
+        }
+    }
+
+    fn to_pod(&self, node: usize, link: &LinkKey, packet: &Packet) -> Result<PodNs, Dropped> {
+        let kernel = self.kernels[node];
+        let Some(end) = kernel.other_end(link) else {
+            return dropped(node, format!("the pod behind {} is not up", link.name));
+        };
+        let addr = IpAddr::V4(packet.dst);
+        let has =
+            |key: &Key| matches!(key, Key::Addr(key) if key.netns == end.netns && key.addr.addr() == addr);
+        let neigh = Key::Neigh(NeighKey { netns: Netns::Host, device: link.name.clone(), addr });
+        let far = kernel.objects().get(&Key::Link(end.clone()));
+        match (kernel.objects().get(&neigh), far) {
+            (Some(Value::Neigh(neigh)), Some(Value::Link(far))) if far.mac == Some(neigh.mac) => {}
+            _ => return dropped(node, format!("{} has no neighbour {addr} with the pod's MAC", link.name)),
+        }
+        match end.netns {
+            Netns::Pod(space) if kernel.objects().keys().any(has) => Ok(space),
+            _ => dropped(node, format!("the pod behind {} does not have {addr}", link.name)),
+        }
+    }
+
+    /// An outer packet goes out by the node's uplink and comes to a node that decapsulates it.
+    fn arrive_outer(&self, node: usize, outer: Packet) -> Result<Passed, Dropped> {
+        let Some((_, way)) = lookup(self.kernels[node], Netns::Host, outer.dst) else {
+            return dropped(node, format!("no route to {}", outer.dst));
+        };
+        let hop = match way.gateway {
+            Some(IpAddr::V4(gateway)) => gateway,
+            _ => outer.dst,
+        };
+        let next = self.next(node, hop, outer.dst)?;
+        self.arrive(next, outer)
+    }
+
+    /// The node that a packet comes to.
+    fn next(&self, node: usize, hop: Ipv4Addr, dst: Ipv4Addr) -> Result<usize, Dropped> {
+        let subnet = self.kernels[node].addr().subnet();
+        let whose =
+            |addr: Ipv4Addr| self.kernels.iter().position(|kernel| kernel.addr().addr() == IpAddr::V4(addr));
+        if !subnet.contains(hop.into()) {
+            return dropped(node, format!("{hop} is not on the uplink's subnet"));
+        }
+        let next = if IpAddr::V4(hop) == super::router_of(subnet) {
+            let known = self.routed.iter().filter(|(net, _)| net.contains(dst.into()));
+            whose(dst).or_else(|| known.max_by_key(|(net, _)| net.len()).and_then(|(_, node)| whose(*node)))
+        } else {
+            whose(hop)
+        };
+        match next {
+            Some(next) if self.cut.contains(&(node, next)) || self.cut.contains(&(next, node)) => {
+                dropped(node, format!("the network between n{} and n{} is cut", node + 1, next + 1))
+            }
+            Some(next) => Ok(next),
+            None => dropped(node, format!("nobody answers for {hop}")),
+        }
+    }
+
+    /// A packet comes in by a node's uplink.
+    fn arrive(&self, node: usize, mut packet: Packet) -> Result<Passed, Dropped> {
+        let kernel = self.kernels[node];
+        if !local(kernel, packet.dst) {
+            return Ok(Passed::On(node, UPLINK.to_owned(), packet));
+        }
+        if let Some(inner) = ingress(kernel, &mut packet) {
+            return match kernel.is_up(&host_link("tunl0")) {
+                true => Ok(Passed::On(node, "tunl0".to_owned(), inner)),
+                false => dropped(node, "tunl0 is not up"),
+            };
+        }
+        let is_local = |addr| local(kernel, addr);
+        for point in [HookPoint::Prerouting, HookPoint::Input] {
+            let place = Place { point, iif: UPLINK, oif: "", is_local: &is_local };
+            judge(kernel, &mut packet, &place).map_err(|why| (node, why))?;
+        }
+        match packet.load {
+            Load::Echo => dropped(node, FOR_THE_NODE),
+            Load::Ipip(inner) => match kernel.objects().get(&Key::Link(host_link("tunl0"))) {
+                Some(Value::Link(link)) if link.kind == LinkKind::Ipip && link.up => {
+                    Ok(Passed::On(node, "tunl0".to_owned(), Packet { mark: packet.mark, ..*inner }))
+                }
+                _ => dropped(node, "nobody here takes IP in IP"),
+            },
+            Load::Vxlan { vni, mac, inner, .. } => {
+                match kernel.objects().get(&Key::Link(host_link("vxlan.calico"))) {
+                    Some(Value::Link(link)) if link.up && is_vxlan(&link.kind, vni, packet.dst) => {
+                        if link.mac == Some(mac) {
+                            return Ok(Passed::On(node, "vxlan.calico".to_owned(), *inner));
+                        }
+                        dropped(node, "the frame is for another MAC")
+                    }
+                    _ => dropped(node, "vxlan.calico is absent or not up"),
+                }
+            }
+        }
+    }
+}
+
+enum Passed {
+    To(PodNs),
+    On(usize, String, Packet),
+}
+
+fn is_vxlan(kind: &LinkKind, vni: model::Vni, at: Ipv4Addr) -> bool {
+    matches!(kind, LinkKind::Vxlan { vni: own, local, .. } if *own == vni && *local == IpAddr::V4(at))
+}
+
+/// The uplink's filter. `Some`: the stand-in took the outer header off.
+fn ingress(kernel: &FakeKernel, packet: &mut Packet) -> Option<Packet> {
+    let Load::Ipip(inner) = &packet.load else { return None };
+    let device = IfName::fixed(UPLINK);
+    let key = Key::Filter(FilterKey { netns: Netns::Host, device, direction: Direction::Ingress });
+    let Some(Value::Filter(Filter::Accept { local, tunnel, sources })) = kernel.objects().get(&key) else {
+        return None;
+    };
+    let inside = sources.iter().filter(|(cidr, _)| cidr.contains(inner.src.into()));
+    let (_, outer) = inside.max_by_key(|(cidr, _)| cidr.len())?;
+    if *outer != packet.src || *local != packet.dst {
+        return None;
+    }
+    packet.mark |= ACCEPTED;
+    tunnel.as_ref().map(|_| Packet { mark: ACCEPTED, ..(**inner).clone() })
+}
+
+fn encapsulate_ipip(kernel: &FakeKernel, packet: Packet, gateway: Ipv4Addr) -> Result<Packet, String> {
+    let device = IfName::fixed("tunl0");
+    let outer = |src, dst| Packet { src, dst, mark: 0, load: Load::Ipip(Box::new(packet)) };
+    match kernel.objects().get(&Key::Link(host_link("tunl0"))) {
+        Some(Value::Link(link)) if link.kind == LinkKind::Ipip => match kernel.addr().addr() {
+            IpAddr::V4(local) => Ok(outer(local, gateway)),
+            IpAddr::V6(_) => unreachable!("uplinks are IPv4 here"),
+        },
+        _ => {
+            let key = NeighKey { netns: Netns::Host, device: device.clone(), addr: gateway.into() };
+            let send = FilterKey { netns: Netns::Host, device, direction: Direction::Egress };
+            match (kernel.objects().get(&Key::Neigh(key)), kernel.objects().get(&Key::Filter(send))) {
+                (None, _) => Err(format!("tunl0 has no neighbour {gateway}")),
+                (Some(Value::Neigh(neigh)), Some(Value::Filter(Filter::Send { local, .. }))) => {
+                    let [_, _, a, b, c, d] = neigh.mac.0;
+                    Ok(outer(*local, Ipv4Addr::new(a, b, c, d)))
+                }
+                _ => Err("tunl0 has no filter that encapsulates".to_owned()),
+            }
+        }
+    }
+}
+
+fn encapsulate_vxlan(kernel: &FakeKernel, packet: Packet, gateway: Ipv4Addr) -> Result<Packet, String> {
+    let device = IfName::fixed("vxlan.calico");
+    let link = kernel.objects().get(&Key::Link(host_link("vxlan.calico")));
+    let Some(Value::Link(link)) = link else { return Err("vxlan.calico is absent".to_owned()) };
+    let LinkKind::Vxlan { vni, port, local: IpAddr::V4(src), .. } = link.kind else {
+        return Err("vxlan.calico is not of our kind".to_owned());
+    };
+    let key = NeighKey { netns: Netns::Host, device: device.clone(), addr: gateway.into() };
+    let Some(Value::Neigh(neigh)) = kernel.objects().get(&Key::Neigh(key)) else {
+        return Err(format!("vxlan.calico has no neighbour {gateway}"));
+    };
+    let key = FdbKey { netns: Netns::Host, device, mac: neigh.mac };
+    match kernel.objects().get(&Key::Fdb(key)) {
+        Some(Value::Fdb(fdb)) => match fdb.dst {
+            IpAddr::V4(dst) => {
+                let load = Load::Vxlan { port, vni, mac: neigh.mac, inner: Box::new(packet) };
+                Ok(Packet { src, dst, mark: 0, load })
+            }
+            IpAddr::V6(_) => Err("the far end is IPv6".to_owned()),
+        },
+        _ => Err(format!("vxlan.calico knows no host behind {}", neigh.mac)),
+    }
+}
+
+/// The route that decides: the longest prefix.
+fn lookup(kernel: &FakeKernel, netns: Netns, dst: Ipv4Addr) -> Option<(Cidr, &RouteValue)> {
+    let first = Key::Route(kernel::RouteKey {
+        netns,
+        table: 0,
+        dst: Cidr::host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        priority: 0,
+    });
+    let routes = kernel.objects().range(first..).filter_map(|(key, value)| match (key, value) {
+        (Key::Route(key), Value::Route(route))
+            if key.netns == netns && key.table == TABLE_MAIN && key.dst.contains(dst.into()) =>
+        {
+            Some((key.dst, route))
+        }
+        _ => None,
+    });
+    routes.max_by_key(|(cidr, _)| cidr.len())
+}
+
+fn local(kernel: &FakeKernel, addr: Ipv4Addr) -> bool {
+    kernel.objects().keys().any(|key| {
+        matches!(key, Key::Addr(AddrKey { netns: Netns::Host, addr: own, .. }) if own.addr() == IpAddr::V4(addr))
+    })
+}
+
+fn setting<'a>(kernel: &'a FakeKernel, path: &str) -> Option<&'a str> {
+    match kernel.objects().get(&Key::Sysctl(SysctlKey { netns: Netns::Host, path: path.to_owned() })) {
+        Some(Value::Sysctl(value)) => Some(&value.0),
+        _ => None,
+    }
+}
+
+/// Interfaces come up strict, as distributions have it: loose only where somebody says so.
+fn reverse_path(kernel: &FakeKernel, iif: &str, src: Ipv4Addr) -> Result<(), String> {
+    if setting(kernel, &format!("net/ipv4/conf/{iif}/rp_filter")) == Some("2") {
+        return Ok(());
+    }
+    match lookup(kernel, Netns::Host, src) {
+        Some((_, way)) if way.device.as_ref().is_some_and(|device| device.as_str() == iif) => Ok(()),
+        _ => Err(format!("the way back to {src} is not {iif} (rp_filter)")),
+    }
+}

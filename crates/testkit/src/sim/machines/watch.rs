@@ -1,0 +1,100 @@
+//! What the API server tells a node: lists that may be old, changes that each watcher hears of in its own time.
+
+use super::carry::Happening;
+use super::{Broken, Machines};
+use crate::sim::Revision;
+use model::Duration;
+use model::store::{Event, Kind, Object};
+use node::Input;
+
+/// What a node watches.
+pub const WATCHED: [Kind; 12] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::BlockAffinity,
+    Kind::IpamConfiguration,
+    Kind::IpReservation,
+    Kind::FelixConfiguration,
+    Kind::ClusterInformation,
+    Kind::Pod,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpFilter,
+];
+/// How long a watcher that finds nobody waits.
+const AGAIN: Duration = Duration::from_millis(200);
+
+impl Machines {
+    /// Lets every watcher of a kind hear of a change, each in its own time.
+    pub(super) fn announce(&mut self, kind: Kind) {
+        for node in 0..self.machines.len() {
+            let life = self.machines[node].life;
+            let span = self.faults.span(self.faults.watch_delay);
+            self.queue.push(span, Happening::Tell { node, life, kind });
+        }
+    }
+
+    pub(super) fn list(&mut self, node: usize, life: u64, kind: Kind) -> Result<(), Broken> {
+        if self.alive(node, life).is_none() {
+            return Ok(());
+        }
+        if !self.api_is_up {
+            self.queue.push(AGAIN, Happening::List { node, life, kind });
+            return Ok(());
+        }
+        let stale = if self.faults.stale > 0 { self.faults.rng.below(self.faults.stale + 1) } else { 0 };
+        let newest = self.api.revision();
+        let at = Revision(newest.0.saturating_sub(stale as usize)).max(self.configured);
+        let event = match self.api.list(kind, at) {
+            Event::Listed(kind, mut objects) => {
+                objects.retain(|object| self.concerns(node, object));
+                Event::Listed(kind, objects)
+            }
+            other => other,
+        };
+        self.machines[node].told.insert(kind, at);
+        self.machines[node].listed.insert(kind);
+        self.say(format!("n{} lists {kind:?} of revision {} of {}", node + 1, at.0, newest.0));
+        for _ in at.0..newest.0 {
+            let span = self.faults.span(self.faults.watch_delay);
+            self.queue.push(span, Happening::Tell { node, life, kind });
+        }
+        self.input(node, Input::Api(event))
+    }
+
+    /// Of pods, a node watches its own.
+    fn concerns(&self, node: usize, object: &Object) -> bool {
+        match object {
+            Object::Pod(pod) => pod.spec.node_name.as_ref() == Some(&self.machines[node].name),
+            _ => true,
+        }
+    }
+
+    pub(super) fn tell(&mut self, node: usize, life: u64, kind: Kind) -> Result<(), Broken> {
+        if self.alive(node, life).is_none() {
+            return Ok(());
+        }
+        let Some(told) = self.machines[node].told.get(&kind).copied() else { return Ok(()) };
+        if !self.api_is_up {
+            self.queue.push(AGAIN, Happening::Tell { node, life, kind });
+            return Ok(());
+        }
+        if self.faults.broken_watch > 0 && self.faults.rng.per_mille(self.faults.broken_watch) {
+            self.machines[node].told.remove(&kind);
+            let span = self.faults.span(self.faults.watch_delay);
+            self.queue.push(span, Happening::List { node, life, kind });
+            let error = "connection reset by peer".to_owned();
+            return self.input(node, Input::Api(Event::Failed { kind, error }));
+        }
+        let Some((revision, event)) = self.api.next(kind, told) else { return Ok(()) };
+        self.machines[node].told.insert(kind, revision);
+        if let Event::Put(object) = &event
+            && !self.concerns(node, object)
+        {
+            return Ok(());
+        }
+        self.say(format!("n{} hears of {kind:?}, revision {}", node + 1, revision.0));
+        self.input(node, Input::Api(event))
+    }
+}
