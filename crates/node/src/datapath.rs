@@ -5,15 +5,15 @@
 //! again; an object that is not ours is never changed; nothing here remembers how a state came about.
 
 use crate::effect::{EffectId, Notice, Report};
+use crate::facts::Facts;
 use crate::socket::Repair;
-use derive::{Encap, IPIP_DEVICE, Section, VXLAN_DEVICE};
+use derive::Section;
 use kernel::diff::change;
-use kernel::route::TABLE_MAIN;
 use kernel::{
     AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
     WORKLOAD_PREFIX, ours, plan,
 };
-use model::{Cidr, Duration, IfName, Instant};
+use model::{Duration, IfName, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First and longest pause between tries of an object that the kernel refuses.
@@ -62,15 +62,6 @@ pub(crate) struct Datapath {
     stale: bool,
 }
 
-/// What of the kernel decides how packets may travel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// How our routes lead to other nodes.
-    pub sent: BTreeMap<Cidr, Encap>,
-    /// The tunnels that stand, with their addresses.
-    pub carried: BTreeSet<Encap>,
-}
-
 /// The plan that the writer works on.
 #[derive(Debug)]
 struct Flight {
@@ -110,26 +101,7 @@ impl Datapath {
 
     /// The one place where `actual` changes.
     fn set_actual(&mut self, key: &Key, value: Option<Value>) -> Option<Value> {
-        match key {
-            Key::Route(route) if route.netns == Netns::Host && route.table == TABLE_MAIN => {
-                let encap = value.as_ref().filter(|value| ours(key, value)).and_then(encap_of);
-                let before = match encap {
-                    Some(encap) => self.facts.sent.insert(route.dst, encap),
-                    None => self.facts.sent.remove(&route.dst),
-                };
-                self.facts_changed |= before != encap;
-            }
-            Key::Addr(addr) if addr.netns == Netns::Host => {
-                if let Some(encap) = carrier(&addr.device) {
-                    let changed = match value {
-                        Some(_) => self.facts.carried.insert(encap),
-                        None => self.facts.carried.remove(&encap),
-                    };
-                    self.facts_changed |= changed;
-                }
-            }
-            _ => {}
-        }
+        self.facts_changed |= self.facts.learn(key, value.as_ref());
         match value {
             Some(value) => self.actual.insert(key.clone(), value),
             None => self.actual.remove(key),
@@ -492,25 +464,6 @@ impl Datapath {
     }
 }
 
-/// How a route to another node leads there.
-fn encap_of(route: &Value) -> Option<Encap> {
-    match route {
-        Value::Route(route) if route.gateway.is_some() => {
-            Some(route.device.as_ref().and_then(carrier).unwrap_or(Encap::Direct))
-        }
-        _ => None,
-    }
-}
-
-/// What a tunnel's device carries.
-fn carrier(device: &IfName) -> Option<Encap> {
-    match device.as_str() {
-        IPIP_DEVICE => Some(Encap::Ipip),
-        VXLAN_DEVICE => Some(Encap::Vxlan),
-        _ => None,
-    }
-}
-
 /// Whether it is the node's end of a pod's interface.
 fn is_pair(key: &Key, found: &Value) -> bool {
     matches!((key, found), (Key::Link(key), Value::Link(link))
@@ -546,7 +499,7 @@ fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
 mod tests {
     use super::*;
     use kernel::addr::AddrScope;
-    use kernel::route::PROTO_CALICO;
+    use kernel::route::{PROTO_CALICO, TABLE_MAIN};
     use kernel::{AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
 
     fn uplink(up: bool) -> (Key, Value) {

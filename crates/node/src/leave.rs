@@ -94,14 +94,7 @@ impl Node {
         }
         match leaving.release {
             Release::Waiting => {
-                let (endpoint, link) = (life.endpoint(), life.host_link());
-                // An ADD that fails leaves nothing: the runtime may try again at once, in the same namespace.
-                let is_failure = leaving.failure.is_some();
-                if is_failure && !self.is_anothers(&link) {
-                    self.datapath.hurry(&link);
-                }
-                let is_left = is_failure && !self.is_anothers(&link) && !self.datapath.is_clear(&link);
-                if is_left || !self.is_cut_off(&endpoint) {
+                if !self.is_undone(id) {
                     return false;
                 }
                 self.release(id);
@@ -114,6 +107,21 @@ impl Node {
                 true
             }
         }
+    }
+
+    /// Whether what is left of the attachment is in nobody's way. After a DEL that may be its interface, for a moment; a
+    /// failed ADD leaves nothing, since the runtime may try again at once in the same namespace.
+    fn is_undone(&mut self, id: &AttachmentId) -> bool {
+        let life = &self.lives[id];
+        let (endpoint, link) = (life.endpoint(), life.host_link());
+        let fails = matches!(&life.stage, Stage::Leaving(leaving) if leaving.failure.is_some());
+        if fails && !self.is_anothers(&link) {
+            self.datapath.hurry(&link);
+            if !self.datapath.is_clear(&link) {
+                return false;
+            }
+        }
+        self.is_cut_off(&endpoint)
     }
 
     /// Whether another sandbox has the interface.

@@ -17,6 +17,7 @@ mod cluster;
 pub mod cni;
 mod datapath;
 pub mod effect;
+mod facts;
 mod identity;
 mod leave;
 mod life;
