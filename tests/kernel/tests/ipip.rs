@@ -7,7 +7,7 @@
 //! ```
 
 use derive::example::{article, attachment, ipip_mode};
-use derive::{Endpoint, IpipDriver, World};
+use derive::{Endpoint, IpipDriver, Scope, World};
 use kernel::{Key, Netns, Objects, PodNs, diff, ours, plan};
 use model::Mtu;
 use model::v3::EncapMode;
@@ -37,7 +37,10 @@ impl Node {
         let mut world = ipip_mode(article(name), EncapMode::Always, driver);
         let mut attachment = attachment(name, &pod_addr.to_string());
         attachment.mtu = Mtu(1480);
-        world.endpoints.insert(attachment.id.clone(), Endpoint { attachment, netns: Some(PodNs(1)) });
+        world.endpoints.insert(
+            attachment.id.clone(),
+            Endpoint { attachment, netns: Some(PodNs(1)), scope: Scope::Whole },
+        );
         let host = netns::Netns::new();
         if driver == IpipDriver::StandIn {
             // The module, where it is loaded, has put a tunl0 of its own where the stand-in's goes.
