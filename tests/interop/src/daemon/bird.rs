@@ -34,15 +34,10 @@ fn configuration(host: &Host, setup: &Setup, directory: &Path) -> String {
     );
     for family in ["ipv4", "ipv6"] {
         let _ = writeln!(text, "protocol static s{family} {{ {family};");
-        for prefix in setup.announce.iter().filter(|prefix| super::family(prefix) == family) {
+        for prefix in
+            setup.announce.iter().chain(&setup.decorated).filter(|prefix| super::family(prefix) == family)
+        {
             let _ = writeln!(text, "  route {prefix} blackhole;");
-        }
-        if let Some(prefix) = setup.decorated.as_ref().filter(|prefix| super::family(prefix) == family) {
-            let _ = writeln!(
-                text,
-                "  route {prefix} blackhole {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
-                 bgp_med = 50; bgp_local_pref = 250; }};"
-            );
         }
         text.push_str("}\n");
     }
@@ -64,10 +59,17 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
     for (_, option) in given.iter().filter(|(is_given, _)| *is_given) {
         let _ = write!(options, " {option}");
     }
+    // A metric goes to external peers only if it is set here.
+    let decorate = setup.decorated.as_ref().map_or(String::new(), |prefix| {
+        format!(
+            "if net = {prefix} then {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
+             bgp_med = 50; bgp_local_pref = 250; }}"
+        )
+    });
     format!(
         "protocol bgp p{number} {{ local {} as {}; neighbor {} as {}; hold time {}; graceful restart on; \
          connect delay time 1; connect retry time 1; error wait time 1, 1;{options} \
-         {} {{ import all; export where source ~ [RTS_STATIC, RTS_BGP]; }}; }}\n",
+         {} {{ import all; export filter {{ {decorate} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
         host.like(peer.addr),
         setup.asn,
         peer.addr,

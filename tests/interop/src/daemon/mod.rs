@@ -116,8 +116,11 @@ impl<'a> Daemon<'a> {
         self.process.kill().expect("it runs");
         meanwhile();
         let directory = self.directory.path().to_owned();
+        // GoBGP is given its routes by command, and must have them before it calls itself complete (RFC 4724 §4.1).
+        self.host.netns.run("ip link set e0 down");
         self.process = launch(self.kind, self.host, &self.setup, directory, true);
         self.wait();
+        self.host.netns.run("ip link set e0 up");
     }
 
     fn wait(&self) {
@@ -228,7 +231,7 @@ impl<'a> Daemon<'a> {
         match self.kind {
             Kind::Bird => self.ask(&format!("disable p0 \"{text}\"")),
             Kind::Frr => self.configure(&[&format!("neighbor {addr} shutdown message {text}")]),
-            Kind::Gobgp => self.ask(&format!("neighbor {addr} shutdown \"{text}\"")),
+            Kind::Gobgp => self.ask(&format!("neighbor {addr} shutdown --reason \"{text}\"")),
         };
     }
 
@@ -242,13 +245,22 @@ impl<'a> Daemon<'a> {
 
     /// What it told people so far: its log, and what it says of its sessions.
     pub fn words(&self) -> String {
-        let log = std::fs::read_to_string(self.file("log")).unwrap_or_default();
-        let sessions = match self.kind {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default() + &self.sessions()
+    }
+
+    /// Whether it has a session with its first peer.
+    pub fn is_established(&self) -> bool {
+        let text = self.sessions().to_lowercase();
+        text.lines().any(|line| line.trim().starts_with("bgp state") && line.contains("established"))
+    }
+
+    fn sessions(&self) -> String {
+        let question = match self.kind {
             Kind::Bird => "show protocols all".to_owned(),
-            Kind::Frr => "show bgp neighbors".to_owned(),
+            Kind::Frr => format!("show bgp neighbors {}", self.setup.peers[0].addr),
             Kind::Gobgp => format!("neighbor {}", self.setup.peers[0].addr),
         };
-        log + &String::from_utf8_lossy(&self.try_ask(&sessions).stdout)
+        String::from_utf8_lossy(&self.try_ask(&question).stdout).into_owned()
     }
 }
 
