@@ -117,8 +117,8 @@ impl World {
         })
     }
 
-    /// What to send by: what the pool wants if the peer is ready for it, else what is sent now, else what it accepts
-    /// (rule *send*).
+    /// What to send by: what the pool wants if the peer is ready for it, else what is sent now, else a tunnel that
+    /// it accepts (rule *send*).
     pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Encap {
         let Some(said) = &peer.announcement else { return wanted };
         let version = self.versions.get(pool);
@@ -126,8 +126,9 @@ impl World {
         if is_ready && said.accepts.contains(&wanted) {
             return wanted;
         }
-        let instead = || said.accepts.first().copied().filter(|_| !said.accepts.contains(&wanted));
-        now.or_else(instead).unwrap_or(wanted)
+        let tunnels = said.accepts.iter().copied().filter(|encap| *encap != Encap::Direct);
+        let instead = tunnels.into_iter().next().filter(|_| !said.accepts.contains(&wanted));
+        now.or(instead).unwrap_or(wanted)
     }
 
     /// What this node says of itself: `before` is what it said last, `accepts_all` whether the kernel holds all that

@@ -179,7 +179,7 @@ impl Lab {
         let joined = testkit::netns::command(&self.netns("fabric"), "sh").args(["-c", &join]).status();
         assert!(joined.is_ok_and(|status| status.success()), "{join}");
         stranger.run(&format!("ip address add {address} dev eth0 && ip link set eth0 up"));
-        within(Duration::from_secs(2), "the stranger reaches the API server's address", || {
+        within(Duration::from_secs(10), "the stranger reaches the API server's address", || {
             stranger.try_run("ping -n -c1 -W1 192.168.50.1").status.success()
         });
         stranger
