@@ -74,6 +74,9 @@ pub enum Command {
     Version(VersionArgs),
     /// Show the whole cluster: nodes, how they reach each other, what is wrong
     Status(StatusArgs),
+    /// Change how a pool's packets travel between nodes, without losing one
+    #[command(subcommand)]
+    Mode(Mode),
 }
 
 /// Where resources are read from.
@@ -263,6 +266,51 @@ pub struct IpamConfigureArgs {
     /// Blocks that a node may have
     #[arg(long, value_name = "NUMBER")]
     pub max_blocks_per_host: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mode {
+    /// Say what a change would do on each node, and what is in its way
+    Plan(ModePlanArgs),
+    /// Make the change, if nothing is in its way, and show how far each node is
+    Apply(ModeApplyArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModePlanArgs {
+    /// Name of the IPPool
+    pub pool: String,
+    #[command(flatten)]
+    pub target: ModeTarget,
+    /// table, json or yaml
+    #[arg(short, long, default_value = "table")]
+    pub output: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModeApplyArgs {
+    /// Name of the IPPool
+    pub pool: String,
+    #[command(flatten)]
+    pub target: ModeTarget,
+    /// Set the modes back to what they were before the last change
+    #[arg(long, conflicts_with_all = ["to", "ipip", "vxlan"])]
+    pub abort: bool,
+}
+
+/// What a pool should change to; a field that is not given stays.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ModeTarget {
+    /// The mode by its name
+    #[arg(long, value_name = "MODE", conflicts_with_all = ["ipip", "vxlan"],
+        value_parser = ["ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet", "direct"])]
+    pub to: Option<String>,
+    /// ipipMode of the pool
+    #[arg(long, value_name = "WHEN", value_parser = ["Never", "CrossSubnet", "Always"])]
+    pub ipip: Option<String>,
+    /// vxlanMode of the pool
+    #[arg(long, value_name = "WHEN", value_parser = ["Never", "CrossSubnet", "Always"])]
+    pub vxlan: Option<String>,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! The command line: `calicoctl`'s commands with its words, and `status` beyond them.
+//! The command line: `calicoctl`'s commands with its words, `status` and `mode` beyond them.
 //!
 //! ```text
 //!   argv ──cli──► Args ──► get write patch ipam version status ──► store ──datastore──► API server
@@ -18,6 +18,7 @@ mod failure;
 mod get;
 mod ipam;
 mod kind;
+mod mode;
 mod namespace;
 mod node_status;
 mod output;
@@ -36,6 +37,7 @@ use cli::{Command, Ipam, Node, Parsed};
 use failure::Failure;
 use session::Session;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use store::Write;
 
@@ -60,7 +62,8 @@ fn on_own_streams(act: impl AsyncFnOnce(Io<'_>) -> u8) -> ExitCode {
         }
     };
     let (mut stdin, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let io = Io { stdin: &mut stdin, out: &mut out, err: &mut err };
+    let is_terminal = out.is_terminal();
+    let io = Io { stdin: &mut stdin, out: &mut out, err: &mut err, is_terminal };
     ExitCode::from(runtime.block_on(act(io)))
 }
 
@@ -103,5 +106,6 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Node(Node::Status(args)) => node_status::run(session, &args),
         Command::Version(args) => version::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
+        Command::Mode(command) => mode::run(session, &command).await,
     }
 }

@@ -12,6 +12,8 @@ pub struct Io<'a> {
     pub stdin: &'a mut dyn Read,
     pub out: &'a mut dyn Write,
     pub err: &'a mut dyn Write,
+    /// Whether `out` is a terminal, which can be drawn on.
+    pub is_terminal: bool,
 }
 
 /// A run of one command.

@@ -71,7 +71,7 @@ async fn what_cannot_be_used_to_reach_the_api_is_named() {
     let run = async |line: &str| {
         let argv: Vec<_> = format!("calicoctl {line}").split(' ').map(Into::into).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let io = ctl::Io { stdin: &mut std::io::empty(), out: &mut out, err: &mut err };
+        let io = ctl::Io { stdin: &mut std::io::empty(), out: &mut out, err: &mut err, is_terminal: false };
         let status = ctl::execute(&argv, io).await;
         (status, String::from_utf8(out).expect("text"))
     };

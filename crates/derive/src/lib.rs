@@ -13,6 +13,7 @@
 
 mod accept;
 pub mod bgp;
+pub mod change;
 mod endpoint;
 pub mod example;
 mod host;
@@ -26,11 +27,12 @@ mod rules;
 pub mod world;
 
 pub use bgp::{BgpNode, BgpPlan, BgpWorld};
+pub use change::{Change, Modes, Progress, change};
 pub use endpoint::{endpoint_keys, endpoint_objects};
 pub use host::VXLAN_DEVICE;
 pub use ipip::IPIP_DEVICE;
 pub use learnt::refused;
-pub use mode::{Announcement, Encap, PoolVersion, Stand};
+pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};
 pub use path::{Path, Why, path};
 pub use routes::paths;
 pub use rules::rules_key;

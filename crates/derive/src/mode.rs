@@ -11,7 +11,7 @@
 //!
 //! What is sent and carried now is a fact of the kernel (`World::sent`, `World::carried`), never remembered.
 
-use crate::{Peer, World};
+use crate::{IpipDriver, Peer, Uplink, World};
 use model::v3::{EncapMode, IpPoolSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,19 @@ pub struct Announcement {
     pub accepts: BTreeSet<Encap>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sends: BTreeSet<Encap>,
+    pub able: Able,
+}
+
+/// What of a node's kernel decides which modes it can have: for who asks before a change ([`crate::change`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Able {
+    /// Who carries IP in IP there. `None`: nobody can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipip: Option<IpipDriver>,
+    /// The interface towards the other nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
 }
 
 /// How far a node is with a pool: generations, 0 for none.
@@ -68,7 +81,7 @@ pub struct Stand {
 }
 
 impl Announcement {
-    fn stand(&self, version: &PoolVersion) -> Stand {
+    pub(crate) fn stand(&self, version: &PoolVersion) -> Stand {
         self.pools.get(&version.uid).copied().unwrap_or_default()
     }
 }
@@ -147,7 +160,8 @@ impl World {
             pools.insert(version.uid.clone(), stand);
         }
         let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
-        Announcement { pools, accepts, sends: self.sent.values().copied().collect() }
+        let able = Able { ipip: self.ipip, uplink: self.uplink.clone() };
+        Announcement { pools, accepts, sends: self.sent.values().copied().collect(), able }
     }
 
     /// Whether every encapsulation that the pool wants is carried here.
@@ -195,7 +209,7 @@ mod tests {
     fn says(world: &mut World, node: &str, ready: i64, switched: i64, accepts: &[Encap], sends: &[Encap]) {
         let pools = [("u".to_owned(), Stand { ready, switched })].into();
         let (accepts, sends) = (accepts.iter().copied().collect(), sends.iter().copied().collect());
-        let said = Announcement { pools, accepts, sends };
+        let said = Announcement { pools, accepts, sends, ..Announcement::default() };
         world.peers.get_mut(node).expect("a node").announcement = Some(said);
     }
 

@@ -86,7 +86,7 @@ pub enum IpipDriver {
 }
 
 /// The interface towards the other nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
     pub device: IfName,
     pub mtu: Mtu,

@@ -245,6 +245,18 @@ impl Cluster {
     }
 }
 
+/// The cluster from a node's place, as far as `objects` of the API tell: what the agent there would know, but for its kernel,
+/// of which its announcement says what matters.
+pub fn seen_from(node: &str, objects: &[Object]) -> World {
+    let mut world = World { node: node.to_owned(), ..World::default() };
+    let mut cluster = Cluster::default();
+    for object in objects {
+        world.bgp.put(object);
+        cluster.put(&mut world, object.clone());
+    }
+    world.from_announcement()
+}
+
 fn changed(yes: bool) -> BTreeSet<Section> {
     if yes { Section::ALL.into() } else { BTreeSet::new() }
 }

@@ -27,6 +27,7 @@ mod resize;
 pub mod socket;
 pub mod speaker;
 
+pub use cluster::seen_from;
 pub use datapath::Applied;
 pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
 pub use node::{Config, Node, Reason};

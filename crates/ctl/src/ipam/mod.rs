@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 
 /// All objects of a kind; one that cannot be read is an error that names it.
-async fn all<T: DeserializeOwned>(store: &Store, kind: &str) -> Result<Vec<T>, Failure> {
+pub(crate) async fn all<T: DeserializeOwned>(store: &Store, kind: &str) -> Result<Vec<T>, Failure> {
     let resource = Resource::of_kind(kind).expect("the kind is in the table");
     let list = store.client.list_json(resource, None).await.map_err(|e| Fault::of(kind, e))?;
     let read = |value: serde_json::Value| {

@@ -77,7 +77,7 @@ impl Cli {
         argv.extend(args.iter().map(OsString::from));
         argv.extend(["--kubeconfig".into(), self.path("kubeconfig").into()]);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let io = ctl::Io { stdin: &mut stdin.as_bytes(), out: &mut out, err: &mut err };
+        let io = ctl::Io { stdin: &mut stdin.as_bytes(), out: &mut out, err: &mut err, is_terminal: false };
         let status = ctl::execute(&argv, io).await;
         let text = |bytes| String::from_utf8(bytes).expect("text").replace(&self.path(""), "");
         Output { status, stdout: text(out), stderr: text(err) }

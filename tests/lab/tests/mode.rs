@@ -1,0 +1,116 @@
+//! The change of a pool's mode as people make it: asked first, refused where it cannot be, watched, taken back.
+//! Three nodes on a subnet, and one behind a router that speaks no BGP.
+
+use lab_tests::{Lab, cases, suite};
+use std::process::{ExitCode, Output};
+
+const POOL: &str = "default-ipv4-ippool";
+
+fn main() -> ExitCode {
+    suite::run(
+        &["--mode", "ipip", "--router"],
+        cases![
+            a_plan_says_each_nodes_paths_and_mtu_and_changes_nothing,
+            a_plan_that_cannot_be_says_what_is_in_the_way,
+            a_change_is_shown_until_every_node_has_followed,
+            an_interrupted_command_leaves_the_change_going_on,
+            a_change_is_taken_back,
+        ],
+    )
+}
+
+fn mode(lab: &Lab, words: &str) -> Output {
+    lab.try_exec("master1", &format!("calicoctl mode {words}"))
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn modes(lab: &Lab) -> String {
+    let pool = lab.json(&format!("kubectl get ippools.projectcalico.org {POOL} -o json"));
+    let mode = |field: &str| pool["spec"][field].as_str().unwrap_or("Never").to_owned();
+    format!("{} {}", mode("ipipMode"), mode("vxlanMode"))
+}
+
+fn a_plan_says_each_nodes_paths_and_mtu_and_changes_nothing(lab: &Lab) {
+    let output = mode(lab, &format!("plan {POOL} --to vxlan-cross-subnet"));
+    let (shown, complaint) = texts(&output);
+    assert!(output.status.success(), "{shown}{complaint}");
+    let lines: Vec<String> =
+        shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "IPPool default-ipv4-ippool: IPIP Always -> VXLAN CrossSubnet",
+        "NODE TO NOW THEN MTU OF PODS",
+        "master1 master2,master3 ipip direct 1480 -> 1450",
+        "master4 ipip vxlan",
+        "master4 master1,master2,master3 ipip vxlan 1480 -> 1450",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "`{line}` is not in\n{shown}");
+    }
+    let json = lab.json(&format!("calicoctl mode plan {POOL} --ipip CrossSubnet -o json"));
+    let nodes = json["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let master1 = nodes.iter().find(|node| node["node"] == "master1").expect("master1");
+    assert_eq!(master1["paths"][0]["then"], "direct via 192.168.50.162", "{json:#}");
+    assert_eq!(modes(lab), "Always Never");
+}
+
+fn a_plan_that_cannot_be_says_what_is_in_the_way(lab: &Lab) {
+    for verb in ["plan", "apply"] {
+        for (to, reason) in [
+            (
+                "--to direct",
+                "master4 (192.168.60.164) is in another subnet and the pool wants no encapsulation",
+            ),
+            ("--vxlan Always", "Cannot enable both VXLAN and IPIP on the same IPPool"),
+        ] {
+            let output = mode(lab, &format!("{verb} {POOL} {to}"));
+            let (shown, complaint) = texts(&output);
+            assert_eq!(output.status.code(), Some(1), "{shown}{complaint}");
+            assert!(shown.contains(reason), "{verb} {to}: {shown}");
+            assert!(complaint.contains("in the way of changing IPPool default-ipv4-ippool"), "{complaint}");
+        }
+    }
+    assert_eq!(modes(lab), "Always Never");
+}
+
+fn a_change_is_shown_until_every_node_has_followed(lab: &Lab) {
+    let output = mode(lab, &format!("apply {POOL} --to vxlan"));
+    let (shown, complaint) = texts(&output);
+    assert!(output.status.success(), "{shown}{complaint}");
+    for node in lab.nodes() {
+        let last = shown.lines().rfind(|line| line.starts_with(&node)).expect("a line for each node");
+        assert!(last.ends_with("retired"), "{shown}");
+        let links = lab.exec(&node, "ip -br link");
+        assert!(links.contains("vxlan.calico") && !links.contains("tunl0"), "{node}: {links}");
+    }
+    assert!(shown.ends_with("Every node has changed to VXLAN Always.\n"), "{shown}");
+}
+
+fn an_interrupted_command_leaves_the_change_going_on(lab: &Lab) {
+    // An agent that is held cannot follow, so that the command has something to wait for.
+    let line = format!("timeout --signal INT 3 calicoctl mode apply {POOL} --to ipip-cross-subnet");
+    let held = lab.pid("node-master2");
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &held.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    signal("-STOP");
+    let output = lab.try_exec("master1", &line);
+    signal("-CONT");
+    let (shown, complaint) = texts(&output);
+    assert!(complaint.contains("The change goes on without this command"), "{shown}{complaint}");
+    assert_eq!(modes(lab), "CrossSubnet Never");
+}
+
+fn a_change_is_taken_back(lab: &Lab) {
+    let output = mode(lab, &format!("apply {POOL} --abort"));
+    let (shown, complaint) = texts(&output);
+    assert!(output.status.success(), "{shown}{complaint}");
+    assert!(shown.starts_with("IPPool default-ipv4-ippool: IPIP CrossSubnet -> VXLAN Always\n"), "{shown}");
+    assert_eq!(modes(lab), "Never Always");
+    let again = mode(lab, &format!("apply {POOL} --abort"));
+    assert_eq!(again.status.code(), Some(1));
+    assert!(texts(&again).1.contains("does not say what its modes were before"));
+}
