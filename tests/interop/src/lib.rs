@@ -26,13 +26,21 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// If it does not in time.
-pub fn until<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, f: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, f)
+}
+
+/// Waits until `f` gives something, for so long.
+///
+/// # Panics
+/// If it does not in time.
+pub fn within<T>(time: Duration, what: &str, mut f: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = f() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        assert!(start.elapsed() < time, "{what}: not after {time:?}");
         std::thread::sleep(LOOK);
     }
 }
