@@ -109,12 +109,11 @@ impl World {
     }
 
     /// Whether packets that come by it are to be accepted: a pool wants it, or what stands here may not go yet (rule
-    /// *retire*).
+    /// *retire*). What sends by it needs its device, also where nothing can come by it.
     pub fn accepts(&self, encap: Encap) -> bool {
         self.wants(encap)
-            || self.carried.contains(&encap)
-                && (self.sent.values().any(|sent| *sent == encap)
-                    || self.others().any(|peer| self.may_send(peer, encap)))
+            || self.sent.values().any(|sent| *sent == encap)
+            || self.carried.contains(&encap) && self.others().any(|peer| self.may_send(peer, encap))
     }
 
     fn others(&self) -> impl Iterator<Item = &Peer> {
@@ -215,6 +214,15 @@ mod tests {
 
     fn to_master2(world: &World) -> Path {
         path(world, "6.2.180.0/26".parse().expect("a CIDR"), "master2")
+    }
+
+    #[test]
+    fn what_sends_by_a_tunnel_keeps_its_device_though_the_tunnel_has_no_address() {
+        let mut world = changing(EncapMode::Never);
+        world.carried.clear();
+        assert!(world.accepts(Encap::Vxlan));
+        world.sent.clear();
+        assert!(!world.accepts(Encap::Vxlan));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::block;
 use model::selector::Selector;
 use model::store::{Event, Key, Kind, Object};
 use model::v3::{AffinityState, AllowedUse, BlockAffinity, IpPoolSpec, IpamBlock, IpamConfigurationSpec};
-use model::{Cidr, Metadata, names};
+use model::{Cidr, names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kinds that must have listed before anything is written.
@@ -94,7 +94,7 @@ impl Snapshot {
             Object::IpamBlock(b) => self.put_block(b, whole),
             Object::BlockAffinity(affinity) if affinity.spec.node == self.node && is_host(affinity) => {
                 let cidr = affinity.spec.cidr;
-                if self.affinities.get(&cidr).is_none_or(|old| newer(&affinity.metadata, &old.metadata)) {
+                if self.affinities.get(&cidr).is_none_or(|old| affinity.metadata.may_follow(&old.metadata)) {
                     self.affinities.insert(cidr, affinity.clone());
                 }
             }
@@ -106,7 +106,7 @@ impl Snapshot {
         let cidr = new.spec.cidr;
         let known = self.blocks.get(&cidr);
         if whole || known.is_some() || block::owner(&new.spec) == Some(&self.node) {
-            if known.is_none_or(|old| newer(&new.metadata, &old.metadata)) {
+            if known.is_none_or(|old| new.metadata.may_follow(&old.metadata)) {
                 self.blocks.insert(cidr, new.clone());
             }
             self.others.remove(&cidr);
@@ -200,15 +200,6 @@ impl Snapshot {
 
 fn matches(selector: &str, labels: &BTreeMap<String, String>) -> bool {
     selector.parse::<Selector>().is_ok_and(|selector| selector.matches(labels))
-}
-
-/// Whether `new` may replace `old`. Versions of one object are compared as integers (Kubernetes' KEP-5504); where they are
-/// none, the latest that was heard wins: if it is the older one, the next compare-and-swap fails and the object is read.
-fn newer(new: &Metadata, old: &Metadata) -> bool {
-    match (new.resource_version.parse::<u128>(), old.resource_version.parse::<u128>()) {
-        (Ok(new), Ok(old)) => new >= old,
-        _ => true,
-    }
 }
 
 fn is_host(affinity: &BlockAffinity) -> bool {

@@ -48,6 +48,15 @@ impl Metadata {
     pub fn named(name: impl Into<String>) -> Metadata {
         Metadata { name: name.into(), ..Metadata::default() }
     }
+
+    /// Whether this may replace `old`, of the same object. Versions of one object are compared as integers (Kubernetes'
+    /// KEP-5504); where they are none, the latest that was heard wins.
+    pub fn may_follow(&self, old: &Metadata) -> bool {
+        match (self.resource_version.parse::<u128>(), old.resource_version.parse::<u128>()) {
+            (Ok(new), Ok(old)) => new >= old,
+            _ => true,
+        }
+    }
 }
 
 /// A Calico resource: metadata and a spec.

@@ -191,6 +191,10 @@ impl Cluster {
         let name = node.metadata.name.clone();
         let peer = peer(&node);
         if name == world.node {
+            // The answer to our own write is newer than what the watch has still to tell.
+            if self.own.as_ref().is_some_and(|own| !node.metadata.may_follow(&own.metadata)) {
+                return BTreeSet::new();
+            }
             self.own = Some(node);
             if peer.is_none() {
                 return BTreeSet::new();

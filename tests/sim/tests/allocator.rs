@@ -309,6 +309,27 @@ fn a_tunnel_address_is_kept_as_long_as_its_pool_wants_it() {
 }
 
 #[test]
+fn a_tunnel_whose_pool_changes_its_mode_meanwhile_is_refused_once() {
+    let mut bench =
+        Bench::new(serde_json::json!({"cidr": "10.0.0.0/28", "blockSize": 29, "ipipMode": "Always"}));
+    bench.ask(auto("first"));
+    bench.run();
+    let id = bench.ask(Want::Tunnel(Tunnel::Ipip));
+    // The handle is read, and made.
+    for _ in 0..2 {
+        let (call, request) = bench.poll().expect("a request");
+        let reply = bench.api.apply(&request);
+        bench.answer(call, reply);
+    }
+    let pool = bench.api.objects().find(|object| object.kind() == Kind::IpPool).cloned();
+    let Some(Object::IpPool(mut pool)) = pool else { panic!("no pool") };
+    pool.spec.ipip_mode = model::v3::EncapMode::Never;
+    bench.allocator.observe(&Event::Put(pool.into()));
+    bench.run();
+    assert!(bench.done[&id].is_err(), "{:?}", bench.done);
+}
+
+#[test]
 fn a_refusal_is_said_with_the_object_and_leaves_nothing() {
     let mut bench = Bench::small();
     bench.ask(auto("first"));

@@ -125,6 +125,8 @@ impl Allocator {
                 return Vec::new();
             }
             if !unwanted.is_empty() {
+                // What it chose may be what it does not want any more.
+                goal.chosen = None;
                 return unwanted;
             }
         }

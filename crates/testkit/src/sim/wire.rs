@@ -119,7 +119,12 @@ impl Sim {
 
 fn words(call: CallId, request: &Request) -> String {
     let (verb, kind) = Verb::of(request);
-    let name = match request {
+    format!("{}: {verb:?} {kind:?} {}", call.0, name_of(request))
+}
+
+/// The name of the object that a request is about.
+pub(super) fn name_of(request: &Request) -> &str {
+    match request {
         Request::Get(key)
         | Request::Delete { key, .. }
         | Request::Annotate { key, .. }
@@ -127,8 +132,7 @@ fn words(call: CallId, request: &Request) -> String {
         Request::Create(object) | Request::Update(object) | Request::Status(object) => {
             &object.metadata().name
         }
-    };
-    format!("{}: {verb:?} {kind:?} {name}", call.0)
+    }
 }
 
 /// An answer in a word.

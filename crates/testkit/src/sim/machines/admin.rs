@@ -60,7 +60,6 @@ impl Machines {
         let mut spec: IpPoolSpec = serde_json::from_value(spec).expect("it is a pool's");
         mode.set(&mut spec);
         self.create(IpPool { metadata: Metadata::named(name), spec: spec.defaulted() }.into());
-        self.configured = self.api.revision();
         self
     }
 
@@ -108,8 +107,8 @@ impl Machines {
             let Object::IpPool(mut pool) = object else { continue };
             mode.set(&mut pool.spec);
             self.api.apply(&Request::Update(pool.into())).expect("it was just read");
+            self.announce(Kind::IpPool);
         }
-        self.announce(Kind::IpPool);
     }
 
     fn remove_machine(&mut self, node: usize) -> Result<(), Broken> {

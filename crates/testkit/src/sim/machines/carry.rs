@@ -326,7 +326,8 @@ impl Machines {
             _ => self.api.apply(request),
         };
         let (verb, kind) = Verb::of(request);
-        self.say(format!("api n{} {}: {verb:?} {kind:?}: {}", node + 1, id.0, wire::outcome(&reply)));
+        let name = wire::name_of(request);
+        self.say(format!("api n{} {}: {verb:?} {kind:?} {name}: {}", node + 1, id.0, wire::outcome(&reply)));
         if reply.is_ok() && verb != Verb::Get {
             self.announce(kind);
         }

@@ -1,7 +1,7 @@
 //! What must hold after every event, and at the end. Numbers as in `sim::laws`, continued:
 //!
 //! 4. No packet goes round.
-//! 5. *Hitless*: two pods of which one reached the other keep that, also between two messages of a batch, until one of them
+//! 5. *Hitless*: two pods that reached each other keep that, also between two messages of a batch, until one of them
 //!    or its node is deleted, rebooted or cut off, or somebody meddles with what is ours.
 //! 6. ADD answered means: its node reaches the pod, and the pod's packets pass.
 //! 7. What is not ours stays byte for byte.
@@ -26,7 +26,7 @@ const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod]
 pub(super) struct Laws {
     /// Nodes whose kernel changed since the laws were asked.
     touched: BTreeSet<usize>,
-    /// Pairs of sandboxes of which the first reached the second.
+    /// Pairs of sandboxes that reached each other.
     reached: BTreeSet<(String, String)>,
     /// Nodes of whose pods nothing can be promised now.
     pub excused: BTreeSet<usize>,
@@ -83,22 +83,27 @@ impl Machines {
         let running = self.running();
         let underlay = self.underlay();
         let (mut reached, mut broken) = (Vec::new(), None);
-        for from in &running {
-            for to in running.iter().filter(|to| to.container != from.container) {
-                if !touched.contains(&from.node) && !touched.contains(&to.node) {
+        for (n, one) in running.iter().enumerate() {
+            for other in &running[n + 1..] {
+                if !touched.contains(&one.node) && !touched.contains(&other.node) {
                     continue;
                 }
-                let pair = (from.container.clone(), to.container.clone());
-                let excused = [from.node, to.node].iter().any(|node| self.laws.excused.contains(node));
-                match underlay.from_pod(from.node, from.space, from.addr, to.addr) {
-                    End::Delivered { node, space } if (node, space) == (to.node, to.space) => {
-                        reached.push(pair);
-                    }
-                    End::Loop => broken = Some(("law 4", words(from, to, "goes round"))),
-                    end if self.laws.reached.contains(&pair) && !excused => {
+                let pair = (one.container.clone(), other.container.clone());
+                let excused = [one.node, other.node].iter().any(|node| self.laws.excused.contains(node));
+                let ways = [(one, other), (other, one)];
+                let ends = ways.map(|(from, to)| {
+                    (from, to, underlay.from_pod(from.node, from.space, from.addr, to.addr))
+                });
+                let lost = ends
+                    .iter()
+                    .find(|(_, to, end)| *end != (End::Delivered { node: to.node, space: to.space }));
+                match lost {
+                    None => reached.push(pair),
+                    Some((from, to, End::Loop)) => broken = Some(("law 4", words(from, to, "goes round"))),
+                    Some((from, to, end)) if self.laws.reached.contains(&pair) && !excused => {
                         broken = Some(("law 5", words(from, to, &format!("was delivered, now {end}"))));
                     }
-                    _ => {}
+                    Some(_) => {}
                 }
             }
         }

@@ -67,8 +67,6 @@ pub struct Machines {
     /// Effects so far: what a crash sweep counts.
     effects: u64,
     numbers: u32,
-    /// What the administrator wrote before the first start: no list is older.
-    configured: Revision,
 }
 
 /// A node: its kernel and disk, and the agent while it runs.
@@ -129,12 +127,10 @@ impl Machines {
             events: 0,
             effects: 0,
             numbers: 0,
-            configured: Revision(0),
         };
         for n in 0..near + far {
             cluster.add_machine(usize::from(n >= near), drivers[n % drivers.len()]);
         }
-        cluster.configured = cluster.api.revision();
         cluster
     }
 

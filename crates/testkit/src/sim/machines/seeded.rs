@@ -87,7 +87,8 @@ fn faults(seed: u64) -> Faults {
     let mut rng = Rng::stream(seed, "swarm");
     let mut rate = |most: u64| if rng.per_mille(400) { rng.between(1, most) } else { 0 };
     let (request_lost, answer_lost, late, failed) = (rate(60), rate(60), rate(30), rate(60));
-    let (crash, broken_watch, stale) = (rate(4), rate(30), rate(20));
+    // A node lists through a quorum: no list is old.
+    let (crash, broken_watch) = (rate(4), rate(30));
     Faults {
         rng: Rng::stream(seed, "faults"),
         request_lost,
@@ -97,7 +98,6 @@ fn faults(seed: u64) -> Faults {
         crash,
         most_crashes: 8,
         broken_watch,
-        stale,
         latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),
         watch_delay: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
         downtime: *rng.pick(&[(1_000, 20_000), (50_000, 1_000_000)]),

@@ -49,12 +49,13 @@ impl Machines {
             let status = agent.status();
             pending.extend((!status.ready).then(|| format!("{name} is not ready")));
             pending.extend(status.waiting_for.iter().map(|kind| format!("{name} waits for {kind}")));
-            pending.extend(status.problems.iter().map(|problem| format!("{name}: {problem}")));
+            // A full pool is a reason.
+            let problems = status.problems.iter().filter(|problem| !problem.contains("No IPs available"));
+            pending.extend(problems.map(|problem| format!("{name}: {problem}")));
             pending.extend(machine.plan.as_ref().map(|_| format!("{name}: a plan is in flight")));
         }
         for (name, pod) in self.pods.iter().filter(|(_, pod)| !self.machines[pod.node].is_gone) {
             let runs = pod.sandbox.as_ref().is_some_and(|sandbox| sandbox.addr.is_some());
-            // A full pool is a reason.
             let is_full = pod.error.as_ref().is_some_and(|error| error.contains("No IPs available"));
             if pod.wanted && !runs && !is_full {
                 pending.push(format!("pod {name} does not run: {:?}", pod.error));
@@ -66,6 +67,9 @@ impl Machines {
 
     /// Every pair of pods that the mode allows.
     fn connected(&mut self) -> Result<(), Broken> {
+        if self.is_exhausted() {
+            return Ok(());
+        }
         let running = self.running();
         let needs_router = self.wants_direct();
         let underlay = self.underlay();
@@ -85,6 +89,12 @@ impl Machines {
         Ok(())
     }
 
+    /// Some node has no address left for its tunnel.
+    fn is_exhausted(&self) -> bool {
+        let agents = self.machines.iter().filter_map(|machine| machine.agent.as_ref());
+        agents.flat_map(|agent| agent.status().problems).any(|problem| problem.contains("No IPs available"))
+    }
+
     fn subnet_of(&self, node: usize) -> model::Cidr {
         self.machines[node].kernel.addr().subnet()
     }
@@ -100,6 +110,10 @@ impl Machines {
     }
 
     fn silent(&mut self) -> Result<(), Broken> {
+        if self.is_exhausted() {
+            // Whoever lacks an address asks again.
+            return Ok(());
+        }
         let (revision, effects) = (self.api.revision(), self.effects);
         self.run_for(SILENCE)?;
         if self.api.revision() != revision || self.effects != effects {
@@ -116,7 +130,7 @@ impl Machines {
     /// The kernels are those of agents that find the same objects, pods and files, and an empty kernel.
     fn like_new(&mut self) -> Result<(), Broken> {
         let far = (1..self.machines.len()).any(|node| self.subnet_of(node) != self.subnet_of(0));
-        if self.wants_direct() && far {
+        if self.wants_direct() && far || self.is_exhausted() {
             // Without a router's path the old way is kept, which a new kernel does not know.
             return Ok(());
         }
@@ -134,7 +148,6 @@ impl Machines {
     fn twin(&self) -> Machines {
         let mut twin = Machines::cluster(0, 0, &[IpipDriver::Kernel]);
         twin.api = self.api.clone();
-        twin.configured = twin.api.revision();
         twin.queue = Queue::new(Rng::stream(0, "ties"));
         twin.faults = Faults::none();
         twin.disturbed = true;

@@ -1,8 +1,7 @@
-//! What the API server tells a node: lists that may be old, changes that each watcher hears of in its own time.
+//! What the API server tells a node: lists, and changes that each watcher hears of in its own time.
 
 use super::carry::Happening;
 use super::{Broken, Machines};
-use crate::sim::Revision;
 use model::Duration;
 use model::store::{Event, Kind, Object};
 use node::Input;
@@ -43,9 +42,8 @@ impl Machines {
             self.queue.push(AGAIN, Happening::List { node, life, kind });
             return Ok(());
         }
-        let stale = if self.faults.stale > 0 { self.faults.rng.below(self.faults.stale + 1) } else { 0 };
-        let newest = self.api.revision();
-        let at = Revision(newest.0.saturating_sub(stale as usize)).max(self.configured);
+        // Read through a quorum: as new as can be.
+        let at = self.api.revision();
         let event = match self.api.list(kind, at) {
             Event::Listed(kind, mut objects) => {
                 objects.retain(|object| self.concerns(node, object));
@@ -55,11 +53,7 @@ impl Machines {
         };
         self.machines[node].told.insert(kind, at);
         self.machines[node].listed.insert(kind);
-        self.say(format!("n{} lists {kind:?} of revision {} of {}", node + 1, at.0, newest.0));
-        for _ in at.0..newest.0 {
-            let span = self.faults.span(self.faults.watch_delay);
-            self.queue.push(span, Happening::Tell { node, life, kind });
-        }
+        self.say(format!("n{} lists {kind:?} of revision {}", node + 1, at.0));
         self.input(node, Input::Api(event))
     }
 
@@ -81,7 +75,6 @@ impl Machines {
             return Ok(());
         }
         if self.faults.broken_watch > 0 && self.faults.rng.per_mille(self.faults.broken_watch) {
-            self.machines[node].told.remove(&kind);
             let span = self.faults.span(self.faults.watch_delay);
             self.queue.push(span, Happening::List { node, life, kind });
             let error = "connection reset by peer".to_owned();
