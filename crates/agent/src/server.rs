@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted (no descriptor left, say).
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an agent that was killed may take to end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -49,9 +52,7 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, Error> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(Error::InTheWay(path.to_owned())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(Error::Taken(path.to_owned()));
-        }
+        Ok(_) if answers_still(path) => return Err(Error::Taken(path.to_owned())),
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
         Err(_) => {}
     }
@@ -60,6 +61,18 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, Error> {
     let listener = UnixListener::bind(path);
     umask(before);
     listener.map_err(failed)
+}
+
+/// Whether an agent answers, and goes on to. One that was killed holds its socket until its last thread is gone.
+fn answers_still(path: &Path) -> bool {
+    let end = std::time::Instant::now() + FAREWELL;
+    while std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if std::time::Instant::now() >= end {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 /// Serves for ever.

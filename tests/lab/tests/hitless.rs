@@ -3,7 +3,7 @@
 
 use lab_tests::{Lab, PODS, cases, suite, within};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::sampler::Sampler;
 
 /// `ipipMode` and `vxlanMode`.
@@ -82,23 +82,27 @@ fn patch(lab: &Lab, (ipip, vxlan): Mode) {
 }
 
 /// Waits until every node says that it has switched, and no tunnel stands that nobody wants.
-fn settled(lab: &Lab, (ipip, vxlan): Mode) {
+fn settled(lab: &Lab, mode: Mode) {
+    let start = Instant::now();
     for node in lab.nodes() {
-        within(Duration::from_secs(20), &format!("{node} has followed to {ipip}, {vxlan}"), || {
-            let links = lab.exec(&node, "ip -br link");
-            let has = |device: &str| links.lines().any(|line| line.starts_with(device));
-            let said = lab.json(&format!("kubectl get node {node} -o json"));
-            let said = said["metadata"]["annotations"]["tortie/encapsulation"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            let pool = lab.json("kubectl get ippools.projectcalico.org default-ipv4-ippool -o json");
-            let generation = pool["metadata"]["generation"].as_i64().unwrap_or_default();
-            has("tunl0") == (ipip != "Never")
-                && has("vxlan.calico") == (vxlan != "Never")
-                && said.contains(&format!(r#""switched":{generation}"#))
-        });
+        while let Some(lag) = lag(lab, &node, mode) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{node} does not follow to {mode:?}: {lag}");
+        }
     }
+}
+
+/// What a node has yet to do.
+fn lag(lab: &Lab, node: &str, (ipip, vxlan): Mode) -> Option<String> {
+    let pool = lab.json("kubectl get ippools.projectcalico.org default-ipv4-ippool -o json");
+    let generation = pool["metadata"]["generation"].as_i64().unwrap_or_default();
+    let links = lab.exec(node, "ip -br link");
+    let has = |device: &str| links.lines().any(|line| line.starts_with(device));
+    let of = lab.json(&format!("kubectl get node {node} -o json"));
+    let said = of["metadata"]["annotations"]["tortie/encapsulation"].as_str().unwrap_or_default();
+    let follows = has("tunl0") == (ipip != "Never")
+        && has("vxlan.calico") == (vxlan != "Never")
+        && said.contains(&format!(r#""switched":{generation}"#));
+    (!follows).then(|| format!("generation {generation}, it says {said}; status {}", lab.agent(node)))
 }
 
 fn no_change_of_mode_loses_a_packet_between_near_and_far_nodes(lab: &Lab) {
