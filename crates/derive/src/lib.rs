@@ -33,7 +33,7 @@ pub use host::VXLAN_DEVICE;
 pub use ipip::IPIP_DEVICE;
 pub use learnt::refused;
 pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};
-pub use path::{Path, Why, path};
+pub use path::{Path, Why, kept, path};
 pub use routes::paths;
 pub use rules::rules_key;
 pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Scope, Uplink, World};

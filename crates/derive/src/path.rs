@@ -4,6 +4,7 @@ use crate::mode::{self, Encap};
 use crate::{Peer, World};
 use model::v3::IpPoolSpec;
 use model::{Cidr, Mac};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -62,16 +63,41 @@ impl World {
 
 /// The path from this node to `dst`, which `owner` holds.
 pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
-    use Path::Unreachable;
-    if owner == world.node {
-        return Path::Local;
+    choose(world, dst, owner).0
+}
+
+/// Modes that pools want and cannot have here, each with what is kept instead, in words.
+pub fn kept(world: &World) -> Vec<String> {
+    let mut kept: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+    let blocks = world.blocks.iter().map(|(cidr, owner)| (*cidr, owner.as_str()));
+    let borrowed = world.borrowed.iter().map(|(addr, owner)| (Cidr::host(*addr), owner.as_str()));
+    for (dst, owner) in blocks.chain(borrowed) {
+        if let (_, Some(why)) = choose(world, dst, owner)
+            && let (Some((pool, _)), Some(sent)) = (world.pool_of(dst), world.sent.get(&dst))
+        {
+            let text = format!("IPPool {pool} cannot have the mode that it wants: {why}; {sent} is kept");
+            kept.entry((pool, text)).or_default().insert(owner);
+        }
     }
-    let Some((name, pool)) = world.pool_of(dst) else { return Unreachable(Why::NoPool) };
+    let said = |((_, text), owners): ((&str, String), BTreeSet<&str>)| {
+        format!("{text} to {}", owners.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    kept.into_iter().map(said).collect()
+}
+
+/// The path, and if it is one that the pool does not want any more: why what it wants cannot be.
+fn choose(world: &World, dst: Cidr, owner: &str) -> (Path, Option<Why>) {
+    use Path::Unreachable;
+    let only = |path| (path, None);
+    if owner == world.node {
+        return only(Path::Local);
+    }
+    let Some((name, pool)) = world.pool_of(dst) else { return only(Unreachable(Why::NoPool)) };
     let (Some(own), Some(_)) = (world.peers.get(&world.node), &world.uplink) else {
-        return Unreachable(Why::NoUplink);
+        return only(Unreachable(Why::NoUplink));
     };
     let Some(peer) = world.peers.get(owner) else {
-        return Unreachable(Why::UnknownNode { node: owner.to_owned() });
+        return only(Unreachable(Why::UnknownNode { node: owner.to_owned() }));
     };
     let same_subnet = own.addr.subnet().contains(peer.addr.addr());
     let wanted = mode::wanted(pool, same_subnet);
@@ -83,9 +109,9 @@ pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
     let now = world.sent.get(&dst).copied();
     let path = by(world.sends(name, peer, wanted, now));
     // What cannot be done takes no working path down.
-    match (&path, now.map(by)) {
-        (Unreachable(_), Some(kept)) if !matches!(kept, Unreachable(_)) => kept,
-        _ => path,
+    match (path, now.map(by)) {
+        (Unreachable(why), Some(kept)) if !matches!(kept, Unreachable(_)) => (kept, Some(why)),
+        (path, _) => only(path),
     }
 }
 
@@ -111,6 +137,18 @@ fn vxlan(own: &Peer, peer: &Peer, owner: &str) -> Path {
         (None, _) => Path::Unreachable(Why::NoTunnelAddress),
         (_, None) => Path::Unreachable(Why::NoVtep { node: owner.to_owned() }),
         (Some(_), Some(tunnel)) => Path::Vxlan(Vtep { host: peer.addr.addr(), tunnel, mac: peer.vtep_mac }),
+    }
+}
+
+impl Path {
+    /// The gateway of its route.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        match self {
+            Path::Direct { next_hop } => Some(*next_hop),
+            Path::Ipip { remote } => Some((*remote).into()),
+            Path::Vxlan(vtep) => Some(vtep.tunnel),
+            Path::Local | Path::Unreachable(_) => None,
+        }
     }
 }
 
@@ -180,6 +218,20 @@ mod tests {
             assert_eq!(shown(&world, "6.2.180.0/26", "master2"), near);
             assert_eq!(shown(&world, "6.2.182.0/26", "master4"), far);
         }
+    }
+
+    #[test]
+    fn a_mode_that_cannot_be_had_is_said_once_with_all_that_keep_the_old_one() {
+        let mut world = pool_mode(article("master1"), Always);
+        world.sent = world.blocks.keys().map(|block| (*block, Encap::Vxlan)).collect();
+        assert_eq!(kept(&world), Vec::<String>::new());
+        let pool = world.pools.values_mut().next().expect("a pool");
+        (pool.ipip_mode, pool.vxlan_mode) = (Always, Never);
+        world.ipip = None;
+        let said = kept(&world);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("cannot have the mode that it wants: pool "), "{said:?}");
+        assert!(said[0].ends_with("vxlan is kept to master2, master3, master4"), "{said:?}");
     }
 
     #[test]

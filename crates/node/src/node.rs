@@ -246,6 +246,7 @@ impl Node {
         problems.extend(self.identity.problem.clone());
         problems.extend(self.speech.problem.clone());
         problems.extend(derive::refused(&self.world));
+        problems.extend(derive::kept(&self.world));
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
         problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
         NodeStatus {
@@ -259,6 +260,7 @@ impl Node {
                     block: dst.to_string(),
                     node: owner.to_owned(),
                     path: path.to_string(),
+                    gateway: path.gateway(),
                 })
                 .collect(),
             endpoints: self.world.endpoints.len(),

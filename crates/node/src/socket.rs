@@ -5,6 +5,7 @@ use crate::bgp_status::BgpStatus;
 use crate::cni;
 pub use derive::IpipDriver;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// A client's question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct PathStatus {
     pub block: String,
     pub node: String,
     pub path: String,
+    /// Of the route; none leads to what is unreachable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
 }
 
 /// Something that was put back after somebody else removed or changed it.
