@@ -12,6 +12,7 @@ mod clock;
 mod core;
 mod files;
 mod http;
+mod inquiry;
 mod ipip;
 mod queued;
 mod server;

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts, Speech};
 use crate::http::{self, Site};
 use crate::queued::Queued;
-use crate::{files, ipip, server, speaker, writer};
+use crate::{files, inquiry, ipip, server, speaker, writer};
 use anyhow::{Context, bail};
 use cni::{durable, queue};
 use datastore::Client;
@@ -107,6 +107,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         speech: Speech { wanted, voice, best },
     })?;
     api::watch(&client, &name, &sender);
+    tokio::spawn(inquiry::serve(client, name.clone(), sender.clone()));
     tokio::spawn(server::serve(listener, sender));
     let started = Input::Started { attachments: found, boot_id: boot_id.trim().to_owned() };
     core.run(started).await.map_err(Into::into)

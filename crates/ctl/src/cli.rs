@@ -316,7 +316,17 @@ pub struct ModeTarget {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Node {
     /// Say whether the agent runs, and with whom it speaks BGP
-    Status(StatusArgs),
+    Status(NodeStatusArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodeStatusArgs {
+    /// Another node, asked by the API: a CalicoNodeStatus that is deleted once it is answered
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// table, json or yaml
+    #[arg(short, long, default_value = "table")]
+    pub output: String,
 }
 
 /// What the command line means: a command, or text to print and an exit status.

@@ -16,6 +16,7 @@ mod connect;
 mod document;
 mod failure;
 mod get;
+mod inquiry;
 mod ipam;
 mod kind;
 mod mode;
@@ -103,7 +104,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Ipam(Ipam::Check(args)) => ipam::check::run(session, &args).await,
         Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
         Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
-        Command::Node(Node::Status(args)) => node_status::run(session, &args),
+        Command::Node(Node::Status(args)) => node_status::run(session, &args).await,
         Command::Version(args) => version::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
         Command::Mode(command) => mode::run(session, &command).await,

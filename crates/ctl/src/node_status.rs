@@ -1,11 +1,13 @@
-//! `node status`: whether this node's agent runs, and with whom it speaks BGP, as a table of each family.
+//! `node status`: whether a node's agent runs, and with whom it speaks BGP, as a table of each family.
 
 use crate::agent::{self, Error};
-use crate::cli::StatusArgs;
+use crate::cli::NodeStatusArgs;
 use crate::failure::Failure;
+use crate::inquiry;
 use crate::output::boxed::Boxed;
 use crate::output::{json, yaml};
 use crate::session::Session;
+use model::v3::{CalicoNodeStatusStatus, NodePeerStatus, SpeakerState, SpeakerStatus};
 use node::bgp_status::{BgpStatus, PeerSort, SessionState, SessionStatus};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,15 +15,62 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const RECENT: u64 = 20 * 60 * 60;
 
 /// Prints what runs.
-pub fn run(session: &mut Session<'_>, args: &StatusArgs) -> Result<(), Failure> {
+pub async fn run(session: &mut Session<'_>, args: &NodeStatusArgs) -> Result<(), Failure> {
+    if let Some(node) = &args.node {
+        let store = session.store().await?;
+        let answer = inquiry::ask(&store, node).await?;
+        let text = render_answer(&answer, &args.output, now())?;
+        return session.print(&text);
+    }
     let status = match agent::status(&session.global.agent_socket) {
         Ok(status) => status,
         Err(Error::Away(_)) => return Err(Failure::new("Calico process is not running.")),
         Err(e @ Error::Silent { .. }) => return Err(Failure::new(e.to_string())),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let text = render(status.bgp.as_ref(), &args.output, now)?;
+    let text = render(status.bgp.as_ref(), &args.output, now())?;
     session.print(&text)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// What a node said of itself by a CalicoNodeStatus, in a format.
+fn render_answer(answer: &CalicoNodeStatusStatus, format: &str, now: u64) -> Result<String, Failure> {
+    let value = || serde_json::to_value(answer).expect("its keys are texts");
+    match format {
+        "table" => {
+            let sessions = |speaker: &SpeakerStatus, peers: &[NodePeerStatus]| {
+                let is_ready = speaker.state == SpeakerState::Ready;
+                is_ready.then(|| peers.iter().map(told).collect::<Vec<_>>())
+            };
+            let v4 = sessions(&answer.agent.v4, &answer.bgp.peers_v4);
+            let v6 = sessions(&answer.agent.v6, &answer.bgp.peers_v6);
+            let speaks = v4.is_some() || v6.is_some();
+            Ok(RUNS.to_owned()
+                + &if speaks { families(v4.as_deref(), v6.as_deref(), now) } else { NO_BGP.to_owned() })
+        }
+        "json" => Ok(json::render(&value()) + "\n"),
+        "yaml" => Ok(yaml::render(&value())),
+        other => Err(unknown_format(other)),
+    }
+}
+
+/// A session as the answer tells it: without its port and what is in its way.
+fn told(peer: &NodePeerStatus) -> SessionStatus {
+    let since = peer.since.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second);
+    SessionStatus {
+        address: peer.peer_ip,
+        port: None,
+        sort: match peer.peer_type.as_str() {
+            "NodeMesh" => PeerSort::Mesh,
+            "GlobalPeer" => PeerSort::Global,
+            _ => PeerSort::Node,
+        },
+        state: if peer.state == "Established" { SessionState::Up } else { SessionState::Start },
+        since: since.ok().and_then(|since| u64::try_from(since).ok()).unwrap_or(u64::MAX),
+        info: peer.state.clone(),
+    }
 }
 
 /// The speaker's status in a format, `now` being seconds since 1970.
@@ -31,23 +80,35 @@ fn render(bgp: Option<&BgpStatus>, format: &str, now: u64) -> Result<String, Fai
         "table" => Ok(tables(bgp, now)),
         "json" => Ok(json::render(&value()) + "\n"),
         "yaml" => Ok(yaml::render(&value())),
-        other => Err(Failure::new(format!("unrecognized output format '{other}': use table, json or yaml"))),
+        other => Err(unknown_format(other)),
     }
 }
 
+fn unknown_format(format: &str) -> Failure {
+    Failure::new(format!("unrecognized output format '{format}': use table, json or yaml"))
+}
+
+const RUNS: &str = "Calico process is running.\n\n";
+const NO_BGP: &str = "None of the BGP backend processes (BIRD or GoBGP) are running.\n\n";
+
 /// Each family that the node speaks, with its peers.
-fn tables(bgp: Option<&BgpStatus>, now: u64) -> String {
-    let mut text = "Calico process is running.\n\n".to_owned();
-    let Some(bgp) = bgp else {
-        return text + "None of the BGP backend processes (BIRD or GoBGP) are running.\n\n";
-    };
-    for (family, sessions) in [("IPv4", &bgp.v4), ("IPv6", &bgp.v6)] {
+fn families(v4: Option<&[SessionStatus]>, v6: Option<&[SessionStatus]>, now: u64) -> String {
+    let mut text = String::new();
+    for (family, sessions) in [("IPv4", v4), ("IPv6", v6)] {
         if let Some(sessions) = sessions {
             text += &format!("{family} BGP status\n");
             text += &table(family, sessions, now);
             text.push('\n');
         }
     }
+    text
+}
+
+/// What the speaker of this node says.
+fn tables(bgp: Option<&BgpStatus>, now: u64) -> String {
+    let mut text = RUNS.to_owned();
+    let Some(bgp) = bgp else { return text + NO_BGP };
+    text += &families(bgp.v4.as_deref(), bgp.v6.as_deref(), now);
     for complaint in &bgp.complaints {
         text += &format!("INFO: {complaint}\n");
     }
@@ -206,6 +267,34 @@ mod tests {
         | fd00::4      | node-to-node mesh | start | 02:29:55 | Connect |
         +--------------+-------------------+-------+----------+---------+
         ");
+    }
+
+    #[test]
+    fn another_nodes_answer_is_shown_in_the_same_way() {
+        let answer: CalicoNodeStatusStatus = serde_json::from_value(serde_json::json!({
+            "agent": {"birdV4": {"state": "Ready"}, "birdV6": {"state": "NotReady"}},
+            "bgp": {"numberEstablishedV4": 1, "numberNotEstablishedV4": 1,
+                "peersV4": [
+                    {"peerIP": "10.0.2.4", "since": "2026-11-23T02:21:59Z", "state": "Established", "type": "NodeMesh"},
+                    {"peerIP": "10.0.2.5", "since": "2026-11-23T02:21:57Z", "state": "Active", "type": "GlobalPeer"}]},
+        }))
+        .expect("an answer");
+        assert_snapshot!(render_answer(&answer, "table", NOW).map_err(|failure| failure.text).expect("a table"), @"
+        Calico process is running.
+
+        IPv4 BGP status
+        +--------------+-------------------+-------+----------+-------------+
+        | PEER ADDRESS |     PEER TYPE     | STATE |  SINCE   |    INFO     |
+        +--------------+-------------------+-------+----------+-------------+
+        | 10.0.2.5     | global            | start | 02:21:57 | Active      |
+        | 10.0.2.4     | node-to-node mesh | up    | 02:21:59 | Established |
+        +--------------+-------------------+-------+----------+-------------+
+        ");
+        let silent = CalicoNodeStatusStatus::default();
+        assert_eq!(
+            render_answer(&silent, "table", NOW).map_err(|failure| failure.text),
+            Ok(RUNS.to_owned() + NO_BGP)
+        );
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What the speaker says of itself, for `calicoctl node status`, CalicoNodeStatus and `status`.
 
-use model::Asn;
-use model::v3::{NodeBgpStatus, NodePeerStatus};
+use crate::socket::NodeStatus;
+use model::v3::{
+    CalicoNodeStatusSpec, CalicoNodeStatusStatus, NodeAgentStatus, NodeBgpStatus, NodePeerStatus, NodeRoute,
+    NodeRouteStatus, NodeStatusClass, RouteSource, SpeakerState, SpeakerStatus,
+};
+use model::{Asn, Cidr};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -77,6 +81,55 @@ impl From<&BgpStatus> for NodeBgpStatus {
     }
 }
 
+/// The answer to a CalicoNodeStatus: the classes that it asks for, `now` in microseconds since 1970.
+pub fn answer(spec: &CalicoNodeStatusSpec, status: &NodeStatus, now: i64) -> CalicoNodeStatusStatus {
+    let asks = |class| spec.classes.contains(&class);
+    let mut answer = CalicoNodeStatusStatus::default();
+    if asks(NodeStatusClass::Agent) {
+        answer.agent = agent(status);
+    }
+    if let Some(bgp) = status.bgp.as_ref().filter(|_| asks(NodeStatusClass::Bgp)) {
+        answer.bgp = bgp.into();
+    }
+    if asks(NodeStatusClass::Routes) {
+        answer.routes = routes(status);
+    }
+    let now = jiff::Timestamp::from_second(now.div_euclid(1_000_000)).ok();
+    answer.last_updated = now.map(|now| now.to_string());
+    answer
+}
+
+fn agent(status: &NodeStatus) -> NodeAgentStatus {
+    let speaker = |sessions: fn(&BgpStatus) -> &Option<Vec<SessionStatus>>| {
+        let bgp = status.bgp.as_ref().filter(|bgp| sessions(bgp).is_some());
+        bgp.map_or_else(SpeakerStatus::default, |bgp| SpeakerStatus {
+            router_id: bgp.router_id.to_string(),
+            state: SpeakerState::Ready,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..SpeakerStatus::default()
+        })
+    };
+    NodeAgentStatus { v4: speaker(|bgp| &bgp.v4), v6: speaker(|bgp| &bgp.v6) }
+}
+
+/// Differs from Calico: every route comes from the datastore, which its words call `Kernel`, also where BGP chose the
+/// gateway.
+fn routes(status: &NodeStatus) -> NodeRouteStatus {
+    let mut routes = NodeRouteStatus::default();
+    for path in &status.paths {
+        let (Some(gateway), Ok(dst)) = (path.gateway, path.block.parse::<Cidr>()) else { continue };
+        let list = if dst.is_ipv4() { &mut routes.v4 } else { &mut routes.v6 };
+        list.push(NodeRoute {
+            destination: path.block.clone(),
+            gateway: gateway.to_string(),
+            learned_from: RouteSource { peer_ip: None, source_type: "Kernel".to_owned() },
+            route_type: "FIB".to_owned(),
+            ..NodeRoute::default()
+        });
+    }
+    routes
+}
+
 impl SessionStatus {
     fn answer(&self) -> NodePeerStatus {
         let first = self.info.split(' ').next().unwrap_or_default();
@@ -99,6 +152,7 @@ impl SessionStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::PathStatus;
     use serde_json::json;
 
     #[test]
@@ -126,6 +180,43 @@ mod tests {
                 "numberNotEstablishedV4": 1, "numberNotEstablishedV6": 0,
                 "peersV4": [peer("10.0.0.2", "Established"), peer("10.0.0.3", "Active")],
             })
+        );
+    }
+
+    #[test]
+    fn only_the_classes_that_are_asked_for_are_answered() {
+        let bgp = BgpStatus {
+            asn: Asn(64512),
+            router_id: Ipv4Addr::new(10, 0, 0, 1),
+            v4: Some(Vec::new()),
+            v6: None,
+            complaints: Vec::new(),
+        };
+        let way = |block: &str, gateway: Option<IpAddr>| PathStatus {
+            block: block.into(),
+            gateway,
+            ..PathStatus::default()
+        };
+        let paths =
+            vec![way("10.1.0.0/26", Some(Ipv4Addr::new(10, 0, 0, 2).into())), way("10.1.0.64/26", None)];
+        let status = NodeStatus { bgp: Some(bgp), paths, ..NodeStatus::default() };
+        let ask = |classes| {
+            let spec = CalicoNodeStatusSpec { classes, ..CalicoNodeStatusSpec::default() };
+            answer(&spec, &status, 1_795_401_000_999_999)
+        };
+        let agent = ask(vec![NodeStatusClass::Agent]);
+        assert_eq!(
+            (agent.agent.v4.state, agent.agent.v6.state),
+            (SpeakerState::Ready, SpeakerState::NotReady)
+        );
+        assert_eq!(agent.last_updated.as_deref(), Some("2026-11-23T02:30:00Z"));
+        assert_eq!(agent.routes, NodeRouteStatus::default());
+        let routes = ask(vec![NodeStatusClass::Routes]);
+        assert_eq!(routes.agent, NodeAgentStatus::default());
+        assert_eq!(
+            serde_json::to_value(&routes.routes).expect("JSON"),
+            json!({"routesV4": [{"destination": "10.1.0.0/26", "gateway": "10.0.0.2",
+                "learnedFrom": {"sourceType": "Kernel"}, "type": "FIB"}]})
         );
     }
 }

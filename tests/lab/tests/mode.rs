@@ -1,5 +1,5 @@
 //! The change of a pool's mode as people make it: asked first, refused where it cannot be, watched, taken back.
-//! Three nodes on a subnet, and one behind a router that speaks no BGP.
+//! Three nodes on a subnet, and one behind a router that speaks no BGP. And the question to a far agent, on which it rests.
 
 use lab_tests::{Lab, cases, suite};
 use std::process::{ExitCode, Output};
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
             a_change_is_shown_until_every_node_has_followed,
             an_interrupted_command_leaves_the_change_going_on,
             a_change_is_taken_back,
+            another_nodes_agent_answers_through_the_api,
+            an_agent_that_is_away_is_said_to_be,
         ],
     )
 }
@@ -113,4 +115,42 @@ fn a_change_is_taken_back(lab: &Lab) {
     let again = mode(lab, &format!("apply {POOL} --abort"));
     assert_eq!(again.status.code(), Some(1));
     assert!(texts(&again).1.contains("does not say what its modes were before"));
+}
+
+/// How many questions are left in the API.
+fn questions(lab: &Lab) -> usize {
+    let list = lab.json("kubectl get caliconodestatuses.projectcalico.org -o json");
+    list["items"].as_array().map_or(0, Vec::len)
+}
+
+fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
+    let shown = lab.exec("master1", "calicoctl node status --node master2 --agent-socket /nowhere");
+    assert!(shown.starts_with("Calico process is running.\n\nIPv4 BGP status\n"), "{shown}");
+    assert!(shown.contains("| 192.168.50.161 | node-to-node mesh | up "), "{shown}");
+    let missing = lab.try_exec("master1", "calicoctl node status --node nobody");
+    assert!(texts(&missing).1.contains("resource does not exist: Node(nobody)"));
+    assert_eq!(questions(lab), 0);
+
+    let question = r#"{"apiVersion":"projectcalico.org/v3","kind":"CalicoNodeStatus","metadata":{"name":"q"},
+        "spec":{"node":"master3","classes":["Routes"],"updatePeriodSeconds":1}}"#;
+    lab.exec("master1", &format!("echo '{question}' | calicoctl create -f -"));
+    let answer = || lab.json("calicoctl get caliconodestatus q -o json")["status"].clone();
+    lab_tests::within(std::time::Duration::from_secs(5), "it is answered", || {
+        let answer = answer();
+        answer["routes"]["routesV4"].as_array().is_some_and(|routes| routes.len() == 3)
+    });
+    let first = answer()["lastUpdated"].clone();
+    lab_tests::within(std::time::Duration::from_secs(5), "the answer is renewed", || {
+        answer()["lastUpdated"] != first
+    });
+    lab.exec("master1", "calicoctl delete caliconodestatus q");
+}
+
+fn an_agent_that_is_away_is_said_to_be(lab: &Lab) {
+    lab.verb(&["kill", "node-master2"]);
+    let asked = lab.try_exec("master1", "calicoctl node status --node master2");
+    lab.verb(&["start", "node-master2"]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(texts(&asked).1.contains("the agent of node master2 does not answer"), "{:?}", texts(&asked));
+    assert_eq!(questions(lab), 0);
 }
