@@ -1,5 +1,6 @@
 //! Measures against a peer in the same run, on the same machine: what counts is the ratio. Run it with `./dev bench`.
 
+mod bgp;
 mod cni;
 mod datapath;
 mod fib;
@@ -13,25 +14,32 @@ use table::Row;
 /// Ratios against peers in the same run.
 #[derive(Parser, Debug)]
 struct Cli {
-    /// Which of them: cni, datapath, fib, memory, start; all without a name.
+    /// Which of them: bgp, cni, datapath, fib, memory, start; all without a name.
     only: Vec<String>,
     /// `table` or `json`.
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
     output: String,
+    /// Be the speaker that `bgp` measures, at this address.
+    #[arg(long, hide = true)]
+    speaker: Option<std::net::Ipv4Addr>,
 }
 
 type Bench = fn() -> anyhow::Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench); 5] = [
+const BENCHES: [(&str, Bench); 6] = [
     ("start", start::run),
     ("cni", cni::run),
     ("datapath", datapath::run),
     ("fib", fib::run),
     ("memory", memory::run),
+    ("bgp", bgp::run),
 ];
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    if let Some(addr) = cli.speaker {
+        return bgp::speak(addr);
+    }
     for name in &cli.only {
         anyhow::ensure!(BENCHES.iter().any(|(known, _)| known == name), "no bench is called `{name}`");
     }
