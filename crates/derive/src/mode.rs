@@ -113,7 +113,12 @@ impl World {
     pub fn accepts(&self, encap: Encap) -> bool {
         self.wants(encap)
             || self.sent.values().any(|sent| *sent == encap)
-            || self.carried.contains(&encap) && self.others().any(|peer| self.may_send(peer, encap))
+            || self.admits(encap) && self.others().any(|peer| self.may_send(peer, encap))
+    }
+
+    /// Whether packets that come by it are let in now.
+    fn admits(&self, encap: Encap) -> bool {
+        self.carried.contains(&encap) || encap == Encap::Ipip && self.admits_ipip
     }
 
     fn others(&self) -> impl Iterator<Item = &Peer> {
@@ -139,7 +144,11 @@ impl World {
             return wanted;
         }
         let tunnels = said.accepts.iter().copied().filter(|encap| *encap != Encap::Direct);
-        let instead = tunnels.into_iter().next().filter(|_| !said.accepts.contains(&wanted));
+        // Who has said that all it sends is what the pool wants begins nothing else.
+        let own = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
+        let has_switched =
+            own.zip(version).is_some_and(|(own, version)| own.stand(version).switched >= version.generation);
+        let instead = tunnels.into_iter().next().filter(|_| !has_switched && !said.accepts.contains(&wanted));
         now.or(instead).unwrap_or(wanted)
     }
 

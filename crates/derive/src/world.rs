@@ -24,6 +24,8 @@ pub struct World {
     pub sent: BTreeMap<Cidr, Encap>,
     /// The tunnels that stand in the kernel now, with their addresses.
     pub carried: BTreeSet<Encap>,
+    /// The kernel lets IP in IP in now, whether or not its tunnel has an address.
+    pub admits_ipip: bool,
     /// Block to the node whose affinity it has.
     pub blocks: BTreeMap<Cidr, String>,
     /// Addresses inside a block of one node that belong to another.

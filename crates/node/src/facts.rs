@@ -2,7 +2,7 @@
 
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
 use kernel::route::TABLE_MAIN;
-use kernel::{Key, Netns, Value, ours};
+use kernel::{Direction, Filter, Key, Netns, Value, ours};
 use model::{Cidr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,8 @@ pub(crate) struct Facts {
     pub sent: BTreeMap<Cidr, Encap>,
     /// The tunnels that stand, with their addresses.
     pub carried: BTreeSet<Encap>,
+    /// A filter lets IP in IP in, whether or not its tunnel has an address.
+    pub admits_ipip: bool,
 }
 
 impl Facts {
@@ -31,6 +33,10 @@ impl Facts {
                 (Some(encap), None) => self.carried.remove(&encap),
                 (None, _) => false,
             },
+            Key::Filter(filter) if filter.netns == Netns::Host && filter.direction == Direction::Ingress => {
+                let admits = matches!(value, Some(Value::Filter(Filter::Accept { .. })));
+                std::mem::replace(&mut self.admits_ipip, admits) != admits
+            }
             _ => false,
         }
     }
