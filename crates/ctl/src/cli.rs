@@ -317,6 +317,16 @@ pub struct ModeTarget {
 pub enum Node {
     /// Say whether the agent runs, and with whom it speaks BGP
     Status(NodeStatusArgs),
+    /// Not here: says what to use instead
+    #[command(hide = true)]
+    Run(Ignored),
+}
+
+/// Whatever follows.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ignored {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

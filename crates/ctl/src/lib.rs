@@ -90,6 +90,9 @@ async fn finish(args: Args, io: Io<'_>) -> u8 {
     1
 }
 
+/// `node run` starts a container of Calico's with docker.
+const NO_CONTAINER: &str = "nothing was started: the agent is this program, run `tortie node` on the node (its flags are in `tortie node --help`)";
+
 async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Failure> {
     match command {
         Command::Get(args) => get::run(session, &args).await,
@@ -105,6 +108,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
         Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
         Command::Node(Node::Status(args)) => node_status::run(session, &args).await,
+        Command::Node(Node::Run(_)) => Err(Failure::new(NO_CONTAINER)),
         Command::Version(args) => version::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
         Command::Mode(command) => mode::run(session, &command).await,

@@ -48,6 +48,16 @@ async fn node_status_says_whether_the_agent_runs() {
 }
 
 #[tokio::test]
+async fn node_run_says_what_to_run_instead() {
+    let cli = Cli::of_kubeconfig("");
+    for flags in ["", "--node-image=x --ip 10.0.0.1", "--backend bird --name n1"] {
+        let got = cli.line(&format!("node run {flags}")).await;
+        assert!(got.stderr.contains("run `tortie node` on the node"), "{got}");
+        assert_eq!((got.status, got.stdout.as_str()), (1, ""), "{flags}");
+    }
+}
+
+#[tokio::test]
 async fn an_api_server_that_is_away_is_named_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let cli = Cli::of_kubeconfig(&format!(
