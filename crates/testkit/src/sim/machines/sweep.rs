@@ -49,8 +49,12 @@ impl Machines {
             let status = agent.status();
             pending.extend((!status.ready).then(|| format!("{name} is not ready")));
             pending.extend(status.waiting_for.iter().map(|kind| format!("{name} waits for {kind}")));
-            // A full pool is a reason.
-            let problems = status.problems.iter().filter(|problem| !problem.contains("No IPs available"));
+            // A full pool is a reason, and so is a router that does not know the way.
+            let is_honest = |problem: &&String| {
+                problem.contains("No IPs available")
+                    || problem.contains("is in another subnet and the pool wants no encapsulation")
+            };
+            let problems = status.problems.iter().filter(|problem| !is_honest(problem));
             pending.extend(problems.map(|problem| format!("{name}: {problem}")));
             pending.extend(machine.plan.as_ref().map(|_| format!("{name}: a plan is in flight")));
         }
