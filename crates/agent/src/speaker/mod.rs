@@ -27,6 +27,8 @@ pub(crate) use passwords::unlock;
 const EVENTS: usize = 256;
 /// How much a connection is given to write at once.
 const ROOM: usize = 64 * 1024;
+/// How many destinations the core is told of at once; the speaker keeps the rest, which is cheaper.
+const BATCH: usize = 4096;
 /// How often sockets that could not be opened are tried again.
 const LISTEN_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -85,7 +87,7 @@ pub(crate) fn start_at(clock: Clock, seed: u64, best: mpsc::Sender<Best>) -> std
             accepted: 0,
             job: None,
             listeners: Listeners::default(),
-            pending: BTreeMap::new(),
+            pending: Best::new(),
         };
         runtime.block_on(shell.run(wanted, questions, happened, best));
     })?;
@@ -102,7 +104,7 @@ struct Shell {
     job: Option<Job>,
     listeners: Listeners,
     /// Best paths that the core has not taken yet.
-    pending: BTreeMap<Cidr, Vec<BestPath>>,
+    pending: Best,
 }
 
 impl Shell {
@@ -116,6 +118,7 @@ impl Shell {
         let mut listen_again = tokio::time::interval(LISTEN_RETRY);
         loop {
             self.transmit();
+            self.gather();
             let timeout = self.speaker.poll_timeout().map(|at| self.clock.wake_at(at));
             tokio::select! {
                 changed = jobs.changed() => {
@@ -134,7 +137,7 @@ impl Shell {
                     }
                 }
                 room = best.reserve(), if !self.pending.is_empty() => match room {
-                    Ok(room) => room.send(std::mem::take(&mut self.pending).into_iter().collect()),
+                    Ok(room) => room.send(std::mem::take(&mut self.pending)),
                     Err(_) => return,
                 },
                 (stream, remote) = self.listeners.accept() => self.accept(stream, remote),
@@ -147,7 +150,16 @@ impl Shell {
     /// One mutation, then everything that follows from it.
     fn handle(&mut self, input: Input<'_>) {
         self.speaker.handle(self.clock.now(), input);
-        while let Some(output) = self.speaker.poll() {
+        while let Some(output) = self.speaker.poll_urgent() {
+            self.carry_out(output);
+        }
+    }
+
+    /// Takes best paths from the speaker, as many as the core is told of at once.
+    fn gather(&mut self) {
+        while self.pending.len() < BATCH
+            && let Some(output) = self.speaker.poll_best()
+        {
             self.carry_out(output);
         }
     }
@@ -230,7 +242,7 @@ impl Shell {
                 self.dialling.insert(conn, task);
             }
             Output::Close { conn } => self.close(conn),
-            Output::Best { dst, paths } => _ = self.pending.insert(dst, paths),
+            Output::Best { dst, paths } => self.pending.push((dst, paths)),
             Output::Settled => tracing::info!("BGP: routes are selected"),
             Output::Peer { peer, state, why: None } => tracing::info!("BGP: {peer} is {state}"),
             Output::Peer { peer, state, why: Some(why) } => tracing::warn!("BGP: {peer} is {state}: {why}"),

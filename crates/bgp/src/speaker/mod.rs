@@ -315,9 +315,17 @@ impl Speaker {
 
     /// What the world should do, until `None`.
     pub fn poll(&mut self) -> Option<Output> {
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
-        }
+        self.poll_urgent().or_else(|| self.poll_best())
+    }
+
+    /// As `poll`, but for best paths: what must not wait until somebody has taken them all.
+    pub fn poll_urgent(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next `Output::Best`, and after the first of them `Output::Settled`. A destination that changes again before it
+    /// is polled costs nothing more.
+    pub fn poll_best(&mut self) -> Option<Output> {
         let Some((family, id)) = self.rib.next_report() else {
             return std::mem::take(&mut self.settled).then_some(Output::Settled);
         };
