@@ -145,9 +145,11 @@ impl World {
         }
         let tunnels = said.accepts.iter().copied().filter(|encap| *encap != Encap::Direct);
         // Who has said that all it sends is what the pool wants begins nothing else.
-        let own = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
-        let has_switched =
-            own.zip(version).is_some_and(|(own, version)| own.stand(version).switched >= version.generation);
+        let learnt = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
+        let has_switched = version.is_some_and(|version| {
+            let said = [self.announced.as_ref(), learnt];
+            said.into_iter().flatten().any(|said| said.stand(version).switched >= version.generation)
+        });
         let instead = tunnels.into_iter().next().filter(|_| !has_switched && !said.accepts.contains(&wanted));
         now.or(instead).unwrap_or(wanted)
     }

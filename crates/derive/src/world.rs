@@ -20,6 +20,8 @@ pub struct World {
     pub pools: BTreeMap<String, IpPoolSpec>,
     /// Which wish of each pool is known, by the pool's name.
     pub versions: BTreeMap<String, PoolVersion>,
+    /// What this node said last of itself, whether or not it is known to be written.
+    pub announced: Option<Announcement>,
     /// How the kernel sends to each destination now.
     pub sent: BTreeMap<Cidr, Encap>,
     /// The tunnels that stand in the kernel now, with their addresses.

@@ -113,8 +113,10 @@ impl Node {
             }
         }
         let announcement = self.announcement(&crate::cluster::announcement(own).unwrap_or_default());
-        if said(annotation::ENCAPSULATION) != Some(announcement.clone()) {
-            texts.insert(annotation::ENCAPSULATION.to_owned(), Some(announcement));
+        let text = serde_json::to_string(&announcement).expect("its keys are texts");
+        if said(annotation::ENCAPSULATION).as_ref() != Some(&text) {
+            texts.insert(annotation::ENCAPSULATION.to_owned(), Some(text));
+            self.world.announced = Some(announcement);
         }
         let key = Key::cluster(Kind::Node, self.config.node.clone());
         let request = if !texts.is_empty() {
@@ -129,15 +131,14 @@ impl Node {
         self.call(Call::NodeWritten, request);
     }
 
-    /// How far this node is with the modes of pools, as JSON; `before` is what it said last.
-    fn announcement(&self, before: &Announcement) -> String {
+    /// How far this node is with the modes of pools; `before` is what it said last.
+    fn announcement(&self, before: &Announcement) -> Announcement {
         let is_settled = self.datapath.is_settled();
         let accepts_all =
             is_settled && self.datapath.lacks_none(Section::Host) && self.datapath.lacks_none(Section::Rules);
         let sends_all = is_settled && self.datapath.lacks_none(Section::Routes) && self.dirty.is_empty();
         let accepts_all = accepts_all && self.dirty.is_empty() && self.pods_fit();
-        let announcement = self.world.announce(before, accepts_all, sends_all);
-        serde_json::to_string(&announcement).expect("its keys are texts")
+        self.world.announce(before, accepts_all, sends_all)
     }
 
     fn tunnel_need(&self, tunnel: Tunnel) -> TunnelNeed {
