@@ -21,6 +21,13 @@ use testkit::netns::{self, Netns};
 const NODES: u32 = 1_000;
 const BLOCKS: u32 = 10_000;
 
+const NO_MESH: &str = "
+apiVersion: projectcalico.org/v3
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {nodeToNodeMeshEnabled: false}
+";
+
 fn node(n: u32) -> Ipv4Addr {
     (u32::from(Ipv4Addr::new(10, 0, 0, 2)) + n).into()
 }
@@ -55,7 +62,10 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     std::fs::remove_file(&file)?;
     let here = lab.netns("here");
     wait_for(&here, BLOCKS);
-    let resident = resident_kib(lab.pid("node-here")) as f64 / 1024.0;
+    // A mesh of a thousand nodes is nothing that anybody runs.
+    let no_mesh = lab.root().join("no-mesh.yaml");
+    std::fs::write(&no_mesh, NO_MESH)?;
+    lab.exec("here", &format!("calicoctl apply -f {}", no_mesh.display()));
 
     lab.verb(&["kill", "node-here"]);
     lab.exec("here", "ip route flush proto 80");
@@ -63,6 +73,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     lab.verb(&["start", "node-here"]);
     wait_for(&here, BLOCKS);
     let agent = f64::from(BLOCKS) / monitor.span()?.as_secs_f64();
+    let resident = resident_kib(lab.pid("node-here")) as f64 / 1024.0;
 
     let alone = Netns::new();
     alone.run(
