@@ -5,7 +5,8 @@
 //!   server  ──┤  inbox (bounded)   ┌──────────┐ Effect├──► writer   thread: kernel
 //!   api     ──┼───────────────────►│   Node   ├───────┼──► files    thread: attachments, queued DELs
 //!   writer  ──┤                    └────▲─────┘       ├──► clients  replies
-//!   files   ──┘   monitor ──notices─────┘             └──► log
+//!   files   ──┤   monitor ──notices─────┘             ├──► speaker  thread: sessions with BGP peers
+//!   speaker ──┘                                       └──► log
 //! ```
 //!
 //! All that waits is handled before anything is decided. The order of kernel facts is kept: whatever the kernel told

@@ -33,7 +33,7 @@ pub enum Input {
     Overrun,
     /// The writer is done with a plan: one outcome for each key that had steps.
     Wrote { id: EffectId, outcomes: Vec<Outcome> },
-    /// An attachment's file is durable, or is not.
+    /// A change of an attachment's file is done, or cannot be.
     Filed { id: EffectId, result: Result<(), String> },
     /// The namespace asked for by `OpenNetns` is open, or why not.
     Opened { netns: PodNs, result: Result<(), NotOpened> },
@@ -73,7 +73,7 @@ pub enum Effect {
     /// Read a namespace whole; answered by `Input::Dumped`.
     /// The settings named are to be read besides.
     Dump { id: EffectId, netns: Netns, sysctls: Vec<String> },
-    /// Change an attachment's file, durably; answered by `Input::Filed`.
+    /// Change an attachment's file; answered by `Input::Filed`.
     File { id: EffectId, op: FileOp },
     /// Open a pod's namespace if its inode is still the one of the attachment; answered by `Input::Opened`.
     OpenNetns { netns: PodNs, path: String, inode: (u64, u64) },
