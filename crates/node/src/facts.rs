@@ -3,20 +3,25 @@
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
 use kernel::route::TABLE_MAIN;
 use kernel::{Direction, Filter, Key, Netns, Value, ours};
-use model::{Cidr, IfName};
+use model::{Cidr, IfAddr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// Of our routes that have a gateway.
     pub sent: BTreeMap<Cidr, Encap>,
-    /// The tunnels that stand, with their addresses.
-    pub carried: BTreeSet<Encap>,
+    /// The addresses of the tunnels that stand. While one moves, it has two.
+    tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
     /// A filter lets IP in IP in, whether or not its tunnel has an address.
     pub admits_ipip: bool,
 }
 
 impl Facts {
+    /// The tunnels that stand, with an address.
+    pub fn carried(&self) -> BTreeSet<Encap> {
+        self.tunnels.keys().copied().collect()
+    }
+
     /// The kernel holds this now, or nothing, under `key`; whether that changes anything.
     pub fn learn(&mut self, key: &Key, value: Option<&Value>) -> bool {
         match key {
@@ -28,11 +33,17 @@ impl Facts {
                 };
                 before != encap
             }
-            Key::Addr(addr) if addr.netns == Netns::Host => match (tunnel(&addr.device), value) {
-                (Some(encap), Some(_)) => self.carried.insert(encap),
-                (Some(encap), None) => self.carried.remove(&encap),
-                (None, _) => false,
-            },
+            Key::Addr(addr) if addr.netns == Netns::Host => {
+                let Some(encap) = tunnel(&addr.device) else { return false };
+                let before = self.tunnels.contains_key(&encap);
+                let addrs = self.tunnels.entry(encap).or_default();
+                match value {
+                    Some(_) => addrs.insert(addr.addr),
+                    None => addrs.remove(&addr.addr),
+                };
+                self.tunnels.retain(|_, addrs| !addrs.is_empty());
+                self.tunnels.contains_key(&encap) != before
+            }
             Key::Filter(filter) if filter.netns == Netns::Host && filter.direction == Direction::Ingress => {
                 let admits = matches!(value, Some(Value::Filter(Filter::Accept { .. })));
                 std::mem::replace(&mut self.admits_ipip, admits) != admits
@@ -57,5 +68,28 @@ fn tunnel(device: &IfName) -> Option<Encap> {
         IPIP_DEVICE => Some(Encap::Ipip),
         VXLAN_DEVICE => Some(Encap::Vxlan),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::addr::AddrScope;
+    use kernel::{AddrKey, AddrValue};
+
+    #[test]
+    fn a_tunnel_whose_address_moves_stands_all_the_while() {
+        let mut facts = Facts::default();
+        let key = |addr: &str| {
+            let addr = addr.parse().expect("it is an address");
+            Key::Addr(AddrKey { netns: Netns::Host, device: IfName::fixed(VXLAN_DEVICE), addr })
+        };
+        let there = Value::Addr(AddrValue { scope: AddrScope::Global });
+        assert!(facts.learn(&key("10.1.0.8/32"), Some(&there)));
+        assert!(!facts.learn(&key("10.0.0.8/32"), Some(&there)));
+        assert!(!facts.learn(&key("10.1.0.8/32"), None));
+        assert_eq!(facts.carried(), [Encap::Vxlan].into());
+        assert!(facts.learn(&key("10.0.0.8/32"), None));
+        assert_eq!(facts.carried(), [].into());
     }
 }

@@ -303,13 +303,14 @@ impl Node {
     /// What the kernel sends by and carries now.
     fn look(&mut self) {
         let Some(facts) = self.datapath.take_facts() else { return };
-        if facts.carried != self.world.carried
+        let carried = facts.carried();
+        if carried != self.world.carried
             || facts.admits_ipip != self.world.admits_ipip
             || !facts.sent.values().eq(self.world.sent.values())
         {
             self.dirty.extend([Section::Host, Section::Rules]);
         }
-        (self.world.sent, self.world.carried) = (facts.sent, facts.carried);
+        (self.world.sent, self.world.carried) = (facts.sent, carried);
         self.world.admits_ipip = facts.admits_ipip;
     }
 
