@@ -1,9 +1,10 @@
 //! The content of one block: who has which of its addresses. Changes of a value, no reads and no writes; whoever changes a
 //! block calls [`touch`] once before the compare-and-swap.
 //!
-//! Blocks come from the API and may be malformed: an ordinal that is listed as free and allocated is allocated.
+//! Blocks come from the API and may be malformed: an ordinal that is listed as free and allocated is allocated. An address
+//! that was given back and cools down ([`crate::cooldown`]) is neither: nobody holds it and nobody can have it.
 
-use crate::{Error, Wall};
+use crate::{Error, Wall, cooldown};
 use model::Cidr;
 use model::v3::{AllocationAttribute, IpamBlockSpec};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub fn ordinal(block: &IpamBlockSpec, addr: IpAddr) -> Option<u32> {
     block.cidr.ordinal(addr).filter(|&n| (n as usize) < block.allocations.len())
 }
 
-/// Who has an ordinal: `None` if it is free.
+/// Who has an ordinal: `None` if it is free or cools down.
 pub fn holder(block: &IpamBlockSpec, ordinal: u32) -> Option<&AllocationAttribute> {
     static UNKNOWN: AllocationAttribute = AllocationAttribute {
         handle_id: None,
@@ -62,12 +63,20 @@ pub fn holder(block: &IpamBlockSpec, ordinal: u32) -> Option<&AllocationAttribut
         released_at: None,
     };
     let index = (*block.allocations.get(ordinal as usize)?)?;
-    Some(block.attributes.get(index as usize).unwrap_or(&UNKNOWN))
+    let by = block.attributes.get(index as usize).unwrap_or(&UNKNOWN);
+    by.released_at.is_none().then_some(by)
 }
 
 /// Every allocated ordinal and who has it.
 pub fn allocated(block: &IpamBlockSpec) -> impl Iterator<Item = (u32, &AllocationAttribute)> {
     (0..block.allocations.len() as u32).filter_map(|n| Some((n, holder(block, n)?)))
+}
+
+/// The addresses that another node has than the one to which the block has affinity, and that node.
+pub fn borrowed(block: &IpamBlockSpec) -> impl Iterator<Item = (IpAddr, &str, &AllocationAttribute)> {
+    allocated(block)
+        .filter_map(|(n, by)| Some((addr(block, n), by.secondary.get("node")?.as_str(), by)))
+        .filter(|(_, node, _)| owner(block) != Some(node))
 }
 
 /// The addresses that a handle has, and its attributes with each.
@@ -91,7 +100,12 @@ pub fn free(block: &IpamBlockSpec, reserved: &[Cidr]) -> usize {
     block.unallocated.iter().filter(|&&n| available(block, n, reserved)).count()
 }
 
-/// Whether nobody has an address.
+/// How many addresses nobody can be given now: those that somebody has and those that cool down.
+pub fn unavailable(block: &IpamBlockSpec) -> usize {
+    block.allocations.iter().flatten().count()
+}
+
+/// Whether nobody has an address and none cools down.
 pub fn is_empty(block: &IpamBlockSpec) -> bool {
     block.allocations.iter().all(Option::is_none)
 }
@@ -121,8 +135,9 @@ pub fn assign_given(
     attributes: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     let ordinal = ordinal(block, wanted).ok_or(Error::NotInPool { addr: wanted })?;
-    if holder(block, ordinal).is_some() {
-        return Err(Error::Taken { addr: wanted });
+    if block.allocations[ordinal as usize].is_some() {
+        let cools = holder(block, ordinal).is_none();
+        return Err(if cools { Error::Cooling { addr: wanted } } else { Error::Taken { addr: wanted } });
     }
     give(block, ordinal, handle, attributes);
     Ok(())
@@ -135,13 +150,19 @@ fn give(block: &mut IpamBlockSpec, ordinal: u32, handle: &str, attributes: &BTre
         secondary: attributes.clone(),
         ..AllocationAttribute::default()
     };
-    let index = block.attributes.iter().position(|a| *a == owner).unwrap_or_else(|| {
-        block.attributes.push(owner);
-        block.attributes.len() - 1
-    });
-    block.allocations[ordinal as usize] = Some(index as u32);
+    block.allocations[ordinal as usize] = Some(index_of(block, owner));
     block.unallocated.retain(|&n| n != ordinal);
     block.sequence_number_for_allocation.insert(ordinal.to_string(), block.sequence_number);
+}
+
+/// Where an attribute stands in the block, which gets it if it has none that is equal.
+pub(crate) fn index_of(block: &mut IpamBlockSpec, attribute: AllocationAttribute) -> u32 {
+    let known = block.attributes.iter().position(|a| *a == attribute);
+    let index = known.unwrap_or_else(|| {
+        block.attributes.push(attribute);
+        block.attributes.len() - 1
+    });
+    index as u32
 }
 
 /// An address to take back, and what must still be so: somebody else may have it by now.
@@ -154,8 +175,13 @@ pub struct Release {
     pub sequence: Option<u64>,
 }
 
-/// Takes addresses back, all or none. Those that nobody has are passed over. True if the block changed.
-pub fn release(block: &mut IpamBlockSpec, releases: &[Release]) -> Result<bool, Error> {
+/// Takes addresses back, all or none. Those that nobody has are passed over. True if the block changed. With a time they
+/// cool down from then on: what the IPAM configuration's `ipCooldownSeconds` wants if it is not zero.
+pub fn release(
+    block: &mut IpamBlockSpec,
+    releases: &[Release],
+    cool_from: Option<&Wall>,
+) -> Result<bool, Error> {
     let mut ordinals = Vec::new();
     for wanted in releases {
         let Some(ordinal) = ordinal(block, wanted.addr) else { continue };
@@ -167,19 +193,25 @@ pub fn release(block: &mut IpamBlockSpec, releases: &[Release]) -> Result<bool, 
         }
         ordinals.push(ordinal);
     }
-    for &ordinal in &ordinals {
-        block.allocations[ordinal as usize] = None;
-        block.unallocated.retain(|&n| n != ordinal);
-        block.unallocated.push(ordinal);
-        block.sequence_number_for_allocation.remove(&ordinal.to_string());
+    match cool_from {
+        Some(at) => cooldown::begin(block, &ordinals, at),
+        None => ordinals.iter().for_each(|&ordinal| free_up(block, ordinal)),
     }
     prune(block);
     Ok(!ordinals.is_empty())
 }
 
+/// Makes an ordinal the last of the free ones. The caller prunes the attributes.
+pub(crate) fn free_up(block: &mut IpamBlockSpec, ordinal: u32) {
+    block.allocations[ordinal as usize] = None;
+    block.unallocated.retain(|&n| n != ordinal);
+    block.unallocated.push(ordinal);
+    block.sequence_number_for_allocation.remove(&ordinal.to_string());
+}
+
 /// Drops the attributes that no address refers to any more. A block with an index that leads nowhere is left alone: it
 /// would lead to somebody else's attributes.
-fn prune(block: &mut IpamBlockSpec) {
+pub(crate) fn prune(block: &mut IpamBlockSpec) {
     if block.allocations.iter().flatten().any(|&index| index as usize >= block.attributes.len()) {
         return;
     }
@@ -235,7 +267,7 @@ mod tests {
         assert_eq!(assign(&mut b, "e", &attributes("e"), &[]), None);
         for (n, handle) in [(2, "c"), (0, "a")] {
             let wanted = by_handle(addr(&b, n), handle);
-            release(&mut b, &[wanted]).expect("it is still the handle's");
+            release(&mut b, &[wanted], None).expect("it is still the handle's");
         }
         let next: Vec<_> = (0..2).filter_map(|_| assign(&mut b, "f", &attributes("f"), &[])).collect();
         assert_eq!(next, [addr(&b, 2), addr(&b, 0)]);
@@ -266,13 +298,13 @@ mod tests {
         let seen = b.sequence_number_for_allocation["0"];
         touch(&mut b);
         let late = Release { addr: first, handle: Some("a".to_owned()), sequence: Some(seen) };
-        release(&mut b, std::slice::from_ref(&late)).expect("it is as it was seen");
+        release(&mut b, std::slice::from_ref(&late), None).expect("it is as it was seen");
         touch(&mut b);
         assign_given(&mut b, first, "a", &attributes("a")).expect("it is free again");
         let before = b.clone();
-        assert_eq!(release(&mut b, &[late]), Err(Error::Reassigned { addr: first }));
+        assert_eq!(release(&mut b, &[late], None), Err(Error::Reassigned { addr: first }));
         let other = Release { addr: first, handle: Some("b".to_owned()), sequence: None };
-        assert_eq!(release(&mut b, &[other]), Err(Error::Reassigned { addr: first }));
+        assert_eq!(release(&mut b, &[other], None), Err(Error::Reassigned { addr: first }));
         assert_eq!(b, before);
     }
 
@@ -337,7 +369,7 @@ mod tests {
                     Step::Release(handle) => {
                         let handle = format!("h{handle}");
                         let mine: Vec<Release> = held(&b, &handle).map(|(addr, _)| by_handle(addr, &handle)).collect();
-                        release(&mut b, &mine).expect("its own");
+                        release(&mut b, &mine, None).expect("its own");
                         model.retain(|_, owner| *owner != handle);
                     }
                 }

@@ -119,7 +119,7 @@ fn handles(objects: &Objects, problems: &mut Vec<Problem>) {
     let mut held: BTreeMap<(String, String), u32> = BTreeMap::new();
     let known: BTreeSet<&str> = objects.handles.iter().map(|h| h.metadata.name.as_str()).collect();
     for b in &objects.blocks {
-        for (n, by) in block::allocated(&b.spec).filter(|(_, by)| by.released_at.is_none()) {
+        for (n, by) in block::allocated(&b.spec) {
             let addr = block::addr(&b.spec, n);
             match &by.handle_id {
                 None => problems.push(Problem::NoOwner { addr }),
@@ -188,7 +188,7 @@ fn usage(objects: &Objects, problems: &mut Vec<Problem>) {
     }
     let mut allocated = BTreeSet::new();
     for b in &objects.blocks {
-        for (n, by) in block::allocated(&b.spec).filter(|(_, by)| by.released_at.is_none()) {
+        for (n, by) in block::allocated(&b.spec) {
             let addr = block::addr(&b.spec, n);
             allocated.insert(addr);
             if !users.contains_key(&addr) {

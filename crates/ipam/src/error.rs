@@ -28,6 +28,11 @@ pub enum Error {
     /// A given address that somebody has.
     #[error("resource already exists: {addr} with error: Address already assigned in block")]
     Taken { addr: IpAddr },
+    /// A given address that was released a moment ago.
+    #[error(
+        "{addr} was released a moment ago and cools down: try again later, or lower ipCooldownSeconds in IPAMConfiguration"
+    )]
+    Cooling { addr: IpAddr },
     /// A given address of another node's block, with strict affinity.
     #[error(
         "Block host affinity does not match: {addr} is in a block of {owner}, and strictAffinity is set in IPAMConfiguration"
@@ -36,6 +41,9 @@ pub enum Error {
     /// An address that was to be released has another owner by now.
     #[error("update conflict: {addr} was given to another owner meanwhile")]
     Reassigned { addr: IpAddr },
+    /// A pool cannot be split so.
+    #[error("cannot split IPPool {pool} into {parts}: {why}")]
+    Split { pool: String, parts: u32, why: String },
     /// The API server refused a write.
     #[error("cannot write {object}: {source}")]
     Write { object: String, source: store::Error },

@@ -45,7 +45,7 @@ pub async fn run(session: &mut Session<'_>, args: &IpamReleaseArgs) -> Result<()
 async fn free(store: &Store, mut found: IpamBlock, addr: IpAddr) -> Result<bool, Failure> {
     let failed = |why: String| Failure::new(format!("failed to release IP address {addr}: {why}"));
     let release = [Release { addr, handle: None, sequence: None }];
-    block::release(&mut found.spec, &release).map_err(|e| failed(e.to_string()))?;
+    block::release(&mut found.spec, &release, None).map_err(|e| failed(e.to_string()))?;
     block::touch(&mut found.spec);
     match store.client.request(Request::Update(found.into())).await {
         Ok(_) => Ok(true),

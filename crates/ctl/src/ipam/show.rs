@@ -56,7 +56,7 @@ async fn usage(store: &Store, shows_blocks: bool) -> Result<String, Failure> {
     let pools: Vec<IpPool> = all(store, "IPPool").await?;
     let blocks: Vec<IpamBlock> = all(store, "IPAMBlock").await?;
     let mut table = Boxed::new(&["Grouping", "CIDR", "IPs total", "IPs in use", "IPs free"]);
-    let in_use = |b: &IpamBlock| block::allocated(&b.spec).count();
+    let in_use = |b: &IpamBlock| block::unavailable(&b.spec);
     let block_row = |b: &IpamBlock| row("Block", b.spec.cidr, in_use(b));
     let (mut of_pools, mut orphans) = (Vec::new(), Vec::new());
     for b in &blocks {

@@ -272,7 +272,7 @@ impl Allocator {
         let releases: Vec<block::Release> = unwanted
             .map(|(addr, _)| block::Release { addr, handle: Some(goal.handle.clone()), sequence: None })
             .collect();
-        block::release(b, &releases).expect("what was just seen in the block is still so")
+        block::release(b, &releases, None).expect("what was just seen in the block is still so")
     }
 
     /// Puts what a request wants into a block. Where that cannot be, the request chooses again or fails.
