@@ -75,14 +75,38 @@ pub fn claim(
     }
 }
 
-/// The next step to give a block up: an empty one is deleted, one with addresses keeps them without an affinity.
-pub fn release(node: &str, cidr: Cidr, affinity: Option<&BlockAffinity>, known: Known<'_>) -> Next {
+/// What becomes of a block that is to be given up, and in which addresses are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// It stays whose it is.
+    Stays,
+    /// It keeps its addresses and loses its affinity.
+    IsCleared,
+}
+
+/// The next step to give up the block of a node: an empty one is deleted. Whoever works on it reads it after each change of
+/// the affinity.
+pub fn release(
+    node: &str,
+    cidr: Cidr,
+    affinity: Option<&BlockAffinity>,
+    known: Known<'_>,
+    used: Used,
+) -> Next {
     let Some(affinity) = affinity else { return Next::Done };
     if affinity.spec.deleted {
         return call(delete(&affinity.clone().into()));
     }
-    if affinity.spec.state != AffinityState::PendingDeletion {
-        return call(with_state(affinity, AffinityState::PendingDeletion));
+    let leaves = affinity.spec.state == AffinityState::PendingDeletion;
+    match known {
+        Known::Unread if used == Used::Stays => return call(Request::Get(block_key(cidr))),
+        Known::Read(b)
+            if used == Used::Stays && block::owner(&b.spec) == Some(node) && !block::is_empty(&b.spec) =>
+        {
+            return if leaves { call(with_state(affinity, AffinityState::Confirmed)) } else { Next::Lost };
+        }
+        _ if !leaves => return call(with_state(affinity, AffinityState::PendingDeletion)),
+        _ => {}
     }
     match known {
         Known::Unread => call(Request::Get(block_key(cidr))),
@@ -212,11 +236,28 @@ mod tests {
         ];
         for (state, known, expected) in table {
             let affinity = state.map(affinity);
-            assert_eq!(
-                step(release("n1", cidr(), affinity.as_ref(), known)),
-                expected,
-                "{state:?} {known:?}"
-            );
+            let next = release("n1", cidr(), affinity.as_ref(), known, Used::IsCleared);
+            assert_eq!(step(next), expected, "{state:?} {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_used_meanwhile_can_stay_whose_it_is() {
+        use AffinityState::*;
+        let (empty, mut used) = (block_of("n1"), block_of("n1"));
+        block::assign(&mut used.spec, "h", &Default::default(), &[]).expect("there is room");
+        let table = [
+            (Some(Confirmed), Known::Unread, "get IpamBlock"),
+            (Some(Confirmed), Known::Read(&used), "Lost"),
+            (Some(Confirmed), Known::Read(&empty), "update affinity PendingDeletion"),
+            (Some(PendingDeletion), Known::Read(&empty), "delete IpamBlock"),
+            (Some(PendingDeletion), Known::Read(&used), "update affinity Confirmed"),
+            (Some(PendingDeletion), Known::Absent, "delete BlockAffinity"),
+        ];
+        for (state, known, expected) in table {
+            let affinity = state.map(affinity);
+            let next = release("n1", cidr(), affinity.as_ref(), known, Used::Stays);
+            assert_eq!(step(next), expected, "{state:?} {known:?}");
         }
     }
 

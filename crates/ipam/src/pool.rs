@@ -1,12 +1,14 @@
 //! Which pools may be used, which block comes next: the choices before any write.
 //!
-//! Pools are tried in the order of their names, blocks of this node in the order of their addresses. A new block is looked
-//! for from a place that the node's name decides, so that nodes that claim at the same time rarely meet.
+//! Pools are tried in the order of their names. In them come first the blocks of this node, in the order of their addresses;
+//! then a block that nobody has; then one that another node has and does not use; and last, unless affinity is strict, an
+//! address that is borrowed from another node's block. All but the first are looked for from a place that the node's name
+//! decides, so that nodes that do so at the same time rarely meet.
 
 use crate::snapshot::allows;
 use crate::{Error, Snapshot, Tunnel, Want, block};
 use model::Cidr;
-use model::v3::{AllowedUse, AssignmentMode, EncapMode, IpPoolSpec};
+use model::v3::{AllowedUse, AssignmentMode, EncapMode, IpPoolSpec, IpamBlock};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +22,10 @@ pub enum Choice {
     Take(Cidr),
     /// A block that must be claimed first.
     Claim(Cidr),
+    /// An empty block of another node, which must be given up for it before it can be claimed.
+    TakeOver(Cidr),
+    /// A block of another node with an address to borrow; whether that is so must be read first if it is not known whole.
+    Borrow(Cidr),
     /// A block of another node that must be read first.
     Read(Cidr),
 }
@@ -83,7 +89,11 @@ impl Snapshot {
         let pool = pool.filter(|pool| allows(pool, AllowedUse::Workload)).ok_or(Error::NotInPool { addr })?;
         let cidr = Cidr::containing(addr, block_size(pool)).ok_or(Error::NotInPool { addr })?;
         let Some(known) = self.blocks.get(&cidr).filter(|b| !b.spec.deleted) else {
-            return Ok(if self.others.contains(&cidr) { Choice::Read(cidr) } else { Choice::Claim(cidr) });
+            return Ok(if self.others.contains_key(&cidr) {
+                Choice::Read(cidr)
+            } else {
+                Choice::Claim(cidr)
+            });
         };
         match block::owner(&known.spec) {
             Some(owner) if owner == self.node => {
@@ -106,13 +116,44 @@ impl Snapshot {
         let own = pools.iter().find_map(|pool| {
             self.blocks.keys().filter(|cidr| pool.cidr.covers(**cidr)).find_map(|cidr| room(*cidr))
         });
-        match own {
-            Some(cidr) => Ok(Choice::Take(cidr)),
-            None => self.next_claim(pools, &reserved).map(Choice::Claim),
+        if let Some(cidr) = own {
+            return Ok(Choice::Take(cidr));
+        }
+        let claim = self.next_claim(pools, &reserved);
+        match claim {
+            Err(_) if !self.configuration.strict_affinity => {
+                self.next_loan(pools, promised, &reserved).ok_or(()).or(claim)
+            }
+            claim => claim,
         }
     }
 
-    fn next_claim(&self, pools: &[&IpPoolSpec], reserved: &[Cidr]) -> Result<Cidr, Error> {
+    /// Another node's block with an address to borrow. Those that were read already come first.
+    fn next_loan(
+        &self,
+        pools: &[&IpPoolSpec],
+        promised: &BTreeMap<Cidr, usize>,
+        reserved: &[Cidr],
+    ) -> Option<Choice> {
+        let taken = |cidr: &Cidr| promised.get(cidr).copied().unwrap_or(0);
+        let known = pools.iter().find_map(|pool| {
+            from_our_place(&self.blocks, pool, &self.node).map(|(cidr, _)| *cidr).find(|cidr| {
+                let foreign = |b: &&IpamBlock| block::owner(&b.spec) != Some(&self.node);
+                let open = self.open(*cidr).filter(foreign);
+                open.is_some_and(|b| block::free(&b.spec, reserved) > taken(cidr))
+            })
+        });
+        let unread = || {
+            pools.iter().find_map(|pool| {
+                let mut others = from_our_place(&self.others, pool, &self.node);
+                others.find(|(cidr, fullness)| fullness.free > taken(cidr)).map(|(cidr, _)| *cidr)
+            })
+        };
+        known.or_else(unread).map(Choice::Borrow)
+    }
+
+    /// A block that this node can make its own.
+    fn next_claim(&self, pools: &[&IpPoolSpec], reserved: &[Cidr]) -> Result<Choice, Error> {
         let exhausted = |why: String| Err(Error::Exhausted { why });
         let limit = match self.configuration.max_blocks_per_host {
             0 => DEFAULT_MAX_BLOCKS,
@@ -137,8 +178,17 @@ impl Snapshot {
                 .filter(|cidr| !reserved.iter().any(|r| r.covers(*cidr)))
                 .find(|cidr| !self.taken(*cidr))
         });
-        match unclaimed {
-            Some(cidr) => Ok(cidr),
+        let idle = || {
+            pools.iter().find_map(|pool| {
+                let read = from_our_place(&self.blocks, pool, &self.node).map(|(cidr, _)| *cidr);
+                let others = from_our_place(&self.others, pool, &self.node).map(|(cidr, _)| *cidr);
+                let whole =
+                    |cidr: &Cidr| cidr.len() == block_size(pool) && !reserved.iter().any(|r| r.covers(*cidr));
+                read.chain(others).filter(whole).find(|cidr| self.is_idle(*cidr))
+            })
+        };
+        match unclaimed.map(Choice::Claim).or_else(|| idle().map(Choice::TakeOver)) {
+            Some(choice) => Ok(choice),
             None if self.configuration.strict_affinity => exhausted(format!(
                 "No more free affine blocks and strict affinity enabled: every block of [{cidrs}] belongs to a node; create another IPPool"
             )),
@@ -165,6 +215,19 @@ pub fn block_size(pool: &IpPoolSpec) -> u8 {
         (0, false) => 122,
         (size, _) => size,
     }
+}
+
+/// What is known of the blocks of a pool, in the order in which the node tries them.
+fn from_our_place<'a, T>(
+    blocks: &'a BTreeMap<Cidr, T>,
+    pool: &'a IpPoolSpec,
+    node: &str,
+) -> impl Iterator<Item = (&'a Cidr, &'a T)> {
+    let place = candidates(pool, node).next().unwrap_or(pool.cidr);
+    let (first, last) = (Cidr::host(pool.cidr.addr()), Cidr::host(pool.cidr.last()));
+    let inside = move |(cidr, _): &(&Cidr, &T)| pool.cidr.covers(**cidr);
+    let begin = first.min(pool.cidr).min(place);
+    blocks.range(place..=last.max(place)).chain(blocks.range(begin..place)).filter(inside)
 }
 
 /// Every block of a pool, once, from the one that the node's name decides. A pool that is smaller than its block has none.

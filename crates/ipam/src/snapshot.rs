@@ -1,14 +1,18 @@
 //! What a node knows of the cluster's addresses: fed by watches and by replies, read by the decisions.
 //!
-//! Of the blocks of other nodes it keeps only that they exist: ten thousand of them are a few hundred kilobytes. It may lag
-//! behind the API; a decision from an old state fails its compare-and-swap, and the state is read anew.
+//! Of the blocks of other nodes it keeps only how full they are: ten thousand of them are a megabyte. It may lag behind the
+//! API; a decision from an old state fails its compare-and-swap, and the state is read anew.
 
-use crate::block;
+use crate::{Wall, block, cooldown};
 use model::selector::Selector;
 use model::store::{Event, Key, Kind, Object};
 use model::v3::{AffinityState, AllowedUse, BlockAffinity, IpPoolSpec, IpamBlock, IpamConfigurationSpec};
-use model::{Cidr, names};
+use model::{Cidr, Duration, names};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How old a claim must be before another node may take the empty block over: its owner may be about to use it (Calico's
+/// minute).
+const CLAIM_PROTECTION: Duration = Duration::from_secs(60);
 
 /// The kinds that must have listed before anything is written.
 const NEEDED: [Kind; 6] = [
@@ -38,10 +42,33 @@ pub struct Snapshot {
     /// Blocks of this node, and those of others that are being worked on.
     pub blocks: BTreeMap<Cidr, IpamBlock>,
     /// The other blocks.
-    pub others: BTreeSet<Cidr>,
+    pub others: BTreeMap<Cidr, Fullness>,
     /// This node's claims.
     pub affinities: BTreeMap<Cidr, BlockAffinity>,
     listed: BTreeSet<Kind>,
+    /// The wall clock's time, as far as anybody said it.
+    wall: Option<Wall>,
+}
+
+/// How full a block is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fullness {
+    /// Addresses that nobody has: some may be reserved, or cool down.
+    pub free: usize,
+    /// Nobody has an address, and none cools down.
+    pub empty: bool,
+    /// When it was claimed (RFC 3339).
+    pub claimed: Option<String>,
+}
+
+impl Fullness {
+    fn of(b: &IpamBlock) -> Fullness {
+        Fullness {
+            free: b.spec.allocations.len() - block::allocated(&b.spec).count(),
+            empty: block::is_empty(&b.spec),
+            claimed: b.spec.affinity_claim_time.clone(),
+        }
+    }
 }
 
 impl Snapshot {
@@ -111,7 +138,7 @@ impl Snapshot {
             }
             self.others.remove(&cidr);
         } else {
-            self.others.insert(cidr);
+            self.others.insert(cidr, Fullness::of(new));
         }
     }
 
@@ -145,7 +172,7 @@ impl Snapshot {
             Kind::BlockAffinity => self.affinities.retain(|_, a| names.contains(a.metadata.name.as_str())),
             Kind::IpamBlock => {
                 self.blocks.retain(|cidr, _| names.contains(names::block(*cidr).as_str()));
-                self.others.retain(|cidr| names.contains(names::block(*cidr).as_str()));
+                self.others.retain(|cidr, _| names.contains(names::block(*cidr).as_str()));
             }
             _ => {}
         }
@@ -153,9 +180,26 @@ impl Snapshot {
 
     /// Forgets the content of other nodes' blocks, once nobody works on them.
     pub fn forget_foreign(&mut self) {
-        let foreign = |b: &IpamBlock| block::owner(&b.spec) != Some(&self.node);
-        self.others.extend(self.blocks.values().filter(|b| foreign(b)).map(|b| b.spec.cidr));
-        self.blocks.retain(|cidr, _| !self.others.contains(cidr));
+        let foreign = self.blocks.values().filter(|b| block::owner(&b.spec) != Some(&self.node));
+        self.others.extend(foreign.map(|b| (b.spec.cidr, Fullness::of(b))));
+        self.blocks.retain(|cidr, _| !self.others.contains_key(cidr));
+    }
+
+    /// Lets time pass: what has cooled down in the blocks that are known whole is free again.
+    pub fn advance(&mut self, wall: Option<Wall>) {
+        self.wall = wall;
+        let Some(wall) = &self.wall else { return };
+        let span = Duration::from_secs(self.cooldown_seconds());
+        self.blocks.values_mut().for_each(|b| _ = cooldown::thaw(&mut b.spec, wall, span));
+    }
+
+    /// From when an address that is released now has to cool down: `None` if it has not.
+    pub fn cool_from(&self) -> Option<&Wall> {
+        self.wall.as_ref().filter(|_| self.cooldown_seconds() > 0)
+    }
+
+    fn cooldown_seconds(&self) -> u64 {
+        self.configuration.ip_cooldown_seconds.unwrap_or(0).into()
     }
 
     /// Whether a block has an address of `cidr`, as far as is known. Blocks are disjoint, so the last one that begins before
@@ -163,7 +207,7 @@ impl Snapshot {
     pub fn taken(&self, cidr: Cidr) -> bool {
         let end = Cidr::host(cidr.last());
         let own = self.blocks.range(..=end).next_back().map(|(known, _)| known);
-        let other = self.others.range(..=end).next_back();
+        let other = self.others.range(..=end).next_back().map(|(known, _)| known);
         own.into_iter().chain(other).any(|known| known.overlaps(cidr))
     }
 
@@ -175,9 +219,35 @@ impl Snapshot {
         (ours && affinity.spec.state == AffinityState::Confirmed).then_some(b)
     }
 
+    /// A block of which addresses may be given now: one that is usable, or without strict affinity anybody else's that was
+    /// read.
+    pub fn open(&self, cidr: Cidr) -> Option<&IpamBlock> {
+        let b = self.blocks.get(&cidr).filter(|b| !b.spec.deleted)?;
+        let ours = block::owner(&b.spec) == Some(&self.node);
+        if ours { self.usable(cidr) } else { Some(b).filter(|_| !self.configuration.strict_affinity) }
+    }
+
+    /// Whether another node's block, or one that is nobody's, may be taken over: it is empty, and its claim is old.
+    pub fn is_idle(&self, cidr: Cidr) -> bool {
+        let read = self.blocks.get(&cidr).filter(|b| block::owner(&b.spec) != Some(&self.node));
+        let Some(fullness) = read.map(Fullness::of).or_else(|| self.others.get(&cidr).cloned()) else {
+            return false;
+        };
+        let old = |claimed: &String| {
+            self.wall.as_ref().is_some_and(|wall| wall.is_after(claimed, CLAIM_PROTECTION))
+        };
+        fullness.empty && fullness.claimed.as_ref().is_none_or(old)
+    }
+
     /// Whether this node should have a block there: a pool covers it and selects the node.
     pub fn wants(&self, cidr: Cidr) -> bool {
         self.pools.values().any(|pool| pool.cidr.covers(cidr) && self.selects(pool))
+    }
+
+    /// Whether a block with addresses stays this node's when its claim is being given up. Calico gives up the claims in a
+    /// pool that it is about to delete, which it disables first.
+    pub fn clings_to(&self, cidr: Cidr) -> bool {
+        self.pools.values().any(|pool| pool.cidr.covers(cidr) && self.selects(pool) && !pool.disabled)
     }
 
     /// Every reserved CIDR.

@@ -3,7 +3,7 @@
 use model::Duration;
 use model::store::Kind;
 use model::v3::IpamConfigurationSpec;
-use testkit::sim::{Sim, Verb};
+use testkit::sim::{Moment, Sim, Verb};
 
 fn pair() -> Sim {
     Sim::cluster(2).pool("10.0.0.0/28", 29)
@@ -109,4 +109,109 @@ fn deleted_pods_give_everything_back() {
         sim.pod(pod).on("n1").del();
     }
     sim.settle().expect_clean();
+}
+
+/// A cluster of two with one block, which is `n1`'s with one pod.
+fn one_block(configuration: IpamConfigurationSpec) -> Sim {
+    let mut sim = Sim::cluster(2).pool("10.0.0.0/30", 30).configuration(configuration).clock(60, 0);
+    sim.pod("a").on("n1").add();
+    sim.run_for(Duration::from_millis(200));
+    sim
+}
+
+#[test]
+fn a_node_without_a_block_borrows_and_gives_back() {
+    let mut sim = one_block(IpamConfigurationSpec::default());
+    sim.pod("b").on("n2").add();
+    sim.settle().expect_clean().expect_owner("10.0.0.0", "a").expect_owner("10.0.0.1", "b");
+    assert!(sim.node("n2").blocks().is_empty());
+    sim.node("n2").crash();
+    sim.pod("b").del();
+    sim.settle().expect_clean();
+    sim.pod("c").on("n1").add();
+    sim.settle().expect_clean().expect_owner("10.0.0.2", "c");
+}
+
+#[test]
+fn nodes_that_borrow_from_one_block_at_once_get_different_addresses() {
+    let mut sim = Sim::cluster(4).pool("10.0.0.0/29", 29);
+    sim.pod("a").on("n1").add();
+    sim.run_for(Duration::from_millis(200));
+    for n in 0..7 {
+        sim.pod(&format!("p{n}")).on(&format!("n{}", n % 4 + 1)).add();
+    }
+    sim.settle().expect_clean();
+    sim.pod("late").on("n3").add();
+    sim.settle().expect_clean().expect_failed("late", "No IPs available in pools: [10.0.0.0/29]");
+}
+
+#[test]
+fn an_empty_block_of_another_node_is_taken_over_when_its_claim_is_old() {
+    let strict = IpamConfigurationSpec { strict_affinity: true, ..IpamConfigurationSpec::default() };
+    let mut sim = one_block(strict);
+    sim.pod("a").del();
+    sim.run_for(Duration::from_millis(200));
+    // A minute of the walls' clocks is a second.
+    sim.pod("early").on("n2").add();
+    sim.run_for(Duration::from_millis(150));
+    assert!(sim.node("n2").blocks().is_empty());
+    sim.pod("early").del();
+    sim.run_for(Duration::from_secs(1));
+    sim.pod("b").on("n2").add();
+    sim.settle().expect_clean();
+    assert_eq!((sim.node("n1").blocks().len(), sim.node("n2").blocks().len()), (0, 1));
+}
+
+#[test]
+fn a_block_that_is_used_while_it_is_being_taken_over_stays() {
+    let strict = IpamConfigurationSpec { strict_affinity: true, ..IpamConfigurationSpec::default() };
+    for spoiled in 1..=40 {
+        let mut sim = one_block(strict.clone());
+        sim.pod("a").del();
+        sim.run_for(Duration::from_millis(1_500));
+        sim.pod("b").on("n2").add();
+        sim.run_for(Duration::from_millis(spoiled));
+        sim.pod("c").on("n1").add();
+        sim.settle().expect_clean();
+    }
+}
+
+#[test]
+fn a_crash_at_any_request_of_a_take_over_loses_nothing() {
+    let strict = IpamConfigurationSpec { strict_affinity: true, ..IpamConfigurationSpec::default() };
+    let mut ended = 0;
+    for n in 0..20 {
+        for moment in [Moment::Before, Moment::After] {
+            let mut sim = one_block(strict.clone());
+            sim.pod("a").del();
+            sim.run_for(Duration::from_millis(1_500));
+            sim.pod("b").on("n2").add();
+            let at = sim.effects() + 1 + n;
+            sim.crash_at(at, moment);
+            sim.settle().expect_clean();
+            assert_eq!(sim.node("n2").blocks().len(), 1, "crash {moment:?} request {n}");
+            ended += usize::from(sim.effects() < at);
+        }
+    }
+    assert!(ended > 0, "a take-over is longer than the sweep");
+}
+
+#[test]
+fn an_address_cools_down_before_anybody_gets_it_again() {
+    let cooldown =
+        IpamConfigurationSpec { ip_cooldown_seconds: Some(60), ..IpamConfigurationSpec::default() };
+    let mut sim = one_block(cooldown);
+    for pod in ["b", "c", "d"] {
+        sim.pod(pod).on("n1").add();
+    }
+    sim.run_for(Duration::from_millis(100));
+    sim.pod("a").del();
+    sim.run_for(Duration::from_millis(100));
+    sim.pod("early").on("n1").add();
+    sim.run_for(Duration::from_millis(100));
+    sim.expect_failed("early", "No IPs available");
+    sim.pod("early").del();
+    sim.run_for(Duration::from_secs(1));
+    sim.pod("late").on("n2").add();
+    sim.settle().expect_clean().expect_owner("10.0.0.0", "late");
 }

@@ -55,6 +55,7 @@ impl Allocator {
     fn learn(&mut self, key: &Key, object: Object, reads: bool) {
         self.snapshot.learn(&object);
         match object {
+            Object::BlockAffinity(affinity) => self.learn_theirs(key, Some(&affinity)),
             Object::IpamHandle(handle) => {
                 if reads {
                     // It is older than this decision: what it says of its blocks may be true by now or no more.
@@ -84,6 +85,7 @@ impl Allocator {
         match key.kind {
             Kind::IpamHandle => _ = self.handles.insert(key.name.clone(), None),
             Kind::IpamBlock => self.block_answered(key, false),
+            Kind::BlockAffinity => self.learn_theirs(key, None),
             _ => {}
         }
     }
@@ -100,11 +102,11 @@ impl Allocator {
     /// A refusal ends the requests that need the object, with the server's reason.
     fn refused(&mut self, key: &Key, reason: store::Error) {
         let error = Error::Write { object: format!("{:?} {}", key.kind, key.name), source: reason };
-        let work = self.work.as_ref().map(|work| (work.kind, work.cidr));
-        let stops_work = work.is_some_and(|(_, cidr)| {
-            *key == block_key(cidr) || *key == affinity_key(&self.snapshot.node, cidr)
+        let work = self.work.as_ref();
+        let stops_work = work.is_some_and(|work| {
+            *key == block_key(work.cidr) || *key == affinity_key(&self.owner_of_work(), work.cidr)
         });
-        let stops_claim = stops_work && work.is_some_and(|(kind, _)| kind == WorkKind::Claim);
+        let stops_claim = stops_work && work.is_some_and(|work| work.kind != WorkKind::Release);
         let mut goals = mem::take(&mut self.goals);
         for goal in &mut goals {
             let releases = matches!(goal.want, Want::Release { .. });

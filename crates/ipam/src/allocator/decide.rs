@@ -1,7 +1,7 @@
 //! What to do next, from what is wanted and what is known. Each request goes through: its handle names a block, the block
 //! is written for all requests whose handles do, its content is the answer.
 
-use super::{Allocator, Goal, Work, WorkKind};
+use super::{Allocator, Goal, Theirs, Work, WorkKind};
 use crate::affinity::{block_key, delete};
 use crate::pool::Choice;
 use crate::{Assigned, Error, Want, block};
@@ -24,6 +24,7 @@ impl Allocator {
         if self.snapshot.missing().next().is_some() {
             return;
         }
+        self.snapshot.advance(self.wall_now());
         self.find_work();
         let mut goals = mem::take(&mut self.goals);
         let mut promised = BTreeMap::new();
@@ -166,7 +167,7 @@ impl Allocator {
         let named: Vec<Cidr> = handle.spec.block.keys().filter_map(|cidr| cidr.parse().ok()).collect();
         let unread = |cidr: &Cidr| {
             let key = block_key(*cidr);
-            self.unsure.contains(&key) || self.busy(&key) || self.snapshot.others.contains(cidr)
+            self.unsure.contains(&key) || self.busy(&key) || self.snapshot.others.contains_key(cidr)
         };
         let unread: Vec<Cidr> = named.into_iter().filter(unread).collect();
         for cidr in &unread {
@@ -217,14 +218,20 @@ impl Allocator {
             return goal.chosen;
         }
         match self.snapshot.choose(&goal.want, promised) {
-            Ok(Choice::Take(cidr)) => {
+            // What is being claimed may be what it needs.
+            Ok(Choice::Claim(_) | Choice::TakeOver(_) | Choice::Borrow(_)) | Err(Error::Exhausted { .. })
+                if self.work.is_some() => {}
+            Ok(Choice::Borrow(cidr) | Choice::Read(cidr)) if !self.snapshot.blocks.contains_key(&cidr) => {
+                self.call(Request::Get(block_key(cidr)));
+            }
+            Ok(Choice::Take(cidr) | Choice::Borrow(cidr) | Choice::Read(cidr)) => {
                 *promised.entry(cidr).or_insert(0) += 1;
                 goal.chosen = Some(cidr);
             }
-            Ok(Choice::Read(cidr)) => self.call(Request::Get(block_key(cidr))),
-            // What is being claimed may be what it needs.
-            Ok(Choice::Claim(_)) | Err(Error::Exhausted { .. }) if self.work.is_some() => {}
             Ok(Choice::Claim(cidr)) => self.work = Some(Work::new(cidr, WorkKind::Claim)),
+            Ok(Choice::TakeOver(cidr)) => {
+                self.work = Some(Work::new(cidr, WorkKind::TakeOver(Theirs::Unread)));
+            }
             Err(error) => self.fail(goal, error),
         }
         goal.chosen
@@ -236,7 +243,7 @@ impl Allocator {
         if self.busy(&key) {
             return;
         }
-        if self.unsure.contains(&key) || self.snapshot.others.contains(&cidr) {
+        if self.unsure.contains(&key) || self.snapshot.others.contains_key(&cidr) {
             return self.call(Request::Get(key));
         }
         let known = self.snapshot.blocks.get(&cidr).cloned();
@@ -272,20 +279,21 @@ impl Allocator {
         let releases: Vec<block::Release> = unwanted
             .map(|(addr, _)| block::Release { addr, handle: Some(goal.handle.clone()), sequence: None })
             .collect();
-        block::release(b, &releases, None).expect("what was just seen in the block is still so")
+        block::release(b, &releases, self.snapshot.cool_from())
+            .expect("what was just seen in the block is still so")
     }
 
     /// Puts what a request wants into a block. Where that cannot be, the request chooses again or fails.
     fn take(&mut self, goal: &mut Goal, cidr: Cidr, b: Option<&mut IpamBlockSpec>) -> bool {
         let handle = self.handles.get(&goal.key.name).and_then(Option::as_ref);
         assert!(handle.is_some_and(|h| names_only(h, cidr)), "handle before block: {goal:?}");
-        let usable = self.snapshot.usable(cidr).is_some();
+        let open = self.snapshot.open(cidr).is_some();
         let attributes = self.attributes(&goal.want);
         let given = match (&goal.want, b) {
-            (Want::Given { addr, .. }, Some(b)) if usable || !self.snapshot.configuration.strict_affinity => {
+            (Want::Given { addr, .. }, Some(b)) if open => {
                 block::assign_given(b, *addr, &goal.handle, &attributes).map(|()| true)
             }
-            (Want::Auto { .. } | Want::Tunnel(_), Some(b)) if usable => {
+            (Want::Auto { .. } | Want::Tunnel(_), Some(b)) if open => {
                 Ok(block::assign(b, &goal.handle, &attributes, &self.snapshot.reserved()).is_some())
             }
             _ => Ok(false),

@@ -15,7 +15,7 @@ use crate::affinity::{affinity_key, block_key};
 use crate::{Assigned, CallId, Error, RequestId, Snapshot, Wall, Want};
 use backoff::Backoff;
 use model::store::{Event, Key, Kind, Reply, Request};
-use model::v3::IpamHandle;
+use model::v3::{BlockAffinity, IpamHandle};
 use model::{Cidr, Instant, names};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -36,8 +36,8 @@ pub struct Allocator {
     done: VecDeque<(RequestId, Result<Vec<Assigned>, Error>)>,
     last_call: u64,
     now: Instant,
-    /// Of the latest request.
-    wall: Option<Wall>,
+    /// Of the latest request, and when that was.
+    wall: Option<(Wall, Instant)>,
     dirty: bool,
 }
 
@@ -72,10 +72,19 @@ struct Work {
     read: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum WorkKind {
     Claim,
     Release,
+    /// Of another node's block, in its stead.
+    TakeOver(Theirs),
+}
+
+/// The other node's claim.
+#[derive(Clone, Debug, PartialEq)]
+enum Theirs {
+    Unread,
+    Read(Option<Box<BlockAffinity>>),
 }
 
 /// A call in flight.
@@ -134,7 +143,7 @@ impl Allocator {
     /// one handle take turns, in the order in which they come.
     pub fn request(&mut self, now: Instant, wall: &str, id: RequestId, want: Want) {
         assert!(self.goals.iter().all(|goal| goal.id != Some(id)), "a request is made once: {id:?}");
-        self.wall = Some(Wall::parse(wall));
+        self.wall = Some((Wall::parse(wall), now));
         let handle = want.handle(&self.snapshot.node);
         let key = Key::cluster(Kind::IpamHandle, names::handle(&handle));
         let (chosen, fenced, recorded) = (None, BTreeSet::new(), false);
@@ -203,7 +212,11 @@ impl Allocator {
     pub fn pending(&self) -> Vec<String> {
         let goals = self.goals.iter().map(|goal| self.describe(goal));
         let work = self.work.iter().map(|work| {
-            let verb = if work.kind == WorkKind::Claim { "claim" } else { "give up" };
+            let verb = match work.kind {
+                WorkKind::Claim => "claim",
+                WorkKind::Release => "give up",
+                WorkKind::TakeOver(_) => "take over",
+            };
             format!(
                 "{verb} {}: waits for {}",
                 work.cidr,
@@ -269,6 +282,11 @@ impl Allocator {
         if let Some(call) = self.in_flight.get_mut(key) {
             call.heard = Some(heard);
         }
+    }
+
+    /// The wall clock's time, as the latest request said it.
+    fn wall_now(&self) -> Option<Wall> {
+        self.wall.as_ref().map(|(wall, at)| wall.plus(self.now.since(*at)))
     }
 
     fn busy(&self, key: &Key) -> bool {

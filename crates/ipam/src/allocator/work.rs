@@ -1,11 +1,13 @@
 //! Claims and giving up of blocks, one at a time: for a request that finds no room, after a crash, or because a pool changed.
+//! To take over an empty block of another node is to give it up in that node's stead; the claim is what the request then
+//! finds to do.
 
-use super::{Allocator, Work, WorkKind};
-use crate::affinity::{self, Known, Next, affinity_key, block_key};
+use super::{Allocator, Theirs, Work, WorkKind};
+use crate::affinity::{self, Known, Next, Used, affinity_key, block_key, delete};
 use crate::block;
 use model::Cidr;
-use model::store::{Object, Request};
-use model::v3::{AffinityState, IpamBlock};
+use model::store::{Key, Object, Request};
+use model::v3::{AffinityState, BlockAffinity, IpamBlock};
 
 impl Allocator {
     /// Finds a claim that stands half-way, or a block that this node should not have: a crash, another program or a change of
@@ -37,8 +39,8 @@ impl Allocator {
     /// Brings the claim or the giving up of a block forward.
     pub(super) fn advance_work(&mut self) {
         let Some(work) = &self.work else { return };
-        let (cidr, node) = (work.cidr, self.snapshot.node.clone());
-        for key in [affinity_key(&node, cidr), block_key(cidr)] {
+        let (cidr, owner) = (work.cidr, self.owner_of_work());
+        for key in [affinity_key(&owner, cidr), block_key(cidr)] {
             if self.busy(&key) {
                 return;
             }
@@ -46,21 +48,7 @@ impl Allocator {
                 return self.call(Request::Get(key));
             }
         }
-        let affinity = self.snapshot.affinities.get(&cidr);
-        let known = match self.snapshot.blocks.get(&cidr) {
-            _ if work.kind == WorkKind::Release && !work.read => Known::Unread,
-            Some(b) => Known::Read(b),
-            None if self.snapshot.others.contains(&cidr) => Known::Unread,
-            // Before a claim is given up for want of its block, the API says so itself.
-            None if self.wall.is_none() && !work.read => Known::Unread,
-            None => Known::Absent,
-        };
-        let wall = self.wall.as_ref();
-        let next = match work.kind {
-            WorkKind::Claim => affinity::claim(&node, cidr, affinity, known, work.written, wall),
-            WorkKind::Release => affinity::release(&node, cidr, affinity, known),
-        };
-        match next {
+        match self.next_of_work(work, &owner) {
             Next::Call(request) => {
                 if let (Request::Update(Object::BlockAffinity(_)), Some(work)) = (&*request, &mut self.work) {
                     (work.written, work.read) = (false, false);
@@ -71,6 +59,75 @@ impl Allocator {
                 self.work = None;
                 self.dirty = true;
             }
+        }
+    }
+
+    fn next_of_work(&self, work: &Work, owner: &str) -> Next {
+        let cidr = work.cidr;
+        let wall = self.wall_now();
+        let known = match self.snapshot.blocks.get(&cidr) {
+            _ if work.kind != WorkKind::Claim && !work.read => Known::Unread,
+            Some(b) => Known::Read(b),
+            None if self.snapshot.others.contains_key(&cidr) => Known::Unread,
+            // Before a claim is given up for want of its block, the API says so itself.
+            None if wall.is_none() && !work.read => Known::Unread,
+            None => Known::Absent,
+        };
+        let own = self.snapshot.affinities.get(&cidr);
+        match &work.kind {
+            WorkKind::Claim => affinity::claim(owner, cidr, own, known, work.written, wall.as_ref()),
+            WorkKind::Release => {
+                let used = if self.snapshot.clings_to(cidr) { Used::Stays } else { Used::IsCleared };
+                affinity::release(owner, cidr, own, known, used)
+            }
+            WorkKind::TakeOver(theirs) => self.next_of_take_over(cidr, owner, theirs, known),
+        }
+    }
+
+    fn next_of_take_over(&self, cidr: Cidr, owner: &str, theirs: &Theirs, known: Known<'_>) -> Next {
+        match (theirs, known) {
+            (_, Known::Read(b)) if block::owner(&b.spec) == Some(&self.snapshot.node) => Next::Lost,
+            (Theirs::Unread, Known::Read(b)) if b.spec.affinity.is_some() => {
+                // Calico's other kinds of affinity are nobody's to take.
+                match block::owner(&b.spec).is_some() && self.snapshot.is_idle(cidr) {
+                    true => Next::Call(Box::new(Request::Get(affinity_key(owner, cidr)))),
+                    false => Next::Lost,
+                }
+            }
+            (Theirs::Unread | Theirs::Read(None), Known::Read(b)) => match self.snapshot.is_idle(cidr) {
+                true => Next::Call(Box::new(delete(&b.clone().into()))),
+                false => Next::Lost,
+            },
+            (Theirs::Unread | Theirs::Read(None), Known::Absent) => Next::Done,
+            (Theirs::Unread | Theirs::Read(None), Known::Unread) => {
+                Next::Call(Box::new(Request::Get(block_key(cidr))))
+            }
+            (Theirs::Read(Some(affinity)), known) => {
+                affinity::release(owner, cidr, Some(affinity), known, Used::Stays)
+            }
+        }
+    }
+
+    /// Whose affinity is worked on.
+    pub(super) fn owner_of_work(&self) -> String {
+        let Some(work) = &self.work else { return self.snapshot.node.clone() };
+        match &work.kind {
+            WorkKind::TakeOver(Theirs::Read(Some(affinity))) => affinity.spec.node.clone(),
+            WorkKind::TakeOver(_) => {
+                let b = self.snapshot.blocks.get(&work.cidr);
+                b.and_then(|b| block::owner(&b.spec)).unwrap_or_default().to_owned()
+            }
+            WorkKind::Claim | WorkKind::Release => self.snapshot.node.clone(),
+        }
+    }
+
+    /// What the API says of the claim of a node whose block is being taken over.
+    pub(super) fn learn_theirs(&mut self, key: &Key, affinity: Option<&BlockAffinity>) {
+        let owner = self.owner_of_work();
+        if let Some(Work { cidr, kind: WorkKind::TakeOver(theirs), .. }) = &mut self.work
+            && *key == affinity_key(&owner, *cidr)
+        {
+            *theirs = Theirs::Read(affinity.cloned().map(Box::new));
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::simulation::{Happening, Purpose};
 use super::{Broken, Sim};
 use ipam::{Assigned, RequestId, Want};
+use model::store::Object;
 use model::{Cidr, Duration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -70,9 +71,7 @@ impl Kubelets {
 impl Sim {
     pub(super) fn ask(&mut self, index: usize, purpose: Purpose, want: Want) {
         let now = self.queue.now();
-        let seconds = now.micros() / 1_000_000;
-        let wall =
-            format!("2026-11-23T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let wall = self.wall(index);
         let node = &mut self.nodes[index];
         let Some(allocator) = &mut node.allocator else { return };
         node.requests += 1;
@@ -80,6 +79,13 @@ impl Sim {
         node.asked.insert(id, purpose.clone());
         allocator.request(now, &wall, id, want);
         self.say(format!("{} is asked: {purpose:?}", self.nodes[index].name));
+    }
+
+    /// What the clock on a node's wall says.
+    pub(super) fn wall(&self, index: usize) -> String {
+        let seconds =
+            self.queue.now().micros() * self.clock.speed / 1_000_000 + self.clock.skew * index as u64;
+        format!("2026-11-23T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
     }
 
     pub(super) fn finished(
@@ -94,6 +100,10 @@ impl Sim {
         match (purpose, result) {
             (Purpose::Add(handle), Ok(assigned)) => {
                 let Assigned { addr, block } = assigned[0];
+                let automatic = self.kubelets.pods[&self.kubelets.sandboxes[&handle].pod].given.is_none();
+                if automatic && self.is_reserved(addr) {
+                    return Err(self.broken("law 5", format!("{handle} got {addr}, which is reserved")));
+                }
                 let sandbox = self.kubelets.sandboxes.get_mut(&handle).expect("an ADD is of a sandbox");
                 sandbox.state = State::Running { addr, block };
             }
@@ -113,6 +123,13 @@ impl Sim {
             (Purpose::Tunnel, Err(_)) => {}
         }
         Ok(())
+    }
+
+    fn is_reserved(&self, addr: IpAddr) -> bool {
+        self.api.objects().any(|object| match object {
+            Object::IpReservation(r) => r.spec.reserved_cidrs.iter().any(|cidr| cidr.contains(addr)),
+            _ => false,
+        })
     }
 
     fn add_failed(&mut self, index: usize, handle: &str, error: String) {

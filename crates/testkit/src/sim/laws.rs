@@ -5,6 +5,8 @@
 //!    time after a lost answer is the end: the first address leaks.)
 //! 3. As long as a block holds an address, a handle says so. (What finds a handle that is written after its block: at once,
 //!    without a crash.)
+//! 4. With strict affinity an address is of a block of the node that has it.
+//! 5. A reserved address is given to those only who ask for it by name.
 //!
 //! At the end, when faults have stopped: nothing is pending, `ipam::check` finds nothing, and once everything is deleted no
 //! address and no handle is left but those of the tunnels.
@@ -42,7 +44,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Laws 1 to 3, over the API's objects and the addresses that are in use (address, handle).
+/// Laws 1 to 4, over the API's objects and the addresses that are in use (address, handle).
 pub fn hold<'a>(
     objects: impl Iterator<Item = &'a Object>,
     in_use: &[(IpAddr, String)],
@@ -50,14 +52,19 @@ pub fn hold<'a>(
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     let mut handles = BTreeMap::new();
     let mut blocks = Vec::new();
+    let mut strict = false;
     for object in objects {
         match object {
+            Object::IpamConfiguration(configuration) => strict = configuration.spec.strict_affinity,
             Object::IpamBlock(b) => blocks.push(b),
             Object::IpamHandle(h) => _ = handles.insert(h.metadata.name.as_str(), h),
             _ => {}
         }
     }
     for b in blocks {
+        if strict && let Some((addr, node, _)) = block::borrowed(&b.spec).next() {
+            return Err(("law 4", format!("{addr} of {} is borrowed by {node}", b.spec.cidr)));
+        }
         for (n, by) in block::allocated(&b.spec) {
             let addr = block::addr(&b.spec, n);
             let owner = by.handle_id.clone().unwrap_or_default();

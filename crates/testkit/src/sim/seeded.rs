@@ -56,10 +56,17 @@ fn cluster(seed: u64) -> Sim {
         sim = sim.configuration(IpamConfigurationSpec {
             strict_affinity,
             max_blocks_per_host,
+            auto_allocate_blocks: strict_affinity || rng.per_mille(900),
+            ip_cooldown_seconds: rng.per_mille(500).then(|| rng.between(1, 100) as u32),
             ..IpamConfigurationSpec::default()
         });
     }
-    sim
+    if rng.per_mille(300) {
+        let first = Ipv4Addr::new(10, 0, 0, rng.below(32) as u8);
+        sim = sim.reservation(&format!("{first}/{}", rng.between(28, 32)));
+    }
+    // Claims are old after a minute, and addresses cool down for as long: in most runs the walls' minutes are short.
+    sim.clock(*rng.pick(&[1, 30, 120]), *rng.pick(&[0, 0, 20, 3600]))
 }
 
 fn load(sim: &mut Sim, rng: &mut Rng) {

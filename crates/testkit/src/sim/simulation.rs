@@ -36,6 +36,7 @@ pub struct Sim {
     pub(super) trace: Trace,
     pub(super) nodes: Vec<Node>,
     pub(super) tunnels: bool,
+    pub(super) clock: Clock,
     events: u64,
     /// Requests that were sent: what a crash sweep counts.
     pub(super) effects: u64,
@@ -45,6 +46,13 @@ pub struct Sim {
     pub(super) configured: Revision,
     /// A request was answered since the laws were looked at.
     pub(super) answered: bool,
+}
+
+/// The clocks on the nodes' walls: how many of their seconds go by in one, and by how many each is ahead of the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub speed: u64,
+    pub skew: u64,
 }
 
 pub(super) struct Node {
@@ -120,6 +128,7 @@ impl Sim {
             trace: Trace::default(),
             nodes: Vec::new(),
             tunnels: false,
+            clock: Clock { speed: 1, skew: 0 },
             events: 0,
             effects: 0,
             strays: BTreeSet::new(),

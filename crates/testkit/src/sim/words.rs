@@ -2,13 +2,14 @@
 
 use super::faults::{Fate, Moment};
 use super::kubelet::Pod;
-use super::simulation::Happening;
+use super::simulation::{Clock, Happening};
 use super::{Sim, Verb, laws};
 use model::store::{Kind, Object};
 use model::v3::{
-    AllowedUse, AssignmentMode, EncapMode, IpPool, IpPoolSpec, IpamConfiguration, IpamConfigurationSpec,
+    AllowedUse, AssignmentMode, EncapMode, IpPool, IpPoolSpec, IpReservation, IpReservationSpec,
+    IpamConfiguration, IpamConfigurationSpec,
 };
-use model::{Cidr, Duration, Metadata};
+use model::{Cidr, Duration, IfAddr, Metadata};
 use std::net::IpAddr;
 
 impl Sim {
@@ -37,6 +38,20 @@ impl Sim {
     /// Sets the IPAM configuration.
     pub fn configuration(mut self, spec: IpamConfigurationSpec) -> Sim {
         self.put(IpamConfiguration { metadata: Metadata::named("default"), spec }.into());
+        self
+    }
+
+    /// Reserves the network of an address.
+    pub fn reservation(mut self, cidr: &str) -> Sim {
+        let network = cidr.parse::<IfAddr>().expect("an address and a length").subnet();
+        let spec = IpReservationSpec { reserved_cidrs: vec![network] };
+        self.put(IpReservation { metadata: Metadata::named("reserved"), spec }.into());
+        self
+    }
+
+    /// Lets the clocks on the nodes' walls run so many times as fast, each so many seconds ahead of the one before.
+    pub fn clock(mut self, speed: u64, skew: u64) -> Sim {
+        self.clock = Clock { speed, skew };
         self
     }
 
