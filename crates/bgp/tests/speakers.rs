@@ -4,7 +4,7 @@ mod net;
 
 use bgp::config::{NexthopMode, Origination};
 use bgp::filter::{Action, Filter, MatchOperator, Matcher, Operation, Rule};
-use bgp::wire::{Community, Ctx, Family, HoldTime, Message, RouteRefresh};
+use bgp::wire::{Community, Ctx, Error, Family, HoldTime, Message, Notification, RouteRefresh};
 use bgp::{ConnId, Input};
 use model::{Asn, Duration};
 use net::*;
@@ -453,6 +453,39 @@ fn s29_one_prefix_too_many_ends_the_session() {
     net.run(secs(4));
     assert_ne!(net.state(1, 0), "Established");
     assert!(net.log(0).iter().any(|line| line.contains("maximum number of prefixes")), "{:?}", net.log(0));
+}
+
+#[test]
+fn a_notification_that_cannot_be_read_is_not_answered() {
+    // Without a subcode, and shorter than a header.
+    for length in [[0, 20], [0, 18]] {
+        let mut net = two([64512, 64512]);
+        let octets = net.octets;
+        let header = [&[0xff; 16], &length[..], &[3]].concat();
+        net.inject(0, net.conn(0), &[&header[..], &[6]].concat());
+        assert_eq!(net.octets, octets, "nothing is sent");
+        let log = net.log(0).last().unwrap();
+        assert!(log.contains("received: a NOTIFICATION that cannot be read"), "{log}");
+        assert_eq!(net.losses(0), 2, "it may have been a hard reset");
+        net.run(secs(5));
+        assert_eq!(net.state(0, 1), "Established", "the peer may return at once");
+        net.assert_agreement();
+    }
+}
+
+#[test]
+fn a_notification_is_bridged_unless_it_is_a_hard_reset() {
+    let reset = Notification::from(Error::AdministrativeReset);
+    for (notification, lost) in [(reset.clone(), 0), (reset.hard_reset(), 2)] {
+        let mut net = two([64512, 64512]);
+        let mut octets = Vec::new();
+        Message::Notification(notification).encode(&Ctx::default(), &mut octets).unwrap();
+        net.inject(0, net.conn(0), &octets);
+        assert_eq!(net.losses(0), lost);
+        net.run(secs(5));
+        assert_eq!(net.losses(0), lost);
+        net.assert_agreement();
+    }
 }
 
 #[test]

@@ -112,6 +112,8 @@ pub enum Event<'a> {
     RouteRefresh,
     /// NOTIFICATION (24, 25).
     Notification(Notification),
+    /// A NOTIFICATION that cannot be read, which is not answered (RFC 4271 §6.4).
+    Garbled,
     /// A message that calls for this notification (21, 22, 28).
     Malformed(Notification),
 }
@@ -141,6 +143,8 @@ pub enum Ending {
     Sent(Notification),
     /// The peer said so.
     Received(Notification),
+    /// The peer said so, in a NOTIFICATION that cannot be read.
+    Garbled,
     /// The connection broke.
     Lost,
     /// The peer closed it before it said who it is: it holds us off, or does not know us.
@@ -152,6 +156,7 @@ impl fmt::Display for Ending {
         match self {
             Ending::Sent(notification) => write!(f, "sent: {notification}"),
             Ending::Received(notification) => write!(f, "received: {notification}"),
+            Ending::Garbled => f.write_str("received: a NOTIFICATION that cannot be read"),
             Ending::Lost => f.write_str("the connection was closed"),
             Ending::Refused => f.write_str("the peer accepts no session"),
         }
@@ -200,7 +205,9 @@ impl Context<'_> {
     fn idle_hold(&self, ending: &Ending) -> Duration {
         let fault = match ending {
             Ending::Sent(_) => self.troubles + 1,
-            Ending::Received(_) | Ending::Lost => (self.troubles + 1).saturating_sub(BREAKS_FREE),
+            Ending::Received(_) | Ending::Garbled | Ending::Lost => {
+                (self.troubles + 1).saturating_sub(BREAKS_FREE)
+            }
             // Were this held against the peer, two that hold each other off would never meet.
             Ending::Refused => 0,
         };
@@ -357,6 +364,7 @@ pub fn step(state: State, event: Event<'_>, cx: &Context<'_>, now: Instant) -> (
                 Event::SendHoldTimer => refuse(conn, Error::SendHoldTimerExpired.into(), cx, now),
                 Event::Malformed(error) => refuse(conn, error, cx, now),
                 Event::Notification(why) => ended(vec![Action::Close(conn)], Ending::Received(why), cx, now),
+                Event::Garbled => ended(vec![Action::Close(conn)], Ending::Garbled, cx, now),
                 Event::Closed => ended(vec![], Ending::Lost, cx, now),
                 _ => refuse(conn, state.fsm_error(), cx, now),
             }

@@ -59,6 +59,7 @@ fn event(name: &str, open: &'static Open) -> Event<'static> {
         "update" => Event::Update,
         "refresh" => Event::RouteRefresh,
         "notification" => Event::Notification(Error::Cease.into()),
+        "garbled" => Event::Garbled,
         "malformed" => Event::Malformed(Error::NotSynchronized.into()),
         _ => unreachable!("{name}"),
     }
@@ -84,7 +85,7 @@ fn words(actions: &[Action]) -> String {
 
 /// RFC 4271 §8.2.2, a line an event: what each state does and where it goes.
 #[rustfmt::skip]
-const TABLE: [(&str, [(&str, &str); 6]); 16] = [
+const TABLE: [(&str, [(&str, &str); 6]); 17] = [
     //                    Idle               Connect                  Active              OpenSent                    OpenConfirm                 Established
     ("start",           [("dial", "Connect"), ("", "Connect"),         ("", "Active"),     ("", "OpenSent"),           ("", "OpenConfirm"),        ("", "Established")]),
     ("stop",            [("", "Idle"),     ("close", "Idle"),         ("", "Idle"),       ("6/2 close end", "Idle"),  ("6/2 close end", "Idle"),  ("6/2 close end", "Idle")]),
@@ -101,6 +102,7 @@ const TABLE: [(&str, [(&str, &str); 6]); 16] = [
     ("update",          [("", "Idle"),     ("", "Connect"),           ("", "Active"),     ("5/1 close end", "Idle"),  ("5/2 close end", "Idle"),  ("", "Established")]),
     ("refresh",         [("", "Idle"),     ("", "Connect"),           ("", "Active"),     ("5/1 close end", "Idle"),  ("5/2 close end", "Idle"),  ("", "Established")]),
     ("notification",    [("", "Idle"),     ("", "Connect"),           ("", "Active"),     ("close end", "Active"),    ("close end", "Active"),    ("close end", "Active")]),
+    ("garbled",         [("", "Idle"),     ("", "Connect"),           ("", "Active"),     ("close end", "Active"),    ("close end", "Active"),    ("close end", "Active")]),
     ("malformed",       [("", "Idle"),     ("", "Connect"),           ("", "Active"),     ("1/1 close end", "Idle"),  ("1/1 close end", "Idle"),  ("1/1 close end", "Idle")]),
 ];
 

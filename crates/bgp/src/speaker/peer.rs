@@ -6,7 +6,7 @@ use super::{Output, Speaker};
 use crate::config::{PeerConfig, PeerId};
 use crate::rib::{AdjRibOut, Source};
 use crate::session::{Action, ConnId, Context, Ending, Event, Local, Negotiated, State, collision, step};
-use crate::wire::{Ctx, Decoded, Error, Family, MAX, Message, Notification, decode, frame};
+use crate::wire::{Ctx, Decoded, Error, Family, MAX, Message, Notification, decode, frame, is_notification};
 use model::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -178,7 +178,14 @@ impl Speaker {
                     at += len;
                     self.message(conn, decoded);
                 }
-                Err(error) => self.drive_conn(conn, Event::Malformed(error)),
+                // Nothing behind it can be read.
+                Err(error) => {
+                    let garbled = is_notification(&octets[at..]);
+                    let event = if garbled { Event::Garbled } else { Event::Malformed(error) };
+                    self.drive_conn(conn, event);
+                    at = octets.len();
+                    break;
+                }
             }
         }
         if let Some(line) = self.lines.get_mut(&conn).filter(|line| !line.closing) {

@@ -168,6 +168,8 @@ fn is_bridged(ending: &Ending, terms: &Negotiated) -> bool {
     let notification = terms.graceful.as_ref().is_some_and(|theirs| theirs.notification);
     match ending {
         Ending::Lost | Ending::Refused => true,
+        // Whether it was a hard reset is unknown.
+        Ending::Garbled => false,
         Ending::Sent(why) | Ending::Received(why) => notification && why.error != Error::HardReset,
     }
 }

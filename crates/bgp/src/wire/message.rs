@@ -96,7 +96,14 @@ pub fn frame(octets: &[u8], max: usize) -> Result<Option<usize>, Notification> {
     Ok((octets.len() >= usize::from(len)).then_some(len.into()))
 }
 
-/// Reads one message, header included. The error is the NOTIFICATION that ends the session.
+/// Whether the first message in `octets` is a NOTIFICATION, however broken: the one message whose errors are not answered
+/// (RFC 4271 §6.4).
+pub fn is_notification(octets: &[u8]) -> bool {
+    let mut r = Reader::new(octets);
+    r.take(MARKER.len()) == Some(&MARKER) && r.u16().is_some() && r.u8() == Some(NOTIFICATION)
+}
+
+/// Reads one message, header included. The error is the NOTIFICATION that ends the session, unless `is_notification`.
 pub fn decode(message: &[u8], ctx: &Ctx) -> Result<Decoded, Notification> {
     let unfit = || Notification::from(Error::BadMessageLength);
     if frame(message, ctx.max())? != Some(message.len()) {

@@ -35,7 +35,7 @@ pub use attrs::{
 };
 pub use capability::{Capability, GracefulRestart};
 pub use family::Family;
-pub use message::{Ctx, Decoded, MAX, MAX_EXTENDED, Message, decode, frame};
+pub use message::{Ctx, Decoded, MAX, MAX_EXTENDED, Message, decode, frame, is_notification};
 pub use misbehaved::{Class, Misbehaved};
 pub use nexthop::NextHop;
 pub use notification::{Error, Notification};

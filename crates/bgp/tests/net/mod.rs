@@ -8,7 +8,7 @@
 
 use bgp::config::{Config, Origination, PeerConfig, PeerId};
 use bgp::wire::RouterId;
-use bgp::{BestPath, ConnId, Input, Output, Speaker};
+use bgp::{ConnId, Input, Output, Paths, Speaker};
 use model::{Asn, Cidr, Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ type End = (usize, ConnId);
 struct Node {
     speaker: Speaker,
     addr: IpAddr,
-    best: BTreeMap<Cidr, Vec<BestPath>>,
+    best: BTreeMap<Cidr, Paths>,
     log: Vec<String>,
     settled: bool,
     reads: bool,
@@ -150,7 +150,7 @@ impl Net {
     }
 
     /// The best paths as the shell was told.
-    pub fn best(&self, node: usize) -> &BTreeMap<Cidr, Vec<BestPath>> {
+    pub fn best(&self, node: usize) -> &BTreeMap<Cidr, Paths> {
         &self.nodes[node].best
     }
 
@@ -239,6 +239,11 @@ impl Net {
     /// A connection of a node.
     pub fn conn(&self, node: usize) -> ConnId {
         self.other.keys().find(|end| end.0 == node).unwrap().1
+    }
+
+    /// A node's connection with another.
+    pub fn conn_with(&self, node: usize, far: usize) -> ConnId {
+        self.other.iter().find(|(end, other)| (end.0, other.0) == (node, far)).unwrap().0.1
     }
 
     /// Octets that a node's peer is made to send.

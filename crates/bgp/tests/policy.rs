@@ -1,0 +1,103 @@
+//! What is believed of what a peer says, and what of it is passed on.
+
+mod net;
+
+use bgp::wire::*;
+use model::Asn;
+use net::*;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+const DST: &str = "10.50.0.0/16";
+
+/// 0 talks to 1 and to 2; what 1 says is injected.
+fn three(asns: [u32; 3], reflects: bool) -> Net {
+    let mut configs = mesh(&asns);
+    configs[1].peers.remove(&id(2));
+    configs[2].peers.remove(&id(1));
+    configs[0].cluster_id = reflects.then_some([1, 1, 1, 1].into());
+    let mut net = Net::new(1, &configs);
+    net.run(secs(5));
+    net
+}
+
+/// 1 says this of a destination to 0, of one that everybody can believe unless `change` spoils it.
+fn say(net: &mut Net, asn: u32, dst: &str, nexthop: IpAddr, change: impl FnOnce(&mut Attributes)) {
+    let external = asn != 64512;
+    let path = if external { AsPath::sequence([Asn(asn)]) } else { AsPath::default() };
+    let mut attrs = Attributes::new(Origin::Igp, path);
+    change(&mut attrs);
+    let announced = vec![Announced { nexthop: nexthop.into(), dsts: vec![cidr(dst)] }];
+    let update = Update { announced, attrs: Some(Arc::new(attrs)), ..Update::default() };
+    let families = [Family::IPV4].into();
+    let ctx = Ctx { ebgp: external, four_octet_as: true, extended_message: false, families };
+    let mut octets = Vec::new();
+    Message::Update(update).encode(&ctx, &mut octets).expect("it fits");
+    let conn = net.conn_with(0, 1);
+    net.inject(0, conn, &octets);
+    net.settle();
+}
+
+#[test]
+fn a_next_hop_that_no_router_has_is_not_believed() {
+    for (nexthop, why) in [
+        (addr(0), "OwnNexthop"),
+        (Ipv4Addr::LOCALHOST.into(), "MartianNexthop"),
+        (Ipv4Addr::new(224, 0, 0, 1).into(), "MartianNexthop"),
+        (Ipv4Addr::UNSPECIFIED.into(), "MartianNexthop"),
+    ] {
+        let mut net = three([64512, 64513, 64514], false);
+        say(&mut net, 64513, DST, addr(1), |_| ());
+        assert!(net.nexthop(0, DST).is_some() && net.nexthop(2, DST).is_some());
+        say(&mut net, 64513, DST, nexthop, |_| ());
+        assert_eq!((net.nexthop(0, DST), net.nexthop(2, DST)), (None, None), "{nexthop}");
+        assert!(net.log(0).iter().any(|line| line.contains(why)), "{nexthop}: {:?}", net.log(0));
+        assert_eq!(net.state(0, 1), "Established");
+    }
+}
+
+#[test]
+fn a_destination_that_nobody_can_be_at_is_not_believed() {
+    for dst in ["127.0.0.0/8", "0.1.0.0/16"] {
+        let mut net = three([64512, 64513, 64514], false);
+        say(&mut net, 64513, dst, addr(1), |_| ());
+        assert_eq!((net.nexthop(0, dst), net.nexthop(2, dst)), (None, None), "{dst}");
+        assert!(net.log(0).iter().any(|line| line.contains("MartianDst")), "{:?}", net.log(0));
+    }
+}
+
+#[test]
+fn what_a_neighbour_says_of_its_own_links_goes_no_further() {
+    let (near, far) = (ExtCommunity(0x4002 << 48), ExtCommunity(0x0002_fc00_0000_0064));
+    let links = |attrs: &mut Attributes| {
+        attrs.med = Some(50);
+        attrs.ext_communities = [near, far].into();
+    };
+    let mut net = three([64512, 64513, 64514], false);
+    say(&mut net, 64513, DST, addr(1), links);
+    assert_eq!(net.best(0)[&cidr(DST)][0].attrs.med, Some(50));
+    let told = &net.best(2)[&cidr(DST)][0].attrs;
+    assert_eq!((told.med, &told.ext_communities), (None, &[far].into()));
+    // Within the AS it does.
+    let mut net = three([64512, 64513, 64512], false);
+    say(&mut net, 64513, DST, addr(1), links);
+    let told = &net.best(2)[&cidr(DST)][0].attrs;
+    assert_eq!((told.med, &told.ext_communities), (Some(50), &[near, far].into()));
+}
+
+#[test]
+fn a_route_that_comes_back_to_who_brought_it_in_is_ignored() {
+    type Change = fn(&mut Attributes);
+    let loops: [(&str, Change); 2] = [
+        ("our own identifier", |attrs| attrs.originator_id = Some(RouterId([10, 0, 0, 1].into()))),
+        ("our cluster", |attrs| attrs.cluster_list = vec![[2, 2, 2, 2].into(), [1, 1, 1, 1].into()]),
+    ];
+    for (what, change) in loops {
+        let mut net = three([64512; 3], true);
+        say(&mut net, 64512, DST, addr(1), |_| ());
+        assert!(net.nexthop(0, DST).is_some());
+        say(&mut net, 64512, DST, addr(1), change);
+        assert_eq!(net.nexthop(0, DST), None, "{what}");
+        assert_eq!(net.state(0, 1), "Established", "{what}");
+    }
+}
