@@ -1,0 +1,8 @@
+//! libFuzzer's octets for the laws of the session; `./dev fuzz session` runs it.
+
+#![no_main]
+
+#[path = "../../crates/bgp/tests/octets/mod.rs"]
+mod octets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| octets::session::holds(input));
