@@ -18,7 +18,7 @@ use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::mpsc as thread;
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         epoch_micros: Clock::wall_micros(),
     };
     let (best_sender, best) = mpsc::channel(1);
-    let voice = speaker::start_at(clock, seed(&name), best_sender)?;
+    let voice = speaker::start_at(clock, seed(), best_sender)?;
     let (wanted, unlocked) = watch::channel(None);
     tokio::spawn(speaker::unlock(client.clone(), args.namespace.clone(), unlocked, voice.jobs.clone()));
     let core = Core::new(Parts {
@@ -113,11 +113,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     core.run(started).await.map_err(Into::into)
 }
 
-/// What spreads the retries of nodes that start at the same time.
-fn seed(name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (name, std::process::id(), Clock::wall_micros()).hash(&mut hasher);
-    hasher.finish()
+/// What spreads the retries of nodes that start at the same time, and what no peer can guess.
+fn seed() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// Each client that waits costs up to four descriptors; the usual soft limit of 1024 is for programs that use `select`.

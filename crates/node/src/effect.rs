@@ -2,7 +2,7 @@
 
 use crate::cni;
 use crate::speaker::SpeakerConfig;
-use bgp::BestPath;
+use bgp::Paths;
 use derive::{Attachment, AttachmentId};
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::{Cidr, store};
@@ -42,7 +42,7 @@ pub enum Input {
     /// The client went away before its answer.
     CniGone(CniId),
     /// The speaker's best paths to these destinations are these now; an empty list: there is none.
-    Best(Vec<(Cidr, Vec<BestPath>)>),
+    Best(Vec<(Cidr, Paths)>),
     /// The time of `poll_timeout` has come.
     Timeout,
 }

@@ -12,7 +12,7 @@ use crate::effect::Effect;
 use crate::node::Node;
 use bgp::filter::{Action, AnyCommunity, Filter, MatchOperator, Matcher, Operation, PeerType, Rule};
 use bgp::wire::{Community, LargeCommunity, RouterId};
-use bgp::{BestPath, NexthopMode, Origination, PeerConfig, PeerId, PeerStatus};
+use bgp::{BestPath, NexthopMode, Origination, Paths, PeerConfig, PeerId, PeerStatus};
 use derive::bgp::{BgpPlan, Export, PeerKey, PeerPlan, PeerSort, local_pref};
 use derive::{Learnt, Section, World};
 use model::v3::{self, BgpFilterRule, FilterAction, FilterOperation, SecretKeyRef};
@@ -77,16 +77,19 @@ impl Node {
     }
 
     /// The speaker's best paths changed.
-    pub(crate) fn learn_paths(&mut self, best: Vec<(Cidr, Vec<BestPath>)>) {
-        for (dst, paths) in best {
-            let learnt = self.speaks().map(|told| learnt(&told.plan, &paths)).unwrap_or_default();
-            let before = if learnt.is_empty() {
-                self.world.learnt.remove(&dst).unwrap_or_default()
+    pub(crate) fn learn_paths(&mut self, best: Vec<(Cidr, Paths)>) {
+        let known = self.speaks().map(|told| peers_by_id(&told.plan)).unwrap_or_default();
+        let news: Vec<(Cidr, Vec<Learnt>)> =
+            best.iter().map(|(dst, paths)| (*dst, learnt(&known, paths))).collect();
+        for (dst, learnt) in news {
+            if self.world.learnt.get(&dst).map_or(&[][..], Vec::as_slice) == learnt {
+                continue;
+            }
+            self.dirty.insert(Section::Routes);
+            if learnt.is_empty() {
+                self.world.learnt.remove(&dst);
             } else {
-                self.world.learnt.insert(dst, learnt.clone()).unwrap_or_default()
-            };
-            if before != learnt {
-                self.dirty.insert(Section::Routes);
+                self.world.learnt.insert(dst, learnt);
             }
         }
     }
@@ -265,10 +268,13 @@ fn sorted(communities: &BTreeSet<model::Community>) -> (BTreeSet<Community>, BTr
     (standard, large)
 }
 
+/// The peers of a plan by the names that the speaker knows them by.
+fn peers_by_id(plan: &BgpPlan) -> BTreeMap<PeerId, &PeerPlan> {
+    plan.peers.iter().map(|(key, peer)| (peer_id(*key, peer), peer)).collect()
+}
+
 /// Best paths as the World holds them; our own are none.
-fn learnt(plan: &BgpPlan, paths: &[BestPath]) -> Vec<Learnt> {
-    let known: BTreeMap<PeerId, &PeerPlan> =
-        plan.peers.iter().map(|(key, peer)| (peer_id(*key, peer), peer)).collect();
+fn learnt(known: &BTreeMap<PeerId, &PeerPlan>, paths: &[BestPath]) -> Vec<Learnt> {
     let from_peer = paths.iter().filter_map(|path| {
         let id = path.peer.as_ref()?;
         let peer = known.get(id)?;

@@ -4,7 +4,7 @@ use crate::{Host, until};
 use agent::speaker::{Best, Job, Voice, start};
 use bgp::config::Config;
 use bgp::wire::RouterId;
-use bgp::{BestPath, Origination, PeerConfig, PeerId, PeerStatus};
+use bgp::{BestPath, Origination, Paths, PeerConfig, PeerId, PeerStatus};
 use model::{Asn, Cidr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 pub struct Ours {
     voice: Voice,
     best: mpsc::Receiver<Best>,
-    paths: BTreeMap<Cidr, Vec<BestPath>>,
+    paths: BTreeMap<Cidr, Paths>,
     /// How often a destination was lost.
     losses: usize,
     runtime: Runtime,
@@ -146,7 +146,7 @@ impl Ours {
     }
 
     /// The best paths as they were told so far.
-    pub fn paths(&mut self) -> &BTreeMap<Cidr, Vec<BestPath>> {
+    pub fn paths(&mut self) -> &BTreeMap<Cidr, Paths> {
         while let Ok(best) = self.best.try_recv() {
             for (dst, paths) in best {
                 if paths.is_empty() {

@@ -11,7 +11,7 @@ mod listen;
 mod passwords;
 
 use crate::clock::Clock;
-use bgp::{BestPath, ConnId, Input, Output, PeerId, PeerStatus, Speaker};
+use bgp::{ConnId, Input, Output, Paths, PeerId, PeerStatus, Speaker};
 use connection::{Event, Line};
 use listen::Listeners;
 use model::Cidr;
@@ -33,7 +33,7 @@ const BATCH: usize = 4096;
 const LISTEN_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// New best paths of destinations; none: there is no path any more.
-pub type Best = Vec<(Cidr, Vec<BestPath>)>;
+pub type Best = Vec<(Cidr, Paths)>;
 
 /// What the thread should do.
 #[derive(Clone, Debug, PartialEq)]

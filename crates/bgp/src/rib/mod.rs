@@ -14,11 +14,13 @@ mod bits;
 mod index;
 mod out;
 mod route;
+mod runs;
 
 pub use bits::Bits;
 pub use index::{DstId, Index};
 pub use out::{AdjRibOut, Next, Serial};
 pub use route::{Route, Routes, Said};
+pub use runs::Runs;
 
 use crate::decision;
 use crate::wire::Family;
@@ -27,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Who gave a path: a position in the speaker's list of peers, or we ourselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(pub u16);
 
 impl Source {
@@ -183,9 +185,9 @@ pub struct Change {
 }
 
 impl Table {
-    /// Without destinations.
-    pub fn new(family: Family) -> Table {
-        Table { index: Index::new(family), dests: Vec::new(), emptied: Vec::new(), count: 0 }
+    /// Without destinations. The secret keeps peers from choosing prefixes that are slow to find.
+    pub fn new(family: Family, secret: u64) -> Table {
+        Table { index: Index::new(family, secret), dests: Vec::new(), emptied: Vec::new(), count: 0 }
     }
 
     /// How many paths there are.
@@ -204,8 +206,8 @@ impl Table {
     }
 
     /// Every destination in order. Some may be without a path, until the peers know that.
-    pub fn iter(&self) -> impl Iterator<Item = (Cidr, DstId)> {
-        self.index.iter()
+    pub fn sorted(&self) -> Vec<(Cidr, DstId)> {
+        self.index.sorted()
     }
 
     /// Every number that is or was in use.

@@ -9,8 +9,8 @@
 //! has room. So a slow peer costs one entry a destination, not one a change, and is never told what no longer holds.
 //! Invariant: a destination is in `queued` exactly if it is in one group of `pending`, that of its best route.
 
-use super::{Bits, DstId};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Bits, Change, DstId, Runs};
+use std::collections::BTreeMap;
 
 /// The serial number of the best route of a destination; zero where there is none.
 pub type Serial = u64;
@@ -21,7 +21,7 @@ pub struct AdjRibOut {
     /// Announced and not withdrawn.
     sent: Bits,
     queued: Bits,
-    pending: BTreeMap<Serial, BTreeSet<DstId>>,
+    pending: BTreeMap<Serial, Runs>,
     end_of_rib: bool,
 }
 
@@ -35,15 +35,28 @@ pub enum Next {
 }
 
 impl AdjRibOut {
-    /// The best route of `id` was `old` and is now `new`; `concerns` says whether the peer may be told `new`.
-    pub fn requeue(&mut self, id: DstId, old: Serial, new: Serial, concerns: bool) {
-        if self.queued.has(id) {
-            self.unqueue(id, old);
-        }
+    /// The best route of `changes` is now `new`; `concerns` says whether the peer may be told that.
+    pub fn requeue(&mut self, changes: impl IntoIterator<Item = Change>, new: Serial, concerns: bool) {
         let new = if concerns { new } else { 0 };
-        if new != 0 || self.sent.has(id) {
-            self.queued.insert(id);
-            self.pending.entry(new).or_default().insert(id);
+        // Looked up once for all of them, unless something else has to be done.
+        let mut group = None;
+        for Change { id, old, .. } in changes {
+            if self.queued.has(id) {
+                self.keep(new, &mut group);
+                self.unqueue(id, old);
+            }
+            if new != 0 || self.sent.has(id) {
+                self.queued.insert(id);
+                group.get_or_insert_with(|| self.pending.remove(&new).unwrap_or_default()).insert(id);
+            }
+        }
+        self.keep(new, &mut group);
+    }
+
+    /// Puts a group back that was taken out to be added to.
+    fn keep(&mut self, serial: Serial, group: &mut Option<Runs>) {
+        if let Some(group) = group.take() {
+            self.pending.insert(serial, group);
         }
     }
 
@@ -52,7 +65,7 @@ impl AdjRibOut {
         // A route that did not concern the peer was queued as a withdrawal.
         for serial in [old, 0] {
             if let Some(group) = self.pending.get_mut(&serial)
-                && group.remove(&id)
+                && group.remove(id)
             {
                 if group.is_empty() {
                     self.pending.remove(&serial);
@@ -75,7 +88,7 @@ impl AdjRibOut {
 
     /// How many destinations wait.
     pub fn pending(&self) -> usize {
-        self.pending.values().map(BTreeSet::len).sum()
+        self.pending.values().map(Runs::count).sum()
     }
 
     /// Takes up to `limit` destinations of the first group: withdrawals, or else one route's.
@@ -85,7 +98,7 @@ impl AdjRibOut {
         };
         let serial = *entry.key();
         let group = entry.get_mut();
-        let ids: Vec<DstId> = std::iter::from_fn(|| group.pop_first()).take(limit).collect();
+        let ids = group.take(limit);
         if group.is_empty() {
             entry.remove();
         }

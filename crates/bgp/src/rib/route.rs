@@ -5,7 +5,9 @@
 
 use super::Source;
 use crate::wire::{Attributes, NextHop};
-use std::collections::BTreeMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// A source's next hop and attributes.
@@ -18,7 +20,7 @@ pub struct Route {
 }
 
 /// The contents of a route.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Said {
     /// Who said it.
     pub source: Source,
@@ -41,29 +43,52 @@ impl Said {
 }
 
 /// All routes that some destination has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes {
-    known: BTreeMap<Said, Arc<Route>>,
+    known: HashTable<Arc<Route>>,
     last: u64,
+    /// What peers would have to know to choose routes that are all in one place.
+    secret: u64,
 }
 
 impl Routes {
+    /// No route.
+    pub fn new(secret: u64) -> Routes {
+        Routes { known: HashTable::new(), last: 0, secret }
+    }
+
     /// The one route that says this.
     pub fn intern(&mut self, said: Said) -> Arc<Route> {
-        if let Some(route) = self.known.get(&said) {
-            return route.clone();
+        let secret = self.secret;
+        let known = self.known.entry(
+            hash(&said, secret),
+            |known| known.said == said,
+            |known| hash(&known.said, secret),
+        );
+        match known {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(place) => {
+                self.last += 1;
+                let route = Arc::new(Route { serial: self.last, said });
+                place.insert(route.clone());
+                route
+            }
         }
-        self.last += 1;
-        let route = Arc::new(Route { serial: self.last, said: said.clone() });
-        self.known.insert(said, route.clone());
-        route
     }
 
     /// Lets go of one use of a route; the last use lets it be forgotten.
     pub fn release(&mut self, route: Arc<Route>) {
         // One count is ours, one is the argument's.
         if Arc::strong_count(&route) == 2 {
-            self.known.remove(&route.said);
+            let known =
+                self.known.find_entry(hash(&route.said, self.secret), |known| Arc::ptr_eq(known, &route));
+            known.expect("a route in use is known").remove();
         }
     }
+}
+
+fn hash(said: &Said, secret: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (secret, said).hash(&mut hasher);
+    hasher.finish()
 }

@@ -143,10 +143,12 @@ impl Speaker {
             let Peer { outs, config: peer_config, local, .. } = peer;
             let Some(out) = outs.get_mut(&family) else { continue };
             let ends = Ends { config: &config, peer: peer_config, local, local_addr };
-            for change in changes.iter().filter(|change| change.old != change.new) {
-                let best = self.rib.table(family).best(change.id);
+            for group in changes.chunk_by(|one, next| one.new == next.new) {
+                // They have one best route, and what follows depends on nothing else.
+                let best = group.first().and_then(|change| self.rib.table(family).best(change.id));
                 let concerns = best.is_some_and(|path| concerns(&ends, source, path, &self.rib.facts));
-                out.requeue(change.id, change.old, change.new, concerns);
+                let changed = group.iter().filter(|change| change.old != change.new);
+                out.requeue(changed.copied(), group[0].new, concerns);
             }
         }
     }
@@ -163,7 +165,8 @@ impl Speaker {
         for id in table.ids() {
             let Some(path) = table.best(id) else { continue };
             let serial = path.route.serial;
-            out.requeue(id, serial, serial, concerns(&ends, source, path, &self.rib.facts));
+            let again = Change { id, old: serial, new: serial };
+            out.requeue([again], serial, concerns(&ends, source, path, &self.rib.facts));
         }
     }
 

@@ -26,7 +26,7 @@ pub use policy::Reason;
 pub use status::{Heard, PeerStatus};
 
 use crate::config::{Config, PeerId};
-use crate::rib::{Bits, Change, DstId, Facts, Kind, Path, Routes, Said, Source, Table};
+use crate::rib::{Bits, Change, DstId, Facts, Kind, Path, Routes, Said, Serial, Source, Table};
 use crate::session::ConnId;
 use crate::wire::{Attributes, Family, Misbehaved, NextHop};
 use line::Line;
@@ -104,7 +104,7 @@ pub enum Output {
         /// Where to.
         dst: Cidr,
         /// The best first; more than one only with `Config::multipath`. Next hops differ.
-        paths: Vec<BestPath>,
+        paths: Paths,
     },
     /// The first selection is done: a destination without `Best` by now has no path. Once.
     Settled,
@@ -135,6 +135,9 @@ pub enum Output {
     },
 }
 
+/// The best paths to a destination, which many share.
+pub type Paths = Arc<[BestPath]>;
+
 /// One of the best paths to a destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestPath {
@@ -162,6 +165,9 @@ pub struct Speaker {
     outputs: VecDeque<Output>,
     /// Until when routes are collected without a selection, after a restart.
     deferred: Option<Instant>,
+    /// What was reported last, by the number of the only best route and whether it is stale: the next destination
+    /// nearly always has the same.
+    reported: Option<((Serial, bool), Paths)>,
     /// `Output::Settled` is to follow the last `Output::Best`.
     settled: bool,
 }
@@ -200,7 +206,7 @@ impl Random {
 }
 
 impl Rib {
-    fn new() -> Rib {
+    fn new(secret: u64) -> Rib {
         let ourselves = Facts {
             kind: Kind::Local,
             asn: Asn(0),
@@ -208,9 +214,9 @@ impl Rib {
             addr: Ipv4Addr::UNSPECIFIED.into(),
         };
         Rib {
-            v4: Table::new(Family::IPV4),
-            v6: Table::new(Family::IPV6),
-            routes: Routes::default(),
+            v4: Table::new(Family::IPV4, secret),
+            v6: Table::new(Family::IPV6, secret),
+            routes: Routes::new(secret),
             facts: vec![ourselves],
             multipath: false,
             deferred: false,
@@ -284,16 +290,19 @@ const FAMILIES: [Family; 2] = [Family::IPV4, Family::IPV6];
 impl Speaker {
     /// A speaker that does nothing before it is configured. Equal seeds and inputs give equal outputs.
     pub fn new(seed: u64) -> Speaker {
+        let mut random = Random(seed);
+        let rib = Rib::new(random.next());
         Speaker {
             now: Instant::ZERO,
-            random: Random(seed),
+            random,
             config: None,
             peers: vec![None],
             lines: BTreeMap::new(),
             dialled: 0,
-            rib: Rib::new(),
+            rib,
             outputs: VecDeque::new(),
             deferred: None,
+            reported: None,
             settled: false,
         }
     }
@@ -329,9 +338,20 @@ impl Speaker {
         let Some((family, id)) = self.rib.next_report() else {
             return std::mem::take(&mut self.settled).then_some(Output::Settled);
         };
-        let table = self.rib.table(family);
+        Some(Output::Best { dst: self.rib.table(family).dst(id), paths: self.best_paths(family, id) })
+    }
+
+    fn best_paths(&mut self, family: Family, id: DstId) -> Paths {
+        let mut best = self.rib.table(family).paths(id).iter().take_while(|path| path.best);
+        let first = best.next().map_or((0, false), |path| (path.route.serial, path.stale));
+        let only = best.next().is_none().then_some(first);
+        if let Some((known, paths)) = &self.reported
+            && Some(*known) == only
+        {
+            return paths.clone();
+        }
         let mut paths: Vec<BestPath> = Vec::new();
-        for path in table.paths(id).iter().take_while(|path| path.best) {
+        for path in self.rib.table(family).paths(id).iter().take_while(|path| path.best) {
             let said = &path.route.said;
             if paths.iter().all(|known| known.nexthop != said.nexthop) {
                 let peer = self.peers[said.source.at()].as_ref().map(|peer| peer.id.clone());
@@ -339,7 +359,9 @@ impl Speaker {
                 paths.push(BestPath { nexthop, peer, attrs, stale: path.stale });
             }
         }
-        Some(Output::Best { dst: table.dst(id), paths })
+        let paths = Paths::from(paths);
+        self.reported = only.map(|only| (only, paths.clone()));
+        paths
     }
 
     /// Forgets destinations that nobody names any more.

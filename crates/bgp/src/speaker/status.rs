@@ -95,7 +95,7 @@ impl Speaker {
         let Some(source) = self.source(peer) else { return Vec::new() };
         let paths = FAMILIES.into_iter().flat_map(|family| {
             let table = self.rib.table(family);
-            table.iter().filter_map(move |(dst, id)| {
+            table.sorted().into_iter().filter_map(move |(dst, id)| {
                 let path = table.from(id, source)?;
                 let (nexthop, attrs) = path.route.said.as_received();
                 Some(Heard { dst, nexthop, attrs: attrs.clone(), rejected: path.rejected, stale: path.stale })
@@ -113,7 +113,7 @@ impl Speaker {
     pub fn loc_rib(&self) -> Vec<(Cidr, NextHop, Option<PeerId>)> {
         let best = FAMILIES.into_iter().flat_map(|family| {
             let table = self.rib.table(family);
-            table.iter().filter_map(move |(dst, id)| {
+            table.sorted().into_iter().filter_map(move |(dst, id)| {
                 let said = &table.best(id)?.route.said;
                 Some((dst, said.nexthop, self.peer(said.source).map(|peer| peer.id.clone())))
             })
