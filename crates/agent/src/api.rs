@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 const IN_FLIGHT: usize = 32;
 
 /// The kinds that the agent follows.
-const WATCHED: [Kind; 12] = [
+const WATCHED: [Kind; 13] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -23,6 +23,7 @@ const WATCHED: [Kind; 12] = [
     Kind::IpReservation,
     Kind::FelixConfiguration,
     Kind::ClusterInformation,
+    Kind::Namespace,
     Kind::Pod,
     Kind::BgpConfiguration,
     Kind::BgpPeer,

@@ -34,6 +34,7 @@ pub(crate) fn build(env: &Environment, netconf: &NetConf) -> Result<(Request, Op
             pod_uid: args.pod_uid.clone(),
             requested: args.addresses.clone(),
             allow_ip_forwarding: netconf.container_settings.allow_ip_forwarding,
+            ..Options::default()
         },
     };
     Ok((request, netns))

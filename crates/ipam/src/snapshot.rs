@@ -7,7 +7,7 @@ use crate::{Wall, block, cooldown};
 use model::selector::Selector;
 use model::store::{Event, Key, Kind, Object};
 use model::v3::{AffinityState, AllowedUse, BlockAffinity, IpPoolSpec, IpamBlock, IpamConfigurationSpec};
-use model::{Cidr, Duration, names};
+use model::{Cidr, Duration, Metadata, names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How old a claim must be before another node may take the empty block over: its owner may be about to use it (Calico's
@@ -37,8 +37,8 @@ pub struct Snapshot {
     pub configuration: IpamConfigurationSpec,
     /// CIDRs that are never given automatically, by reservation.
     pub reservations: BTreeMap<String, Vec<Cidr>>,
-    /// Labels of the namespaces, for the pools' namespace selectors. One that is not known has none.
-    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// The namespaces, for the pools' namespace selectors. One that is not known has no labels.
+    pub namespaces: BTreeMap<String, Metadata>,
     /// Blocks of this node, and those of others that are being worked on.
     pub blocks: BTreeMap<Cidr, IpamBlock>,
     /// The other blocks.
@@ -109,7 +109,9 @@ impl Snapshot {
             Object::IpPool(pool) => _ = self.pools.insert(pool.metadata.name.clone(), pool.spec.clone()),
             Object::Namespace(namespace) => {
                 let meta = &namespace.metadata;
-                self.namespaces.insert(meta.name.clone(), meta.labels.clone());
+                if self.namespaces.get(&meta.name).is_none_or(|old| meta.may_follow(old)) {
+                    self.namespaces.insert(meta.name.clone(), meta.clone());
+                }
             }
             Object::IpamConfiguration(c) if c.metadata.name == "default" => {
                 self.configuration = c.spec.clone()
@@ -263,8 +265,8 @@ impl Snapshot {
     /// Whether a pool's namespace selector matches a pod's namespace.
     pub fn selects_namespace(&self, pool: &IpPoolSpec, namespace: Option<&String>) -> bool {
         let unlabelled = BTreeMap::new();
-        let labels = namespace.and_then(|namespace| self.namespaces.get(namespace));
-        matches(&pool.namespace_selector, labels.unwrap_or(&unlabelled))
+        let known = namespace.and_then(|namespace| self.namespaces.get(namespace));
+        matches(&pool.namespace_selector, known.map_or(&unlabelled, |namespace| &namespace.labels))
     }
 }
 

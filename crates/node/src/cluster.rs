@@ -295,18 +295,8 @@ fn peer(node: &k8s::Node) -> Option<Peer> {
 
 /// The block's node by its affinity; and for each address that another node uses, that node.
 fn holders(block: &IpamBlock) -> Holders {
-    let spec = &block.spec;
-    let affinity = spec.affinity.as_deref().and_then(|text| text.strip_prefix("host:")).map(str::to_owned);
-    let mut others = BTreeMap::new();
-    for (ordinal, allocation) in spec.allocations.iter().enumerate() {
-        let attribute = allocation.and_then(|index| spec.attributes.get(index as usize));
-        let node = attribute.and_then(|attribute| attribute.secondary.get("node"));
-        if let Some(node) = node
-            && affinity.as_ref() != Some(node)
-            && let Some(addr) = spec.cidr.nth(ordinal as u32)
-        {
-            others.insert(addr, node.clone());
-        }
-    }
+    let affinity = ipam::block::owner(&block.spec).map(str::to_owned);
+    let borrowed = ipam::block::borrowed(&block.spec);
+    let others = borrowed.map(|(addr, node, _)| (addr, node.to_owned())).collect();
     Holders { affinity, others }
 }

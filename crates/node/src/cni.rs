@@ -2,7 +2,8 @@
 //! side (environment, version, configuration) and prints the reply in the version that the runtime asked for.
 
 use derive::AttachmentId;
-use model::{Cidr, IfName, Mac, Mtu};
+use model::k8s::{self, AnnotationError, Pod};
+use model::{Cidr, IfName, Mac, Metadata, Mtu};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -55,12 +56,37 @@ pub struct Options {
     pub mtu: u32,
     /// Pools to choose from, by CIDR or name.
     pub ipv4_pools: Vec<String>,
+    /// Those that the pod or its namespace asks for by annotation. The plugin does not know them.
+    #[serde(skip)]
+    pub pod_pools: Vec<String>,
     /// `K8S_POD_UID`: a pod of the same name may be another one.
     pub pod_uid: Option<String>,
     /// `IP=` of `CNI_ARGS`: the address to give.
     pub requested: Vec<IpAddr>,
     /// `container_settings.allow_ip_forwarding`.
     pub allow_ip_forwarding: bool,
+}
+
+impl Options {
+    /// What the pod's annotations ask for goes before the configuration.
+    pub fn ask_as(&mut self, pod: &Pod) -> Result<(), AnnotationError> {
+        k8s::refuse_unsupported(&pod.metadata)?;
+        self.requested.extend(pod.requested_addresses(k8s::pod_annotation::IP_ADDRS)?);
+        self.pod_pools = k8s::requested_pools(&pod.metadata)?;
+        Ok(())
+    }
+
+    /// What the namespace's annotations ask for goes before the configuration, if the pod asks for nothing.
+    pub fn ask_as_namespace(&mut self, namespace: &Metadata) -> Result<(), AnnotationError> {
+        k8s::refuse_unsupported(namespace)?;
+        self.pod_pools = k8s::requested_pools(namespace)?;
+        Ok(())
+    }
+
+    /// The pools to choose from; none: every automatic one that selects the node and the namespace.
+    pub fn pools(&self) -> &[String] {
+        if self.pod_pools.is_empty() { &self.ipv4_pools } else { &self.pod_pools }
+    }
 }
 
 /// The agent's answer.

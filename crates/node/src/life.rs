@@ -17,14 +17,13 @@ use crate::cni::{self, Failure, Reply};
 use crate::datapath::Applied;
 use crate::effect::{Effect, EffectId, FileOp, Report};
 use crate::leave::Leaving;
-use crate::node::{Node, Waiter};
+use crate::node::{Call, Node, Waiter};
 use crate::request::is_it;
 use crate::resize::Size;
 use derive::{Attachment, AttachmentId, Endpoint, Scope, Section, endpoint_keys};
 use ipam::{RequestId, Want};
 use kernel::{Key, LinkKey, Netns, PodNs};
-use model::k8s::pod_annotation;
-use model::store::Object;
+use model::store::{Event, Kind, Object, Request};
 use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -163,10 +162,11 @@ impl Node {
                 );
                 return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
             }
-            Ok(Object::Pod(pod)) => match pod.requested_addresses(pod_annotation::IP_ADDRS) {
-                Ok(addresses) => life.options.requested.extend(addresses),
-                Err(error) => return self.fail(id, cni::code::INVALID_CONFIG, error.to_string()),
-            },
+            Ok(Object::Pod(pod)) => {
+                if let Err(error) = life.options.ask_as(&pod) {
+                    return self.fail(id, cni::code::INVALID_CONFIG, error.to_string());
+                }
+            }
             Ok(other) => unreachable!("asked for a pod, got {:?}", other.key()),
             Err(error) => {
                 let name =
@@ -174,7 +174,45 @@ impl Node {
                 return self.fail(id, cni::code::TRY_AGAIN_LATER, format!("cannot read pod {name}: {error}"));
             }
         }
-        self.assign(id);
+        self.ask_namespace(id);
+    }
+
+    /// The pod's namespace may ask for pools, and pools for namespaces. The watch knows it, unless it was made a moment ago.
+    fn ask_namespace(&mut self, id: &AttachmentId) {
+        let life = &self.lives[id];
+        let knows_what = !life.options.requested.is_empty() || !life.options.pod_pools.is_empty();
+        let Some((name, _)) = life.attachment.pod.as_ref().filter(|_| !knows_what) else {
+            return self.assign(id);
+        };
+        let Some(namespace) = self.ipam.snapshot().namespaces.get(name) else {
+            let key = model::store::Key::cluster(Kind::Namespace, name.clone());
+            return self.call(Call::Namespace(id.clone()), Request::Get(key));
+        };
+        let life = self.lives.get_mut(id).expect("seen above");
+        match life.options.ask_as_namespace(namespace) {
+            Ok(()) => self.assign(id),
+            Err(error) => {
+                let text = format!("namespace {}: {error}", namespace.name);
+                self.fail(id, cni::code::INVALID_CONFIG, text);
+            }
+        }
+    }
+
+    /// A namespace that the watch did not know was read. Without one, a pod has what pods of any namespace have.
+    pub(crate) fn heard_of_namespace(&mut self, id: &AttachmentId, reply: model::store::Reply) {
+        let asks = self.lives.get(id).is_some_and(|life| matches!(life.stage, Stage::Asking));
+        match reply {
+            _ if !asks => {}
+            Ok(Some(namespace)) => {
+                self.ipam.observe(&Event::Put(namespace));
+                self.ask_namespace(id);
+            }
+            Ok(None) | Err(model::store::Error::NotFound) => self.assign(id),
+            Err(error) => {
+                let text = format!("cannot read the pod's namespace: {error}");
+                self.fail(id, cni::code::TRY_AGAIN_LATER, text);
+            }
+        }
     }
 
     /// Hands the attachment to the allocator.
@@ -191,7 +229,7 @@ impl Node {
         let handle = life.handle();
         let want = match life.options.requested.first() {
             Some(addr) => Want::Given { handle, attributes, addr: *addr },
-            None => Want::Auto { handle, attributes, pools: life.options.ipv4_pools.clone() },
+            None => Want::Auto { handle, attributes, pools: life.options.pools().to_vec() },
         };
         life.stage = Stage::Assigning(request);
         life.since = self.now;

@@ -100,6 +100,8 @@ pub struct Node {
 pub(crate) enum Call {
     Ipam(CallId),
     Pod(AttachmentId),
+    /// Of the attachment's pod.
+    Namespace(AttachmentId),
     NodeWritten,
     PodAnnotated(PodName),
 }
@@ -383,6 +385,7 @@ impl Node {
                 let pod = reply.and_then(|pod| pod.ok_or(model::store::Error::NotFound));
                 self.asked(&attachment, pod);
             }
+            Some(Call::Namespace(attachment)) => self.heard_of_namespace(&attachment, reply),
             Some(Call::PodAnnotated(pod)) => self.pod_annotated(pod, reply),
             None => {}
         }

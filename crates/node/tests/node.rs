@@ -685,3 +685,49 @@ fn f32_a_del_that_comes_before_the_kernel_was_read_is_carried_out() {
     assert_eq!(rig.replies.remove(&id), Some(Reply::Done));
     assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
 }
+
+/// A pool that is given only to those who ask for it.
+fn manual_pool(name: &str, cidr: &str) -> Object {
+    let spec = serde_json::json!({"cidr": cidr, "blockSize": 28, "assignmentMode": "Manual"});
+    let spec: model::v3::IpPoolSpec = serde_json::from_value(spec).unwrap();
+    model::v3::IpPool { metadata: model::Metadata::named(name), spec: spec.defaulted() }.into()
+}
+
+#[test]
+fn a_pods_annotation_chooses_the_pool_before_its_namespaces() {
+    let mut rig = direct();
+    let annotate = |object: &mut Object, pools: &str| {
+        let key = model::k8s::pod_annotation::IPV4_POOLS.to_owned();
+        object.metadata_mut().annotations.insert(key, pools.to_owned());
+    };
+    for (name, cidr) in [("of-pods", "10.1.0.0/24"), ("of-namespaces", "10.2.0.0/24")] {
+        rig.api.apply(&Ask::Create(manual_pool(name, cidr))).unwrap();
+        rig.settle();
+    }
+    assert!(add(&mut rig, "c1", "a").to_string().starts_with("10.0.0."));
+    let mut pod = rig::pod_key("b");
+    annotate(&mut pod, r#"["10.1.0.0/24"]"#);
+    rig.api.apply(&Ask::Create(pod)).unwrap();
+    rig.settle();
+    let mut namespace = rig.get(Kind::Namespace, "default").unwrap();
+    annotate(&mut namespace, r#"["of-namespaces"]"#);
+    rig.api.apply(&Ask::Update(namespace)).unwrap();
+    rig.settle();
+    rig.create_pod("c");
+    assert!(add(&mut rig, "c2", "b").to_string().starts_with("10.1.0."));
+    assert!(add(&mut rig, "c3", "c").to_string().starts_with("10.2.0."));
+}
+
+#[test]
+fn a_pod_that_asks_for_what_cannot_be_hears_which_annotation() {
+    let mut rig = direct();
+    let mut pod = rig::pod_key("b");
+    let key = model::k8s::pod_annotation::FLOATING_IPS.to_owned();
+    pod.metadata_mut().annotations.insert(key, r#"["10.9.9.9"]"#.to_owned());
+    rig.api.apply(&Ask::Create(pod)).unwrap();
+    rig.settle();
+    let (code, text) = failure(rig.cni(Command::Add, "c1", "b"));
+    assert_eq!(code, node::cni::code::INVALID_CONFIG);
+    assert!(text.contains("floating_ips") && text.contains("cni.projectcalico.org/floatingIPs"), "{text}");
+    assert_eq!(rig.in_use(), 0);
+}

@@ -7,5 +7,8 @@ mod secret;
 
 pub use namespace::Namespace;
 pub use node::{Condition, Node, NodeAddressStatus, NodeSpec, NodeStatus, annotation};
-pub use pod::{AnnotationError, Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation};
+pub use pod::{
+    AnnotationError, Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus, pod_annotation,
+    refuse_unsupported, requested_pools,
+};
 pub use secret::Secret;

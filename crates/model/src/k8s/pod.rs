@@ -9,6 +9,11 @@ use std::net::IpAddr;
 pub mod pod_annotation {
     pub const IP_ADDRS: &str = "cni.projectcalico.org/ipAddrs";
     pub const IP_ADDRS_NO_IPAM: &str = "cni.projectcalico.org/ipAddrsNoIpam";
+    /// Of a pod, or of its namespace.
+    pub const IPV4_POOLS: &str = "cni.projectcalico.org/ipv4pools";
+    /// Of a pod, or of its namespace.
+    pub const IP_FAMILIES: &str = "cni.projectcalico.org/ipFamilies";
+    pub const FLOATING_IPS: &str = "cni.projectcalico.org/floatingIPs";
     pub const POD_IP: &str = "cni.projectcalico.org/podIP";
     pub const POD_IPS: &str = "cni.projectcalico.org/podIPs";
     pub const CONTAINER_ID: &str = "cni.projectcalico.org/containerID";
@@ -104,6 +109,15 @@ impl Pod {
         told.unwrap_or_default().into_iter().filter_map(parse).collect()
     }
 
+    /// Whether anybody says that the pod has this address: kubelet, or the CNI plugin, which may be ahead of it.
+    pub fn shows(&self, addr: IpAddr) -> bool {
+        let annotations = [pod_annotation::POD_IPS, pod_annotation::POD_IP];
+        let annotated = annotations.iter().filter_map(|key| self.metadata.annotations.get(*key));
+        let mut told =
+            annotated.flat_map(|text| text.split(',')).filter_map(|text| text.trim().parse::<IfAddr>().ok());
+        self.addresses().contains(&addr) || told.any(|told| told.addr() == addr)
+    }
+
     /// The pod's interface as Calico shows it; `None` for a pod of the host's network or without a node.
     pub fn endpoint(&self) -> Option<v3::WorkloadEndpoint> {
         let node = self.spec.node_name.as_deref().filter(|node| !node.is_empty())?;
@@ -165,9 +179,7 @@ impl Pod {
     /// The addresses that the annotation `key` asks for (`ipAddrs` or `ipAddrsNoIpam`: a JSON array of at most one address
     /// a family); none if it is absent.
     pub fn requested_addresses(&self, key: &str) -> Result<Vec<IpAddr>, AnnotationError> {
-        let Some(text) = self.metadata.annotations.get(key) else { return Ok(Vec::new()) };
-        let parsed: Result<Vec<String>, _> = serde_json::from_str(text);
-        let texts = parsed.map_err(|e| AnnotationError::Json { text: text.clone(), error: e.to_string() })?;
+        let Some(texts) = list(&self.metadata, key)? else { return Ok(Vec::new()) };
         if texts.is_empty() {
             return Err(AnnotationError::Empty { key: key.to_owned() });
         }
@@ -190,6 +202,39 @@ impl Pod {
     }
 }
 
+/// The pools that a pod or a namespace asks for (`ipv4pools`: a JSON array of CIDRs or names); none if it does not ask.
+pub fn requested_pools(metadata: &Metadata) -> Result<Vec<String>, AnnotationError> {
+    list(metadata, pod_annotation::IPV4_POOLS).map(Option::unwrap_or_default)
+}
+
+/// Refuses what a pod or its namespace asks for and cannot have here: a family other than IPv4, floating addresses, an
+/// address that no pool stands for. Calico refuses the latter two where its configuration does not switch them on.
+pub fn refuse_unsupported(metadata: &Metadata) -> Result<(), AnnotationError> {
+    let has = |key| metadata.annotations.contains_key(key);
+    if has(pod_annotation::IP_ADDRS) && has(pod_annotation::IP_ADDRS_NO_IPAM) {
+        return Err(AnnotationError::Both);
+    }
+    for (key, feature) in [
+        (pod_annotation::IP_ADDRS_NO_IPAM, "ip_addrs_no_ipam"),
+        (pod_annotation::FLOATING_IPS, "floating_ips"),
+    ] {
+        if has(key) {
+            return Err(AnnotationError::Disabled { feature, key });
+        }
+    }
+    let families = list(metadata, pod_annotation::IP_FAMILIES)?.unwrap_or_default();
+    match families.into_iter().find(|family| family != "IPv4") {
+        Some(family) => Err(AnnotationError::Family(family)),
+        None => Ok(()),
+    }
+}
+
+fn list(metadata: &Metadata, key: &str) -> Result<Option<Vec<String>>, AnnotationError> {
+    let Some(text) = metadata.annotations.get(key) else { return Ok(None) };
+    let failed = |e: serde_json::Error| AnnotationError::Json { text: text.clone(), error: e.to_string() };
+    serde_json::from_str(text).map(Some).map_err(failed)
+}
+
 /// An annotation of a pod does not say what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnotationError {
@@ -203,6 +248,12 @@ pub enum AnnotationError {
     TooMany { family: &'static str, key: String },
     #[error("annotation \"{key}\": {0}", key = pod_annotation::HW_ADDR)]
     Mac(MacError),
+    #[error("can't have both annotations: 'ipAddrs' and 'ipAddrsNoIpam' in use at the same time")]
+    Both,
+    #[error("requested feature is not enabled: {feature}; take the annotation \"{key}\" off")]
+    Disabled { feature: &'static str, key: &'static str },
+    #[error("annotation \"{key}\" asks for {0}: pods get IPv4 addresses", key = pod_annotation::IP_FAMILIES)]
+    Family(String),
 }
 
 /// Namespaces and service accounts are profiles in Calico.
@@ -326,5 +377,32 @@ mod tests {
             assert_eq!(ask(value), Err(error.to_owned()));
         }
         assert!(ask("10.0.0.1").is_err());
+    }
+
+    #[test]
+    fn pools_are_asked_for_by_cidr_or_name() {
+        let ask = |value: &str| requested_pools(&annotate(pod(), pod_annotation::IPV4_POOLS, value).metadata);
+        assert_eq!(ask(r#"["a","10.0.0.0/24"]"#), Ok(vec!["a".to_owned(), "10.0.0.0/24".to_owned()]));
+        assert_eq!(requested_pools(&pod().metadata), Ok(vec![]));
+        assert!(ask("a").is_err_and(|error| error.to_string().starts_with("failed to parse 'a' as JSON")));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_with_the_annotation() {
+        let refused = |key: &str, value: &str| {
+            refuse_unsupported(&annotate(pod(), key, value).metadata).map_err(|error| error.to_string())
+        };
+        assert_eq!(refused(pod_annotation::IP_FAMILIES, r#"["IPv4"]"#), Ok(()));
+        for (key, value, error) in [
+            (pod_annotation::IP_FAMILIES, r#"["IPv4","IPv6"]"#, "asks for IPv6: pods get IPv4 addresses"),
+            (
+                pod_annotation::FLOATING_IPS,
+                r#"["10.0.0.1"]"#,
+                "requested feature is not enabled: floating_ips",
+            ),
+            (pod_annotation::IP_ADDRS_NO_IPAM, "[]", "requested feature is not enabled: ip_addrs_no_ipam"),
+        ] {
+            assert!(refused(key, value).is_err_and(|text| text.contains(error)), "{key}");
+        }
     }
 }

@@ -9,13 +9,14 @@ use node::{CniId, Config, Effect, FileOp, Input, Node, NotOpened, Notice};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::sim::{FakeApi, Revision};
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
     Kind::BlockAffinity,
     Kind::IpamConfiguration,
     Kind::IpReservation,
+    Kind::Namespace,
     Kind::Pod,
     Kind::ClusterInformation,
 ];
@@ -80,6 +81,7 @@ impl Rig {
         {
             api.apply(&Ask::Create(object)).unwrap();
         }
+        api.apply(&Ask::Create(k8s::Namespace { metadata: Metadata::named("default") }.into())).unwrap();
         let mut rig = Rig {
             api,
             told: Revision(0),

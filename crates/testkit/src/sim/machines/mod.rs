@@ -128,6 +128,7 @@ impl Machines {
             effects: 0,
             numbers: 0,
         };
+        cluster.create(k8s::Namespace { metadata: Metadata::named("default") }.into());
         for n in 0..near + far {
             cluster.add_machine(usize::from(n >= near), drivers[n % drivers.len()]);
         }

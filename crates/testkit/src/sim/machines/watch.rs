@@ -7,7 +7,7 @@ use model::store::{Event, Kind, Object};
 use node::Input;
 
 /// What a node watches.
-pub const WATCHED: [Kind; 12] = [
+pub const WATCHED: [Kind; 13] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -16,6 +16,7 @@ pub const WATCHED: [Kind; 12] = [
     Kind::IpReservation,
     Kind::FelixConfiguration,
     Kind::ClusterInformation,
+    Kind::Namespace,
     Kind::Pod,
     Kind::BgpConfiguration,
     Kind::BgpPeer,
