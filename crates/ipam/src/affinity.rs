@@ -110,18 +110,20 @@ pub fn release(
     }
     match known {
         Known::Unread => call(Request::Get(block_key(cidr))),
-        Known::Read(b) if block::owner(&b.spec) == Some(node) && block::is_empty(&b.spec) => {
-            call(delete(&b.clone().into()))
-        }
-        Known::Read(b) if block::owner(&b.spec) == Some(node) => {
-            let mut b = b.clone();
-            b.spec.affinity = None;
-            b.spec.affinity_claim_time = None;
-            block::touch(&mut b.spec);
-            call(Request::Update(b.into()))
-        }
+        Known::Read(b) if block::owner(&b.spec) == Some(node) => call(abandon(b)),
         Known::Absent | Known::Read(_) => call(delete(&affinity.clone().into())),
     }
+}
+
+/// The write by which a block is its node's no more: an empty one goes, one with addresses keeps them without an affinity.
+pub fn abandon(b: &IpamBlock) -> Request {
+    let mut b = b.clone();
+    if block::is_empty(&b.spec) {
+        return delete(&b.into());
+    }
+    (b.spec.affinity, b.spec.affinity_claim_time) = (None, None);
+    block::touch(&mut b.spec);
+    Request::Update(b.into())
 }
 
 fn call(request: Request) -> Next {

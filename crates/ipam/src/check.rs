@@ -18,6 +18,8 @@ pub struct Objects {
     pub blocks: Vec<IpamBlock>,
     pub affinities: Vec<BlockAffinity>,
     pub handles: Vec<IpamHandle>,
+    /// Names of the nodes that there are. Empty: they are not known.
+    pub nodes: BTreeSet<String>,
     /// Who uses which address: pods, tunnels, services, each by a name for people.
     pub in_use: Vec<(IpAddr, String)>,
 }
@@ -45,6 +47,10 @@ pub enum Problem {
     AffinityMismatch { block: Cidr, node: String, owner: String },
     /// A claim that stands half-way.
     AffinityUnfinished { block: Cidr, node: String },
+    /// A claim of a node that there is not.
+    NoNode { block: Cidr, node: String },
+    /// A block without a node in which nobody has an address.
+    Abandoned { block: Cidr },
     /// A block with a node and no claim.
     BlockWithoutAffinity { block: Cidr, node: String },
     /// Allocated, and nobody uses it.
@@ -63,6 +69,7 @@ impl Objects {
             Object::IpamBlock(o) if !o.spec.deleted => self.blocks.push(o.clone()),
             Object::BlockAffinity(o) if !o.spec.deleted => self.affinities.push(o.clone()),
             Object::IpamHandle(o) if !o.spec.deleted => self.handles.push(o.clone()),
+            Object::Node(o) => _ = self.nodes.insert(o.metadata.name.clone()),
             _ => {}
         }
     }
@@ -92,6 +99,9 @@ fn blocks(objects: &Objects, problems: &mut Vec<Problem>) {
         }
         if !objects.pools.iter().any(|pool| pool.spec.cidr.covers(cidr)) {
             problems.push(Problem::OutsidePools { block: cidr });
+        }
+        if b.spec.affinity.is_none() && block::is_empty(&b.spec) {
+            problems.push(Problem::Abandoned { block: cidr });
         }
     }
 }
@@ -159,6 +169,9 @@ fn affinities(objects: &Objects, problems: &mut Vec<Problem>) {
         let (block, node) = (affinity.spec.cidr, affinity.spec.node.clone());
         claimed.insert((block, node.clone()));
         match owners.get(&block) {
+            _ if !objects.nodes.is_empty() && !objects.nodes.contains(&node) => {
+                problems.push(Problem::NoNode { block, node });
+            }
             _ if affinity.spec.state != AffinityState::Confirmed => {
                 problems.push(Problem::AffinityUnfinished { block, node });
             }
@@ -203,6 +216,30 @@ fn usage(objects: &Objects, problems: &mut Vec<Problem>) {
     }
 }
 
+impl Problem {
+    /// Its sort, in a few words.
+    pub fn sort(&self) -> &'static str {
+        match self {
+            Problem::Overlap { .. } => "overlap",
+            Problem::Malformed { .. } => "malformed block",
+            Problem::OutsidePools { .. } => "block outside pools",
+            Problem::NoOwner { .. } => "address without handle",
+            Problem::MissingHandle { .. } => "missing handle",
+            Problem::HandleCount { .. } => "wrong count",
+            Problem::EmptyHandle { .. } => "empty handle",
+            Problem::AffinityWithoutBlock { .. } => "claim without block",
+            Problem::AffinityMismatch { .. } => "claim to another's block",
+            Problem::AffinityUnfinished { .. } => "unfinished claim",
+            Problem::NoNode { .. } => "claim of a missing node",
+            Problem::Abandoned { .. } => "abandoned block",
+            Problem::BlockWithoutAffinity { .. } => "block without claim",
+            Problem::NotInUse { .. } => "not in use",
+            Problem::NotAllocated { .. } => "not allocated",
+            Problem::UsedTwice { .. } => "used twice",
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -226,6 +263,10 @@ impl fmt::Display for Problem {
             Problem::AffinityUnfinished { block, node } => {
                 write!(f, "the claim of {node} to block {block} stands half-way")
             }
+            Problem::NoNode { block, node } => {
+                write!(f, "{node} claims block {block}, and there is no such node")
+            }
+            Problem::Abandoned { block } => write!(f, "block {block} is nobody's and empty"),
             Problem::BlockWithoutAffinity { block, node } => {
                 write!(f, "block {block} is {node}'s without a BlockAffinity")
             }
@@ -264,6 +305,7 @@ mod tests {
             blocks: vec![IpamBlock { metadata: Metadata::named(names::block(cidr)), spec }],
             affinities: vec![BlockAffinity::of_host("n1", cidr, AffinityState::Confirmed)],
             handles: vec![IpamHandle { metadata: Metadata::named("h"), spec: handle }],
+            nodes: ["n1".to_owned()].into(),
             in_use: vec![(addr, "default/a".to_owned())],
         }
     }
@@ -294,6 +336,19 @@ mod tests {
             ["the claim of n1 to block 10.0.0.8/29 stands half-way"]
         );
         assert_eq!(
+            found(|o| o.nodes = ["n2".to_owned()].into()),
+            ["n1 claims block 10.0.0.8/29, and there is no such node"]
+        );
+        assert_eq!(
+            found(|o| {
+                let cidr = "10.0.0.16/29".parse().expect("a CIDR");
+                let mut spec = block::new(cidr, "n1", &Wall::parse("2026-11-23T03:07:29Z"));
+                spec.affinity = None;
+                o.blocks.push(IpamBlock { metadata: Metadata::named("abandoned"), spec });
+            }),
+            ["block 10.0.0.16/29 is nobody's and empty"]
+        );
+        assert_eq!(
             found(|o| o.blocks[0].spec.unallocated.push(0)),
             ["block 10.0.0.8/29 is malformed: ordinal 0 is both free and allocated, or neither"]
         );
@@ -319,7 +374,7 @@ mod tests {
                 spec.affinity = None;
                 o.blocks.push(IpamBlock { metadata: Metadata::named("overlapping"), spec });
             }),
-            ["blocks 10.0.0.8/29 and 10.0.0.8/30 share addresses"]
+            ["blocks 10.0.0.8/29 and 10.0.0.8/30 share addresses", "block 10.0.0.8/30 is nobody's and empty"]
         );
         let gone: Vec<String> = found(|o| o.blocks.clear());
         assert_eq!(

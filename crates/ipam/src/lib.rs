@@ -18,6 +18,7 @@ pub mod affinity;
 mod allocator;
 pub mod block;
 pub mod check;
+pub mod collect;
 pub mod cooldown;
 mod error;
 pub mod handle;

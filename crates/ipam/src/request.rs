@@ -67,6 +67,18 @@ impl Tunnel {
         }
     }
 
+    /// Whether the attribute `type` says that an address is a tunnel's: also of those of Calico's that are not made here.
+    pub fn is_attribute(kind: &str) -> bool {
+        matches!(
+            kind,
+            "ipipTunnelAddress"
+                | "vxlanTunnelAddress"
+                | "vxlanV6TunnelAddress"
+                | "wireguardTunnelAddress"
+                | "wireguardV6TunnelAddress"
+        )
+    }
+
     /// The attributes of a node's tunnel address.
     pub fn attributes(self, node: &str) -> BTreeMap<String, String> {
         let kind = match self {

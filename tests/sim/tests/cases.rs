@@ -215,3 +215,68 @@ fn an_address_cools_down_before_anybody_gets_it_again() {
     sim.pod("late").on("n2").add();
     sim.settle().expect_clean().expect_owner("10.0.0.0", "late");
 }
+
+#[test]
+fn what_a_lost_node_leaves_is_collected() {
+    let mut sim = pair().tunnels().collector();
+    sim.pod("a").on("n1").add();
+    sim.pod("b").on("n2").add();
+    sim.run_for(Duration::from_millis(300));
+    sim.node("n1").lose();
+    sim.settle().expect_clean();
+    assert_eq!((sim.node("n1").blocks().len(), sim.node("n2").blocks().len()), (0, 1));
+}
+
+#[test]
+fn a_lost_nodes_block_keeps_what_others_borrowed_of_it() {
+    let mut sim = Sim::cluster(2).pool("10.0.0.0/30", 30).collector();
+    sim.pod("a").on("n1").add();
+    sim.run_for(Duration::from_millis(200));
+    sim.pod("b").on("n2").add();
+    sim.run_for(Duration::from_millis(200));
+    sim.node("n1").lose();
+    sim.settle().expect_clean().expect_owner("10.0.0.1", "b");
+    sim.pod("c").on("n2").add();
+    sim.settle().expect_clean().expect_owner("10.0.0.2", "c");
+    sim.pod("b").del();
+    sim.pod("c").del();
+    sim.settle().expect_clean();
+    assert_eq!(sim.blocks(), []);
+}
+
+#[test]
+fn what_a_machine_forgot_when_it_was_installed_anew_is_collected() {
+    let mut sim = pair().collector();
+    sim.pod("a").on("n1").add();
+    sim.run_for(Duration::from_millis(300));
+    sim.node("n1").wipe();
+    // Its pods get new sandboxes; nobody deletes the old ones.
+    sim.settle().expect_clean();
+    let block = sim.node("n1").blocks()[0];
+    sim.expect_owner(&block.nth(1).expect("it has eight").to_string(), "a");
+}
+
+#[test]
+fn a_crash_at_any_request_of_the_collector_loses_nothing() {
+    let story = |crash: Option<(u64, Moment)>| {
+        let mut sim = pair().tunnels().collector();
+        sim.pod("a").on("n1").add();
+        sim.pod("b").on("n2").add();
+        sim.run_for(Duration::from_millis(300));
+        sim.node("n1").lose();
+        let begin = sim.effects();
+        if let Some((n, moment)) = crash {
+            sim.crash_at(begin + n, moment);
+        }
+        sim.settle().expect_clean();
+        assert!(sim.node("n1").blocks().is_empty(), "{crash:?}");
+        sim.effects() - begin
+    };
+    let effects = story(None);
+    assert!(effects > 8, "{effects} requests are too few to prove anything");
+    for n in 1..=effects {
+        for moment in [Moment::Before, Moment::After] {
+            story(Some((n, moment)));
+        }
+    }
+}

@@ -8,7 +8,7 @@ use ::ipam::check::Objects;
 use datastore::Resource;
 use model::k8s::{Node, Pod};
 use model::v3::{self, AllocationAttribute, IpPool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Objects and users, read one kind after the other.
@@ -28,9 +28,11 @@ impl World {
             blocks: all(store, "IPAMBlock").await?,
             affinities: all(store, "BlockAffinity").await?,
             handles: all(store, "IPAMHandle").await?,
+            nodes: BTreeSet::new(),
             in_use: Vec::new(),
         };
         let nodes: Vec<Node> = all(store, "Node").await?;
+        objects.nodes = nodes.iter().map(|node| node.metadata.name.clone()).collect();
         let pods: Vec<Pod> = all(store, "Pod").await?;
         let tunnels: Vec<_> = nodes.iter().flat_map(tunnels).collect();
         let balancers = balancers(store).await?;

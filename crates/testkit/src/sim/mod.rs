@@ -3,7 +3,9 @@
 //! ```text
 //!   kubelets ── ADD, DEL, again after a crash ──►┌────────────────┐──requests──► Faults ──► FakeApi
 //!                                                │ ipam::Allocator│◄──answers, or none──────┤
-//!   crashes, restarts ──────────────────────────►│   on N nodes   │◄──watches, each late────┘
+//!   crashes, restarts ──────────────────────────►│   on N nodes   │◄──watches, each late────┤
+//!   machines lost, installed anew                └────────────────┘                         │
+//!                                                │ipam::Collector │◄────────────────────────┘
 //!                                                └────────────────┘
 //!                          after every event: Laws over API × answers        at the end: nothing pending, nothing leaked
 //! ```
@@ -19,6 +21,7 @@ pub mod faults;
 mod kubelet;
 pub mod laws;
 pub mod machines;
+mod mind;
 pub mod queue;
 pub mod rng;
 pub mod seeded;

@@ -54,6 +54,11 @@ impl<E> Queue<E> {
         self.events.first_key_value().map(|((at, _, _), _)| *at)
     }
 
+    /// How much is to happen.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// Whether nothing is to happen.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()

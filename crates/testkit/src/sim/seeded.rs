@@ -21,6 +21,7 @@ pub fn run(seed: u64, aloud: bool) -> Result<Story, Box<Broken>> {
     let mut sim = cluster(seed);
     sim.trace.aloud = aloud;
     load(&mut sim, &mut Rng::stream(seed, "load"));
+    machines(&mut sim, &mut Rng::stream(seed, "machines"));
     sim.faults = faults(seed);
     while sim.queue.now() < LOAD_ENDS && !sim.queue.is_empty() {
         sim.step()?;
@@ -65,6 +66,9 @@ fn cluster(seed: u64) -> Sim {
         let first = Ipv4Addr::new(10, 0, 0, rng.below(32) as u8);
         sim = sim.reservation(&format!("{first}/{}", rng.between(28, 32)));
     }
+    if rng.per_mille(700) {
+        sim = sim.collector();
+    }
     // Claims are old after a minute, and addresses cool down for as long: in most runs the walls' minutes are short.
     sim.clock(*rng.pick(&[1, 30, 120]), *rng.pick(&[0, 0, 20, 3600]))
 }
@@ -86,6 +90,31 @@ fn load(sim: &mut Sim, rng: &mut Rng) {
         if rng.per_mille(600) {
             let end = Duration::from_micros(start + rng.below(2_500_000));
             sim.queue.push(end, Happening::DelPod(name));
+        }
+    }
+}
+
+/// Machines that are lost or installed anew, where somebody collects what they leave.
+fn machines(sim: &mut Sim, rng: &mut Rng) {
+    if !sim.collects() {
+        return;
+    }
+    for node in 0..sim.nodes() {
+        // One stays: a cluster without nodes is one of which nothing is known.
+        if node > 0 && rng.per_mille(150) {
+            let lost = rng.below(4_000_000);
+            sim.queue.push(Duration::from_micros(lost), Happening::LoseNode { node });
+            let deleted = lost + rng.below(1_500_000);
+            sim.queue.push(Duration::from_micros(deleted), Happening::DeleteNode { node });
+            let pods = sim.kubelets.pods.iter().filter(|(_, pod)| pod.node == node);
+            let pods: Vec<String> = pods.map(|(name, _)| name.clone()).collect();
+            for pod in pods {
+                let given_up = Duration::from_micros(deleted + rng.below(3_000_000));
+                sim.queue.push(given_up, Happening::DeletePod(pod));
+            }
+        } else if rng.per_mille(250) {
+            let wiped = Duration::from_micros(rng.below(5_000_000));
+            sim.queue.push(wiped, Happening::WipeNode { node });
         }
     }
 }

@@ -2,27 +2,19 @@
 
 use super::api::Revision;
 use super::faults::Fate;
-use super::kubelet::{Kubelets, Sandbox, State};
+use super::kubelet::{Kubelets, Sandbox, State, pod_key};
 use super::laws::{self, Broken};
+use super::mind::Mind;
 use super::trace::Trace;
 use super::wire::outcome;
 use super::{FakeApi, Faults, Queue, Rng};
 use ipam::check::Problem;
 use ipam::{Allocator, Assigned, CallId, RequestId, Tunnel, Want};
-use model::store::{Kind, Object, Reply, Request};
+use model::store::{Key, Kind, Object, Reply, Request};
 use model::{Duration, Instant, Metadata, k8s};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What a node watches.
-const WATCHED: [Kind; 6] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-];
 /// Events after which a run that does not come to rest is stopped.
 const MOST_EVENTS: u64 = 200_000;
 
@@ -55,19 +47,23 @@ pub(super) struct Clock {
     pub skew: u64,
 }
 
+/// A machine: a node with its allocator, or where the collector runs.
 pub(super) struct Node {
     pub(super) name: String,
+    pub(super) collects: bool,
+    /// It never starts again.
+    pub(super) is_lost: bool,
     /// Counts starts: what was meant for an earlier life is not heard.
     pub(super) life: u64,
     /// `None`: crashed.
-    pub(super) allocator: Option<Allocator>,
+    pub(super) mind: Option<Mind>,
     pub(super) told: BTreeMap<Kind, Revision>,
     pub(super) asked: BTreeMap<RequestId, Purpose>,
     pub(super) requests: u64,
     pub(super) in_flight: u64,
     /// What the Node's annotation says: it outlives the agent.
     pub(super) tunnel: Option<Assigned>,
-    wakes_at: Option<Instant>,
+    pub(super) wakes_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +110,20 @@ pub(super) enum Happening {
     DelPod(String),
     /// The runtime's patience with an ADD ends.
     CancelAdd(String),
+    /// The machine is gone for good.
+    LoseNode {
+        node: usize,
+    },
+    /// Somebody deletes the object of a machine that is gone.
+    DeleteNode {
+        node: usize,
+    },
+    /// Kubernetes gives up a pod whose machine is gone.
+    DeletePod(String),
+    /// The machine is installed anew: what its runtime knew is forgotten.
+    WipeNode {
+        node: usize,
+    },
 }
 
 impl Sim {
@@ -139,20 +149,18 @@ impl Sim {
             let name = format!("n{}", index + 1);
             let metadata = Metadata::named(&name);
             sim.put(k8s::Node { metadata, ..k8s::Node::default() }.into());
-            sim.nodes.push(Node {
-                name,
-                life: 0,
-                allocator: None,
-                told: BTreeMap::new(),
-                asked: BTreeMap::new(),
-                requests: 0,
-                in_flight: 0,
-                tunnel: None,
-                wakes_at: None,
-            });
+            sim.nodes.push(Node::new(name, false));
             sim.queue.push(Duration::from_millis(1), Happening::Start { node: index });
         }
         sim
+    }
+
+    /// Adds a machine on which the collector runs.
+    pub fn collector(mut self) -> Sim {
+        self.nodes.push(Node::new("collector".to_owned(), true));
+        let node = self.nodes.len() - 1;
+        self.queue.push(Duration::from_millis(1), Happening::Start { node });
+        self
     }
 
     /// Requests sent to the API server so far.
@@ -167,7 +175,7 @@ impl Sim {
 
     /// Number of nodes.
     pub fn nodes(&self) -> usize {
-        self.nodes.len()
+        self.nodes.iter().filter(|node| !node.collects).count()
     }
 
     /// Events so far.
@@ -185,7 +193,17 @@ impl Sim {
     /// Ends all faults and lets the cluster come to rest.
     pub(super) fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.faults.heal();
+        // The collector looks for ever. Two looks that find nothing to do are its rest.
+        let mut calm_looks = 0;
         while !self.queue.is_empty() {
+            let only_looks = self.queue.len() == 1 && self.collected().is_some_and(|(_, looks)| looks);
+            calm_looks = match self.collected() {
+                Some((0, _)) if only_looks => calm_looks + 1,
+                _ => 0,
+            };
+            if calm_looks > 2 {
+                break;
+            }
             self.step()?;
         }
         let pending: Vec<String> = self.nodes.iter().filter_map(Node::pending).collect();
@@ -203,10 +221,28 @@ impl Sim {
         }
     }
 
-    /// A creation that arrives after its caller has given up and looked leaves an empty handle: no compare-and-swap can
-    /// exclude that, a collector sees it, and it holds no address.
+    /// Whether somebody collects.
+    pub(super) fn collects(&self) -> bool {
+        self.nodes.iter().any(|node| node.collects)
+    }
+
+    /// How many candidates the collector has, and whether it waits for its next look.
+    fn collected(&self) -> Option<(usize, bool)> {
+        let node = self.nodes.iter().find(|node| node.collects)?;
+        let Some(Mind::Collector(collector)) = &node.mind else { return None };
+        Some((collector.account().candidates, node.wakes_at.is_some()))
+    }
+
+    /// What may be left when everything rests, though it looks like a leak.
     fn excused(&self, problem: &Problem) -> bool {
-        matches!(problem, Problem::EmptyHandle { handle } if self.strays.contains(handle))
+        match problem {
+            // A creation that arrives after its caller has given up and looked leaves an empty handle: no compare-and-swap
+            // can exclude that, and it holds no address. The collector removes it.
+            Problem::EmptyHandle { handle } => !self.collects() && self.strays.contains(handle),
+            // A pod whose sandbox was forgotten, and that got no other, still shows the old one's address.
+            Problem::NotInUse { owner, .. } => self.kubelets.is_stranded(owner),
+            _ => false,
+        }
     }
 
     /// The next event, and the laws after it.
@@ -242,7 +278,7 @@ impl Sim {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             let rate = if node.in_flight > 0 { self.faults.crash * 10 } else { self.faults.crash };
-            let lives = node.allocator.is_some() && self.faults.most_crashes > 0;
+            let lives = node.mind.is_some() && self.faults.most_crashes > 0;
             if rate > 0 && lives && self.faults.rng.per_mille(rate) {
                 self.faults.most_crashes -= 1;
                 self.crash(index);
@@ -253,7 +289,7 @@ impl Sim {
     pub(super) fn crash(&mut self, index: usize) {
         self.say(format!("{} crashes", self.nodes[index].name));
         let node = &mut self.nodes[index];
-        (node.allocator, node.in_flight, node.wakes_at) = (None, 0, None);
+        (node.mind, node.in_flight, node.wakes_at) = (None, 0, None);
         node.life += 1;
         node.told.clear();
         node.asked.clear();
@@ -269,15 +305,20 @@ impl Sim {
 
     fn start(&mut self, index: usize) {
         let node = &mut self.nodes[index];
+        if node.is_lost || node.mind.is_some() {
+            return;
+        }
         node.life += 1;
-        node.allocator = Some(Allocator::new(&node.name));
+        let mind = if node.collects { Mind::collector() } else { Mind::allocator(&node.name) };
+        let watched = mind.watches();
+        node.mind = Some(mind);
         let life = node.life;
         self.say(format!("{} starts", self.nodes[index].name));
-        for kind in WATCHED {
+        for &kind in watched {
             let span = self.faults.span(self.faults.watch_delay);
             self.queue.push(span, Happening::List { node: index, life, kind });
         }
-        if self.tunnels {
+        if self.tunnels && !self.nodes[index].collects {
             self.ask(index, Purpose::Tunnel, Want::Tunnel(Tunnel::Vxlan));
         }
         let deleting = |s: &Sandbox| s.node == index && s.state == State::Deleting;
@@ -307,8 +348,8 @@ impl Sim {
             Happening::Answer { node, life, call, reply } => {
                 let now = self.queue.now();
                 let words = outcome(&reply);
-                if let Some(allocator) = self.alive(node, life) {
-                    allocator.handle(now, call, *reply);
+                if let Some(mind) = self.alive(node, life) {
+                    mind.handle(now, call, *reply);
                     self.nodes[node].in_flight -= 1;
                     self.say(format!("{} hears {}: {words}", self.nodes[node].name, call.0));
                     return self.drain(node);
@@ -317,9 +358,9 @@ impl Sim {
             Happening::List { node, life, kind } => return self.list(node, life, kind),
             Happening::Tell { node, life, kind } => return self.tell(node, life, kind),
             Happening::Wake { node, life } => {
-                let now = self.queue.now();
-                if let Some(allocator) = self.alive(node, life) {
-                    allocator.wake(now);
+                let (now, wall) = (self.queue.now(), self.wall(node));
+                if let Some(mind) = self.alive(node, life) {
+                    mind.wake(now, &wall);
                     self.nodes[node].wakes_at = None;
                     return self.drain(node);
                 }
@@ -333,22 +374,29 @@ impl Sim {
                 return self.drain(self.kubelets.pods[&pod].node);
             }
             Happening::CancelAdd(pod) => return self.cancel_add(&pod),
+            Happening::LoseNode { node } => self.lose_node(node),
+            Happening::DeleteNode { node } => {
+                let key = Key::cluster(Kind::Node, self.nodes[node].name.clone());
+                self.delete(key);
+            }
+            Happening::DeletePod(pod) => self.delete(pod_key(&pod)),
+            Happening::WipeNode { node } => self.wipe_node(node),
         }
         Ok(())
     }
 
-    pub(super) fn alive(&mut self, node: usize, life: u64) -> Option<&mut Allocator> {
+    pub(super) fn alive(&mut self, node: usize, life: u64) -> Option<&mut Mind> {
         let node = &mut self.nodes[node];
-        if node.life == life { node.allocator.as_mut() } else { None }
+        if node.life == life { node.mind.as_mut() } else { None }
     }
 
     /// Carries out all that a node wants to be done now, and takes in what it is done with.
     pub(super) fn drain(&mut self, index: usize) -> Result<(), Broken> {
         loop {
-            let Some(allocator) = &mut self.nodes[index].allocator else { return Ok(()) };
-            if let Some((id, result)) = allocator.poll_done() {
+            let Some(mind) = &mut self.nodes[index].mind else { return Ok(()) };
+            if let Some((id, result)) = mind.as_allocator().and_then(Allocator::poll_done) {
                 self.finished(index, id, result)?;
-            } else if let Some((call, request)) = allocator.poll() {
+            } else if let Some((call, request)) = mind.poll() {
                 self.carry_out(index, call, request);
             } else {
                 break;
@@ -356,11 +404,11 @@ impl Sim {
         }
         let now = self.queue.now();
         let node = &mut self.nodes[index];
-        let due = node.allocator.as_ref().and_then(Allocator::poll_timeout);
+        let due = node.mind.as_ref().and_then(Mind::poll_timeout);
         if let Some(due) = due.filter(|due| node.wakes_at.is_none_or(|at| *due < at)) {
             node.wakes_at = Some(due);
             let life = node.life;
-            self.queue.push(due.since(now), Happening::Wake { node: index, life });
+            self.queue.push(due.max(now).since(now), Happening::Wake { node: index, life });
         }
         Ok(())
     }
@@ -380,10 +428,28 @@ impl Drop for Sim {
 }
 
 impl Node {
+    fn new(name: String, collects: bool) -> Node {
+        Node {
+            name,
+            collects,
+            is_lost: false,
+            life: 0,
+            mind: None,
+            told: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            requests: 0,
+            in_flight: 0,
+            tunnel: None,
+            wakes_at: None,
+        }
+    }
+
     fn pending(&self) -> Option<String> {
-        match &self.allocator {
+        match &self.mind {
+            None if self.is_lost => None,
             None => Some(format!("{} does not start", self.name)),
-            Some(allocator) => {
+            Some(Mind::Collector(_)) => None,
+            Some(Mind::Allocator(allocator)) => {
                 let pending = allocator.pending();
                 (!pending.is_empty()).then(|| format!("{}: {}", self.name, pending.join(", ")))
             }

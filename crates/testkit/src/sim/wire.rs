@@ -58,8 +58,8 @@ impl Sim {
         let newest = self.api.revision();
         let at = Revision(newest.0.saturating_sub(stale as usize)).max(self.configured);
         let event = self.api.list(kind, at);
-        let Some(allocator) = self.alive(node, life) else { return Ok(()) };
-        allocator.observe(&event);
+        let Some(mind) = self.alive(node, life) else { return Ok(()) };
+        mind.observe(&event);
         self.nodes[node].told.insert(kind, at);
         self.say(format!("{} lists {kind:?} of revision {} of {}", self.nodes[node].name, at.0, newest.0));
         for _ in at.0..newest.0 {

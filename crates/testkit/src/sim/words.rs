@@ -82,6 +82,15 @@ impl Sim {
         self.faults.crash_at = Some((n, moment));
     }
 
+    /// All blocks that there are.
+    pub fn blocks(&self) -> Vec<Cidr> {
+        let blocks = self.api.objects().filter_map(|object| match object {
+            Object::IpamBlock(b) => Some(b.spec.cidr),
+            _ => None,
+        });
+        blocks.collect()
+    }
+
     /// Lets time pass. A broken law is a panic that tells the story.
     pub fn run_for(&mut self, span: Duration) -> &mut Sim {
         let end = self.queue.now() + span;
@@ -187,6 +196,22 @@ impl NodeWords<'_> {
     /// Its agent dies now and starts again after a while.
     pub fn crash(self) {
         self.sim.crash(self.index);
+    }
+
+    /// It is gone for good, and after a while its object and those of its pods.
+    pub fn lose(self) {
+        self.sim.lose_node(self.index);
+        self.sim.queue.push(Duration::from_millis(100), Happening::DeleteNode { node: self.index });
+        let pods = self.sim.kubelets.pods.iter().filter(|(_, pod)| pod.node == self.index);
+        let pods: Vec<String> = pods.map(|(name, _)| name.clone()).collect();
+        for pod in pods {
+            self.sim.queue.push(Duration::from_millis(3_000), Happening::DeletePod(pod));
+        }
+    }
+
+    /// It is installed anew.
+    pub fn wipe(self) {
+        self.sim.wipe_node(self.index);
     }
 
     /// Its blocks.
