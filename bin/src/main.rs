@@ -3,7 +3,7 @@
 //! ```text
 //!   calico, calico-ipam ─► cni::main        a container runtime calls; no runtime of our own is started
 //!   calicoctl           ─► ctl::main
-//!   tortie COMMAND      ─► agent, apiserver, lab, install
+//!   tortie COMMAND      ─► agent, controllers, apiserver, lab, install
 //! ```
 
 mod dispatch;
@@ -30,6 +30,7 @@ A first look, on one machine and without a cluster: tortie lab up";
 #[derive(clap::Subcommand)]
 enum Command {
     Node(agent::Args),
+    Controller(controllers::Args),
     Apiserver(apiserver::Args),
     Lab(lab::Args),
     /// Read and change Calico's resources, as calicoctl does: see `tortie ctl --help`.
@@ -89,6 +90,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Node(args) => {
             log();
             agent::run(args)?;
+        }
+        Command::Controller(args) => {
+            log();
+            controllers::run(args)?;
         }
         Command::Apiserver(args) => {
             log();

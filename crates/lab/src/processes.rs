@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(40);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
     ApiServer,
+    Controller,
     /// Of this node.
     Agent(String),
     Kubelet(String),
@@ -25,6 +26,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Name::ApiServer => f.write_str("apiserver"),
+            Name::Controller => f.write_str("controller"),
             Name::Agent(node) => write!(f, "node-{node}"),
             Name::Kubelet(node) => write!(f, "kubelet-{node}"),
         }
@@ -37,9 +39,10 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Name, String> {
         match text.split_once('-') {
             None if text == "apiserver" => Ok(Name::ApiServer),
+            None if text == "controller" => Ok(Name::Controller),
             Some(("node", node)) => Ok(Name::Agent(node.into())),
             Some(("kubelet", node)) => Ok(Name::Kubelet(node.into())),
-            _ => Err("apiserver, node-NODE or kubelet-NODE".into()),
+            _ => Err("apiserver, controller, node-NODE or kubelet-NODE".into()),
         }
     }
 }
@@ -81,6 +84,12 @@ impl Name {
         match self {
             Name::ApiServer => {
                 Process::start(layout, &name, &layout.fabric(), &apiserver_args(layout, topology))
+            }
+            Name::Controller => {
+                let mut args =
+                    vec!["controller".to_owned(), format!("--kubeconfig={}", layout.kubeconfig().display())];
+                args.extend(topology.controller.iter().cloned());
+                Process::start(layout, &name, &layout.fabric(), &args)
             }
             Name::Agent(node) => {
                 let args = agent_args(layout, topology, node)?;
@@ -126,7 +135,7 @@ impl Name {
                 Ok(status) => Err(format!("waits for {}", status.waiting_for.join(", "))),
                 Err(e) => Err(format!("does not answer ({e})")),
             },
-            Name::Kubelet(_) => Ok(()),
+            Name::Controller | Name::Kubelet(_) => Ok(()),
         }
     }
 }
@@ -167,7 +176,9 @@ mod tests {
 
     #[test]
     fn a_process_name_is_read_as_it_is_written() {
-        for name in [Name::ApiServer, Name::Agent("master1".into()), Name::Kubelet("a-b".into())] {
+        for name in
+            [Name::ApiServer, Name::Controller, Name::Agent("master1".into()), Name::Kubelet("a-b".into())]
+        {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         assert!("agent-master1".parse::<Name>().is_err());

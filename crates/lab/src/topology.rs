@@ -72,6 +72,9 @@ pub struct Topology {
     pub uplink: String,
     #[serde(default = "ethernet")]
     pub mtu: u16,
+    /// Further flags of its `tortie controller`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controller: Vec<String>,
     pub nodes: Vec<Node>,
 }
 
@@ -203,7 +206,8 @@ impl Topology {
             node.pods = vec![Pod { name: given.pod.into(), address: Some(given.address.into()) }];
         }
         all.extend(router.then(|| node(60, nodes + 1)));
-        Topology { mode, pool: article_pool(), uplink: ens192(), mtu: ethernet(), nodes: all }
+        let controller = Vec::new();
+        Topology { mode, pool: article_pool(), uplink: ens192(), mtu: ethernet(), controller, nodes: all }
     }
 
     /// Reads and checks a file.

@@ -59,6 +59,7 @@ fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
     }
     progress.step("agents: ready");
 
+    Name::Controller.start(layout, topology)?;
     for node in topology.node_names() {
         Name::Kubelet(node).start(layout, topology)?;
     }

@@ -3,6 +3,7 @@
 //! A file of tests shares one lab ([`suite`]), since starting one takes seconds; a case that fails gets a new one for those
 //! after it.
 
+pub mod addresses;
 mod capture;
 mod cni;
 pub mod faults;

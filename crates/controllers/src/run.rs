@@ -1,0 +1,155 @@
+//! The tasks around the collector: watches in, calls out, its account to the log and to whoever asks for metrics.
+
+use crate::{Args, http, lead};
+use datastore::{Client, Scope};
+use futures::StreamExt;
+use ipam::CallId;
+use ipam::check::Problem;
+use ipam::collect::{Account, Collector, Patience};
+use jiff::Timestamp;
+use model::Instant;
+use model::store::{Event, Kind, Reply};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+const WATCHED: [Kind; 7] = [
+    Kind::BlockAffinity,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::IpamConfiguration,
+    Kind::IpamHandle,
+    Kind::Node,
+    Kind::Pod,
+];
+/// Of each problem's sort, the log names so many.
+const MOST_SAID: usize = 20;
+
+/// What the collector hears.
+enum Message {
+    Told(Event),
+    Answered(CallId, Reply),
+}
+
+pub(crate) async fn run(args: Args, patience: Patience) -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        ended = serve(args, patience) => ended,
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+    }
+}
+
+async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
+    let client = match &args.kubeconfig {
+        Some(path) => Client::from_kubeconfig(path).await?,
+        None => Client::infer().await?,
+    };
+    tracing::info!(api = client.url(), version = env!("CARGO_PKG_VERSION"), "starting");
+    let (sender, mut inbox) = mpsc::channel(256);
+    for kind in WATCHED {
+        tokio::spawn(listen(client.clone(), kind, sender.clone()));
+    }
+    let (leads_sender, mut leads) = watch::channel(false);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let me = format!("{}_{}", host.trim(), std::process::id());
+    tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender));
+    let (said, metrics) = watch::channel(String::new());
+    tokio::spawn(http::serve(args.metrics, metrics));
+
+    let begin = tokio::time::Instant::now();
+    let now = || Instant::from_micros(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let mut collector = Collector::new(patience);
+    let mut chronicle = Chronicle::default();
+    loop {
+        if *leads.borrow_and_update() {
+            collector.wake(now(), &Timestamp::now().to_string());
+            while let Some((id, request)) = collector.poll() {
+                let (client, sender) = (client.clone(), sender.clone());
+                tokio::spawn(async move {
+                    let reply = client.request(request).await;
+                    // Without a collector there is nobody to tell.
+                    let _ = sender.send(Message::Answered(id, reply)).await;
+                });
+            }
+            chronicle.note(collector.account());
+        } else {
+            collector.stand_down();
+        }
+        said.send_replace(http::metrics(collector.account(), *leads.borrow()));
+        let due = collector.poll_timeout().map(|at| begin + std::time::Duration::from_micros(at.micros()));
+        // As long as another leads, or a call is on its way, a message or the lease says when to go on.
+        let due = due
+            .filter(|_| *leads.borrow())
+            .unwrap_or_else(|| tokio::time::Instant::now() + std::time::Duration::from_secs(3600));
+        tokio::select! {
+            message = inbox.recv() => match message.expect("a sender is kept here") {
+                Message::Told(event) => {
+                    collector.observe(&event);
+                    // What has come in the meantime is taken in at once.
+                    while let Ok(message) = inbox.try_recv() {
+                        take(&mut collector, message, now());
+                    }
+                }
+                answered @ Message::Answered(..) => take(&mut collector, answered, now()),
+            },
+            changed = leads.changed() => changed?,
+            () = tokio::time::sleep_until(due) => {}
+        }
+    }
+}
+
+fn take(collector: &mut Collector, message: Message, now: Instant) {
+    match message {
+        Message::Told(event) => collector.observe(&event),
+        Message::Answered(call, reply) => collector.handle(now, call, reply),
+    }
+}
+
+async fn listen(client: Client, kind: Kind, inbox: mpsc::Sender<Message>) {
+    let mut events = pin!(client.watch(kind, Scope::All));
+    let mut fails = false;
+    while let Some(event) = events.next().await {
+        match &event {
+            Event::Failed { error, .. } if !std::mem::replace(&mut fails, true) => {
+                tracing::warn!("the watch of {kind:?} fails: {error}; what is known stays in force");
+            }
+            Event::Failed { .. } => {}
+            _ => fails = false,
+        }
+        if inbox.send(Message::Told(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says in the log what changes.
+#[derive(Default)]
+struct Chronicle {
+    problems: BTreeSet<Problem>,
+    released: u64,
+    removed: u64,
+}
+
+impl Chronicle {
+    fn note(&mut self, account: &Account) {
+        let now: BTreeSet<Problem> = account.problems.iter().cloned().collect();
+        let new: Vec<&Problem> = now.difference(&self.problems).collect();
+        for problem in new.iter().take(MOST_SAID) {
+            tracing::info!("found: {problem}");
+        }
+        if new.len() > MOST_SAID {
+            tracing::info!(
+                "found: {} more; `calicoctl ipam check --show-problem-ips` names them",
+                new.len() - MOST_SAID
+            );
+        }
+        self.problems = now;
+        let (released, removed) = (account.released - self.released, account.removed - self.removed);
+        if released + removed > 0 {
+            tracing::info!("gave back {released} addresses, removed {removed} handles, claims and blocks");
+        }
+        (self.released, self.removed) = (account.released, account.removed);
+    }
+}
