@@ -24,6 +24,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Directory with a folder for each node, where its kubelet listens on `NODE/kubelet.sock`: for `kubectl exec`
+    #[arg(long, value_name = "DIR")]
+    pub kubelets: Option<PathBuf>,
+
     /// Write a kubeconfig with the rights of node NAME to PATH, mode 0600; may be repeated
     #[arg(long, value_name = "NAME=PATH")]
     pub node_kubeconfig: Vec<NodeKubeconfig>,
@@ -54,6 +58,7 @@ impl Args {
     pub(crate) fn split(self) -> (Config, Vec<(PathBuf, Option<String>)>) {
         let mut config = Config::new(self.listen, self.data);
         config.advertise = self.advertise_address;
+        config.kubelets = self.kubelets;
         let admin = self.kubeconfig.into_iter().map(|path| (path, None));
         let nodes = self.node_kubeconfig.into_iter().map(|n| (n.path, Some(n.node)));
         (config, admin.chain(nodes).collect())

@@ -13,6 +13,15 @@ pub fn parse(text: &[u8]) -> serde_json::Result<(Value, Vec<String>)> {
     Ok((value, duplicates))
 }
 
+/// The value of a YAML document, which JSON is too.
+///
+/// # Errors
+/// What is wrong with it: also a key given twice, several documents, aliases that would grow beyond measure.
+pub fn parse_yaml(text: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
 /// A text at a path of object keys, empty if there is none.
 pub fn text<'v>(value: &'v Value, path: &[&str]) -> &'v str {
     path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or_default()

@@ -22,6 +22,8 @@ mod expiry;
 mod json;
 mod kinds;
 mod kubeconfig;
+mod lists;
+mod managed;
 mod object;
 mod patch;
 mod protobuf;

@@ -97,12 +97,11 @@ pub fn update(kind: &Kind, part: Part, old: &Value, mut new: Value) -> Result<Ne
         }
     };
     let metadata = &mut new["metadata"];
-    for field in ["managedFields", "selfLink"] {
-        remove(metadata, field);
-    }
+    remove(metadata, "selfLink");
     let kept =
         ["name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generateName", "generation"];
-    for field in kept.into_iter().chain(["deletionTimestamp", "deletionGracePeriodSeconds"]) {
+    for field in kept.into_iter().chain(["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"])
+    {
         copy(true, field, &old["metadata"], metadata);
     }
     tidy(metadata);
@@ -113,6 +112,7 @@ pub fn update(kind: &Kind, part: Part, old: &Value, mut new: Value) -> Result<Ne
     if kind.resource == "secrets" {
         begin::encode_texts(&mut new);
     }
+    begin::complete_ports(kind, &mut new);
     let mut new = admit::validate(kind, new, Some(old))?;
     check::immutable(kind, old, &new)?;
     if &new == old {

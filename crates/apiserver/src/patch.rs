@@ -4,12 +4,15 @@
 //! `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…`.
 
 use crate::kinds::Kind;
+use crate::lists::{self, Merge};
 use crate::status::Status;
 use serde_json::{Map, Value};
 
 /// Operations that one JSON patch may have, as in Kubernetes (CVE-2019-11253).
 const OPERATIONS: usize = 10_000;
 
+/// Server-side apply: see [`crate::managed`].
+pub const APPLY: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -49,9 +52,9 @@ impl Patch {
             MERGE => value().map(Patch::Merge),
             STRATEGIC if kind.takes_strategic_patch() => value().map(Patch::Strategic),
             _ if kind.takes_strategic_patch() => {
-                Err(Status::unsupported_media_type(&format!("{JSON}, {MERGE}, {STRATEGIC}")))
+                Err(Status::unsupported_media_type(&format!("{JSON}, {MERGE}, {STRATEGIC}, {APPLY}")))
             }
-            _ => Err(Status::unsupported_media_type(&format!("{JSON}, {MERGE}"))),
+            _ => Err(Status::unsupported_media_type(&format!("{JSON}, {MERGE}, {APPLY}"))),
         }
     }
 
@@ -69,39 +72,6 @@ impl Patch {
         }
         Ok(object)
     }
-}
-
-/// How a list of Kubernetes' own types is merged: by the key of its elements, as a set, or (without an entry) replaced.
-enum ListRule {
-    ByKey(&'static str),
-    Set,
-}
-
-/// By the list's name and, where one name has two rules, a look at the elements
-/// (`patchStrategy` and `patchMergeKey` of `k8s.io/api`).
-fn list_rule(name: &str, elements: &[Value]) -> Option<ListRule> {
-    let has = |key: &str| elements.iter().any(|element| element.get(key).is_some());
-    Some(match name {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "volumes"
-        | "env"
-        | "imagePullSecrets"
-        | "secrets" => ListRule::ByKey("name"),
-        "ports" if has("containerPort") => ListRule::ByKey("containerPort"),
-        "ports" => ListRule::ByKey("port"),
-        "volumeMounts" => ListRule::ByKey("mountPath"),
-        "volumeDevices" => ListRule::ByKey("devicePath"),
-        "conditions" | "addresses" => ListRule::ByKey("type"),
-        "podIPs" | "hostIPs" | "hostAliases" => ListRule::ByKey("ip"),
-        "topologySpreadConstraints" => ListRule::ByKey("topologyKey"),
-        "taints" => ListRule::ByKey("key"),
-        "ownerReferences" => ListRule::ByKey("uid"),
-        "resourceClaims" | "resourceClaimStatuses" => ListRule::ByKey("name"),
-        "finalizers" | "podCIDRs" => ListRule::Set,
-        _ => return None,
-    })
 }
 
 /// Merges `patch` into `target`.
@@ -164,21 +134,28 @@ fn merge_list(target: &mut Value, name: &str, patches: &[Value]) -> Result<(), S
         p.get("$patch").and_then(Value::as_str) == Some("replace")
             && p.as_object().is_some_and(|o| o.len() == 1)
     };
-    let rule = list_rule(name, patches).or_else(|| list_rule(name, target.as_array()?));
-    let (Some(rule), Value::Array(items), false) = (rule, &mut *target, patches.iter().any(replaces)) else {
+    let rule = match (lists::patch(name, patches), &*target) {
+        (Merge::Whole, Value::Array(items)) => lists::patch(name, items),
+        (rule, _) => rule,
+    };
+    let (Merge::Keys(_) | Merge::Set, Value::Array(items), false) =
+        (rule, &mut *target, patches.iter().any(replaces))
+    else {
         let kept = patches.iter().filter(|p| !replaces(p)).filter(|p| p.get("$patch").is_none());
         *target = Value::Array(kept.cloned().collect());
         return Ok(());
     };
     match rule {
-        ListRule::Set => {
+        Merge::Whole => unreachable!("told apart above"),
+        Merge::Set => {
             for patch in patches {
                 if !items.contains(patch) {
                     items.push(patch.clone());
                 }
             }
         }
-        ListRule::ByKey(key) => {
+        Merge::Keys(keys) => {
+            let key = keys[0];
             for patch in patches {
                 let Some(id) = patch.get(key) else {
                     return Err(Status::bad_request(format!(
@@ -206,9 +183,9 @@ fn merge_list(target: &mut Value, name: &str, patches: &[Value]) -> Result<(), S
 
 /// Elements in the order that the patch gives; those that it does not name keep their order behind.
 fn set_order(items: &mut [Value], name: &str, order: &[Value]) {
-    let key = match list_rule(name, items) {
-        Some(ListRule::ByKey(key)) => Some(key),
-        _ => None,
+    let key = match lists::patch(name, items) {
+        Merge::Keys(keys) => Some(keys[0]),
+        Merge::Set | Merge::Whole => None,
     };
     items.sort_by_key(|item| {
         order

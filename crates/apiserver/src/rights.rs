@@ -22,6 +22,8 @@ pub enum Verb {
     Patch,
     Delete,
     DeleteCollection,
+    /// A stream to a pod.
+    Connect,
 }
 
 impl Verb {
@@ -30,7 +32,7 @@ impl Verb {
             Verb::Get => "get",
             Verb::List => "list",
             Verb::Watch => "watch",
-            Verb::Create => "create",
+            Verb::Create | Verb::Connect => "create",
             Verb::Update => "update",
             Verb::Patch => "patch",
             Verb::Delete => "delete",

@@ -36,6 +36,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The address in kubeconfigs, if it is not `listen`'s.
     pub advertise: Option<IpAddr>,
+    /// Where the nodes' kubelets listen, each on `NODE/kubelet.sock`; `None` where there are none.
+    pub kubelets: Option<PathBuf>,
     /// How many revisions back a watch may start; older ones get 410 Gone.
     pub history: u64,
 }
@@ -43,7 +45,7 @@ pub struct Config {
 impl Config {
     /// A server on `listen` that keeps its files in `data`.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Config {
-        Config { listen, data: data.into(), advertise: None, history: 10_000 }
+        Config { listen, data: data.into(), advertise: None, kubelets: None, history: 10_000 }
     }
 }
 
@@ -89,7 +91,7 @@ impl Server {
         });
         let store = Store::open(&config.data, config.history)?;
         found_cluster(&store).await?;
-        let api = Arc::new(Api { store, tokens: tokens.clone() });
+        let api = Arc::new(Api { store, tokens: tokens.clone(), kubelets: config.kubelets });
         tokio::spawn(expiry::run(Arc::downgrade(&api)));
         let tls = authority.server(&[addr.ip(), advertise, IpAddr::from([127, 0, 0, 1])])?;
         let (stopping, stop) = watch::channel(false);
@@ -163,7 +165,7 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
         let api = api.clone();
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

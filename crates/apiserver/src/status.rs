@@ -78,12 +78,14 @@ impl Status {
         }
     }
 
-    /// A stream to a pod, which a real API server passes on to the pod's kubelet.
-    pub fn no_kubelet(stream: &str) -> Status {
-        let message = format!(
-            "{stream} needs a kubelet, which this API server does not speak to: in a lab use `tortie lab exec NODE/POD -- COMMAND`"
-        );
-        Status::new(501, "", message)
+    /// Something that is not done here: `why` says so, and what to do instead.
+    pub fn not_implemented(why: impl Into<String>) -> Status {
+        Status::new(501, "", why)
+    }
+
+    /// A node's kubelet cannot be reached, or answers what it should not.
+    pub fn no_kubelet(why: impl std::fmt::Display) -> Status {
+        Status::new(500, "InternalError", format!("error dialing backend: {why}"))
     }
 
     pub fn not_found(kind: &Kind, name: &str) -> Status {
@@ -109,6 +111,11 @@ impl Status {
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.resource);
         Status::new(409, "Conflict", message).about(kind, name)
+    }
+
+    /// An apply would take fields from other managers.
+    pub fn apply_conflict(message: String, causes: Vec<Value>) -> Status {
+        Status { details: Some(json!({ "causes": causes })), ..Status::new(409, "Conflict", message) }
     }
 
     /// The compare-and-swap failed.

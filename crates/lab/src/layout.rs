@@ -9,7 +9,7 @@
 //!   processes/NAME                pid and start time of each resident process
 //!   logs/NAME
 //!   apiserver/                    its store
-//!   nodes/NODE/                   kubeconfig, agent.sock, state/, net.d/10-calico.conflist
+//!   nodes/NODE/                   kubeconfig, agent.sock, kubelet.sock, state/, net.d/10-calico.conflist
 //!   nodes/NODE/pods/              one file a sandbox, and its namespace beside it
 //! ```
 
@@ -130,6 +130,11 @@ impl NodeLayout {
 
     pub fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
+    }
+
+    /// Where the API server passes `kubectl exec` on to.
+    pub fn kubelet_socket(&self) -> PathBuf {
+        self.root.join("kubelet.sock")
     }
 
     pub fn state(&self) -> PathBuf {

@@ -22,6 +22,7 @@ mod pods;
 mod process;
 mod processes;
 mod seed;
+mod session;
 mod status;
 mod table;
 mod topology;
@@ -71,6 +72,17 @@ enum Verb {
         /// Every lab, whatever its name.
         #[arg(long)]
         all: bool,
+    },
+    /// The process that becomes a command in a pod, for `kubectl exec`.
+    #[command(hide = true)]
+    Session {
+        #[arg(long)]
+        netns: PathBuf,
+        /// Its stdin is a terminal, to be its own.
+        #[arg(long)]
+        terminal: bool,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
     },
     /// The resident process that plays a node's kubelet.
     #[command(hide = true)]
@@ -125,6 +137,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Start { process } => processes::start(&layout, &process)?,
         Verb::Down { all: false } => down::down(&layout)?,
         Verb::Down { all: true } => down::down_all(&args.dir)?,
+        Verb::Session { netns, terminal, command } => return session::run(&netns, terminal, &command),
         Verb::Kubelet { node } => kubelet::run(&layout, &node)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use crate::topology::{Topology, Tunnel};
 use crate::{api, down, status};
 use anyhow::{Context, bail, ensure};
 use std::fmt;
+use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -135,7 +136,11 @@ impl Name {
                 Ok(status) => Err(format!("waits for {}", status.waiting_for.join(", "))),
                 Err(e) => Err(format!("does not answer ({e})")),
             },
-            Name::Controller | Name::Kubelet(_) => Ok(()),
+            Name::Controller => Ok(()),
+            Name::Kubelet(node) => match UnixStream::connect(layout.node(node).kubelet_socket()) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(format!("does not listen ({e})")),
+            },
         }
     }
 }
@@ -146,6 +151,7 @@ fn apiserver_args(layout: &Layout, topology: &Topology) -> Vec<String> {
         format!("--listen={}", api::address(topology)),
         format!("--data={}", layout.apiserver().display()),
         format!("--kubeconfig={}", layout.kubeconfig().display()),
+        format!("--kubelets={}", layout.nodes().display()),
     ];
     for node in topology.node_names() {
         args.push(format!("--node-kubeconfig={node}={}", layout.node(&node).kubeconfig().display()));

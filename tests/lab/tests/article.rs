@@ -16,6 +16,9 @@ fn main() -> ExitCode {
             ifconfig_shows_the_tunnel_device,
             every_pair_of_pods_pings,
             every_pair_of_pods_carries_tcp,
+            kubectl_exec_pings_as_in_the_article,
+            kubectl_exec_has_input_exit_codes_and_a_terminal,
+            kubectl_exec_leaves_nothing_in_a_pod_that_its_client_left,
             on_the_wire_five_layers_are_around_a_ping,
             a_pod_reaches_the_world_with_its_nodes_address,
             a_pod_reaches_its_own_node_and_other_nodes,
@@ -104,6 +107,49 @@ fn ifconfig_shows_the_tunnel_device(lab: &Lab) {
 
 fn every_pair_of_pods_pings(lab: &Lab) {
     lab.ping_all(&PODS);
+}
+
+fn kubectl_exec_pings_as_in_the_article(lab: &Lab) {
+    let text = lab.exec("master1", "kubectl exec ping-test-fljwb -- ping -c 2 6.2.137.67");
+    assert!(text.contains("2 packets transmitted, 2 received, 0% packet loss"), "{text}");
+}
+
+fn kubectl_exec_has_input_exit_codes_and_a_terminal(lab: &Lab) {
+    let pod = "kubectl exec -i ping-test-fljwb --";
+    assert_eq!(
+        lab.exec("master1", &format!("seq 100000 | {pod} md5sum")),
+        lab.exec("master1", "seq 100000 | md5sum")
+    );
+    for (command, code, said) in [
+        ("sh -c 'echo out; echo err >&2; exit 7'", 7, "out\nerr\ncommand terminated with exit code 7\n"),
+        (
+            "nosuch",
+            127,
+            "cannot run \"nosuch\": No such file or directory (os error 2)\ncommand terminated with exit code 127\n",
+        ),
+    ] {
+        let output = lab.try_exec("master1", &format!("{pod} {command} </dev/null"));
+        let text = [output.stdout, output.stderr].concat();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&text).as_ref()),
+            (Some(code), said),
+            "{command}"
+        );
+    }
+    // script(1) gives kubectl the terminal that it wants.
+    let line = "script -qec 'stty rows 33 cols 101; kubectl exec -it ping-test-fljwb -- sh -c \"sleep 1; tty; stty size\"' /dev/null";
+    let text = lab.exec("master1", line);
+    assert!(text.contains("/dev/pts/") && text.contains("33 101"), "{text}");
+    let refused = lab.try_exec("master1", "kubectl logs ping-test-fljwb");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("has no log, for no program of its image runs"), "{said}");
+}
+
+fn kubectl_exec_leaves_nothing_in_a_pod_that_its_client_left(lab: &Lab) {
+    lab.try_exec("master1", "timeout -s INT 2 kubectl exec ping-test-fljwb -- sleep 4711");
+    within(Duration::from_secs(5), "the command ends with its client", || {
+        lab.exec("master1", "ps -eo args | grep -c '^sleep 4711' || true").trim() == "0"
+    });
 }
 
 fn every_pair_of_pods_carries_tcp(lab: &Lab) {

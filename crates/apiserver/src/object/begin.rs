@@ -10,6 +10,7 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
         remove(object, "status");
     }
     tidy(&mut object["metadata"]);
+    complete_ports(kind, object);
     match kind.resource.as_str() {
         "namespaces" => {
             let name = object["metadata"]["name"].clone();
@@ -42,6 +43,28 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
         "nodes" => {
             default(object, "spec", json!({}));
             default(object, "status", json!({}));
+        }
+        _ => {}
+    }
+}
+
+/// What a port leaves out: its protocol, and of a service's the port that it leads to.
+pub fn complete_ports(kind: &Kind, object: &mut Value) {
+    match kind.resource.as_str() {
+        "pods" => {
+            let containers = object.pointer_mut("/spec/containers").and_then(Value::as_array_mut);
+            for container in containers.into_iter().flatten() {
+                let ports = container.get_mut("ports").and_then(Value::as_array_mut);
+                ports.into_iter().flatten().for_each(|port| default(port, "protocol", json!("TCP")));
+            }
+        }
+        "services" => {
+            let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+            for port in ports.into_iter().flatten() {
+                default(port, "protocol", json!("TCP"));
+                let own = port["port"].clone();
+                default(port, "targetPort", own);
+            }
         }
         _ => {}
     }

@@ -1,6 +1,8 @@
 //! Requests and answers: who asks, what for, in which form the answer goes back.
 
+mod apply;
 mod form;
+mod kubelet;
 mod namespace;
 mod read;
 mod route;
@@ -18,8 +20,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use route::{Query, Route, Target};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The body of an answer: whole, or a stream of watch events.
@@ -32,6 +36,8 @@ const BODY: usize = 3 << 20;
 pub struct Api {
     pub store: Store,
     pub tokens: Arc<Tokens>,
+    /// See `Config::kubelets`.
+    pub kubelets: Option<PathBuf>,
 }
 
 /// A request, its body still to come.
@@ -57,7 +63,7 @@ impl Api {
     }
 
     async fn route(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Status> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let user = self.user(&head.headers);
         let route = Route::parse(head.uri.path());
         if let Ok(Route::Health) = route {
@@ -70,6 +76,10 @@ impl Api {
         let route = route?;
         if let Route::Objects(target) = route {
             let query = Query::parse(head.uri.query().unwrap_or_default());
+            if target.is_kubelets() {
+                let upgrade = head.extensions.remove::<OnUpgrade>();
+                return self.stream(&user, &target, &query, &head, upgrade).await;
+            }
             let call = Call { user, target, query, headers: head.headers, body };
             return self.objects(head.method, call).await;
         }
@@ -123,6 +133,7 @@ impl Api {
             Verb::Patch => self.patch(call).await,
             Verb::Delete => self.delete(call).await,
             Verb::DeleteCollection => self.delete_collection(call).await,
+            Verb::Connect => unreachable!("streams are told apart by their path"),
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Target {
     pub subresource: Option<String>,
 }
 
+/// What of a pod its kubelet answers for.
+const KUBELETS: [&str; 4] = ["attach", "exec", "log", "portforward"];
+
 impl Route {
     /// Reads a path.
     ///
@@ -94,6 +97,11 @@ impl Route {
 }
 
 impl Target {
+    /// Whether a kubelet answers, not the store.
+    pub fn is_kubelets(&self) -> bool {
+        self.subresource.as_deref().is_some_and(|s| KUBELETS.contains(&s))
+    }
+
     fn parse(group: &str, version: &str, path: &[&str]) -> Result<Target, Status> {
         let (namespace, rest) = match path {
             // `namespaces/{name}/status` is a namespace's own.
@@ -114,12 +122,9 @@ impl Target {
         };
         let in_namespace = !namespace.is_empty();
         let misplaced = in_namespace != kind.namespaced && (in_namespace || name.is_some());
-        if kind.resource == "pods"
-            && let Some(stream @ ("attach" | "exec" | "log" | "portforward")) = subresource
-        {
-            return Err(Status::no_kubelet(stream));
-        }
-        let known = subresource.is_none_or(|s| s == "status" && kind.status);
+        let known = subresource.is_none_or(|s| {
+            (s == "status" && kind.status) || (kind.resource == "pods" && KUBELETS.contains(&s))
+        });
         let plain = |text: &str| !matches!(text, "." | "..") && !text.contains(['/', '%', '\0']);
         if misplaced || !known || !plain(namespace) || !name.is_none_or(plain) {
             return Err(Status::no_such_path());

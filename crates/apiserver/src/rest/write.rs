@@ -5,8 +5,9 @@ use crate::admit::{self, FieldValidation};
 use crate::auth::User;
 use crate::json::text;
 use crate::kinds::Kind;
+use crate::managed::{self, Author};
 use crate::object::{self, Birth, DeleteOptions, Next, Part};
-use crate::patch::Patch;
+use crate::patch::{self, Patch};
 use crate::protobuf;
 use crate::rights;
 use crate::status::Status;
@@ -15,7 +16,7 @@ use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 
 /// What a write did.
-enum Done {
+pub(super) enum Done {
     /// The object is stored so.
     Stored(Version),
     /// It is gone; this was its last state.
@@ -28,14 +29,14 @@ impl Api {
         let form = call.form()?;
         let (mut object, duplicates) = decode(write.kind, &call.headers_type(), &collect(call.body).await?)?;
         let warnings = admit::prune(write.kind, &mut object, &duplicates, write.validation)?;
-        let namespace = call.target.namespace;
+        let (kind, namespace) = (write.kind, call.target.namespace);
         let version = self
             .store
             .write(write.dry, move |tx| {
                 namespace::check_place(tx, write.kind, &namespace)?;
-                let object = object::create(write.kind, &namespace, object, &birth())?;
-                rights::check_object(&write.user, write.kind, None, Some(&object))?;
-                check_others(tx, write.kind, &object)?;
+                let mut object = object::create(write.kind, &namespace, object, &birth())?;
+                managed::track(write.kind, &write.author, None, &mut object, None);
+                write.admit(tx, &object)?;
                 let name = text(&object, &["metadata", "name"]);
                 if tx.get(write.kind, &namespace, name)?.is_some() {
                     return Err(Status::already_exists(write.kind, name));
@@ -43,7 +44,7 @@ impl Api {
                 Ok(tx.put(write.kind, object)?)
             })
             .await?;
-        Ok(with_warnings(json(201, form.one(write.kind, &version.body, jiff::Timestamp::now())), &warnings))
+        Ok(with_warnings(json(201, form.one(kind, &version.body, jiff::Timestamp::now())), &warnings))
     }
 
     pub(super) async fn update(&self, call: Call) -> Result<Response<Body>, Status> {
@@ -68,6 +69,9 @@ impl Api {
         let form = call.form()?;
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let media_type = call.header(header::CONTENT_TYPE).to_owned();
+        if media_type.starts_with(patch::APPLY) {
+            return self.apply(call, write).await;
+        }
         let patch = Patch::parse(write.kind, &media_type, &collect(call.body).await?)?;
         let kind = write.kind;
         let (done, warnings) = self
@@ -131,16 +135,17 @@ impl Api {
 }
 
 /// What all writes of a request share.
-struct Write {
+pub(super) struct Write {
     user: User,
-    kind: &'static Kind,
-    part: Part,
-    validation: FieldValidation,
-    dry: bool,
+    pub kind: &'static Kind,
+    pub part: Part,
+    pub author: Author,
+    pub validation: FieldValidation,
+    pub dry: bool,
 }
 
 impl Write {
-    fn of(call: &Call) -> Result<Write, Status> {
+    pub fn of(call: &Call) -> Result<Write, Status> {
         let dry = match call.query.get("dryRun") {
             None => false,
             Some("All") => true,
@@ -148,24 +153,49 @@ impl Write {
                 return Err(Status::bad_request(format!("invalid dryRun {other:?}: the only stage is All")));
             }
         };
+        let part = if call.target.subresource.is_some() { Part::Status } else { Part::Main };
+        let now = object::timestamp(jiff::Timestamp::now());
         Ok(Write {
             user: call.user.clone(),
             kind: call.target.kind,
-            part: if call.target.subresource.is_some() { Part::Status } else { Part::Main },
+            part,
+            author: Author { name: call.field_manager()?, part, now },
             validation: FieldValidation::parse(call.query.get("fieldValidation"))?,
             dry,
         })
     }
 
+    /// Whether a new object may be stored.
+    pub fn admit(&self, tx: &mut Tx<'_>, object: &Value) -> Result<(), Status> {
+        rights::check_object(&self.user, self.kind, None, Some(object))?;
+        check_others(tx, self.kind, object)
+    }
+
     /// Replaces `old` by `new`.
-    fn change(&self, tx: &mut Tx<'_>, old: &Version, new: Value) -> Result<Done, Status> {
+    fn change(&self, tx: &mut Tx<'_>, old: &Version, mut new: Value) -> Result<Done, Status> {
+        let sent = managed::take(&mut new).filter(|_| self.part == Part::Main);
+        self.replace(tx, old, new, |before, after| {
+            managed::track(self.kind, &self.author, Some(before), after, sent);
+        })
+    }
+
+    /// Replaces `old` by `new`, whose `managedFields` are written by `manage` (of what is stored, into what will be).
+    pub fn replace(
+        &self,
+        tx: &mut Tx<'_>,
+        old: &Version,
+        new: Value,
+        manage: impl FnOnce(&Value, &mut Value),
+    ) -> Result<Done, Status> {
         let before = old.object();
         rights::check_object(&self.user, self.kind, Some(&before), Some(&new))?;
-        match object::update(self.kind, self.part, &before, new)? {
-            Next::Same => Ok(Done::Stored(old.clone())),
-            Next::Put(object) => self.put(tx, object),
-            Next::Remove(object) => namespace::remove(tx, self.kind, object).map(Done::Removed),
-        }
+        let mut after = match object::update(self.kind, self.part, &before, new)? {
+            Next::Same => before.clone(),
+            Next::Put(object) => object,
+            Next::Remove(object) => return namespace::remove(tx, self.kind, object).map(Done::Removed),
+        };
+        manage(&before, &mut after);
+        if after == before { Ok(Done::Stored(old.clone())) } else { self.put(tx, after) }
     }
 
     /// Deletes `old`, or marks it.
@@ -191,7 +221,7 @@ impl Write {
 }
 
 impl Done {
-    fn version(&self) -> &Version {
+    pub fn version(&self) -> &Version {
         let (Done::Stored(version) | Done::Removed(version)) = self;
         version
     }
@@ -216,7 +246,7 @@ fn stored(tx: &mut Tx<'_>, kind: &Kind, namespace: &str, name: &str) -> Result<V
     tx.get(kind, namespace, name)?.ok_or_else(|| Status::not_found(kind, name))
 }
 
-fn birth() -> Birth {
+pub(super) fn birth() -> Birth {
     Birth { now: object::timestamp(jiff::Timestamp::now()), uid: uuid::Uuid::new_v4().to_string() }
 }
 
@@ -225,13 +255,17 @@ fn decode(kind: &Kind, media_type: &str, body: &[u8]) -> Result<(Value, Vec<Stri
         "" | "application/json" | "*/*" => {
             crate::json::parse(body).map_err(|error| Status::undecodable(kind, &error.to_string()))
         }
+        "application/yaml" => match crate::json::parse_yaml(body) {
+            Ok(object) => Ok((object, Vec::new())),
+            Err(error) => Err(Status::undecodable(kind, &error)),
+        },
         "application/vnd.kubernetes.protobuf" if protobuf::takes(kind) => {
             match protobuf::decode(kind, body) {
                 Ok(object) => Ok((object, Vec::new())),
                 Err(error) => Err(Status::undecodable(kind, &error)),
             }
         }
-        _ => Err(Status::unsupported_media_type("application/json")),
+        _ => Err(Status::unsupported_media_type("application/json, application/yaml")),
     }
 }
 
@@ -254,7 +288,7 @@ fn success(kind: &Kind, version: &Version) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(super) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
@@ -265,6 +299,21 @@ fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<
 }
 
 impl Call {
+    /// Who writes: as the query says, or the program's own name.
+    fn field_manager(&self) -> Result<String, Status> {
+        match self.query.get("fieldManager") {
+            Some(name) if name.len() > 128 || name.chars().any(char::is_control) => Err(Status::bad_request(
+                "fieldManager: Invalid value: it may have up to 128 printable characters",
+            )),
+            Some(name) => Ok(name.to_owned()),
+            None => {
+                let program = self.header(header::USER_AGENT).split('/').next().unwrap_or_default();
+                let name: String = program.chars().take(128).collect();
+                Ok(if name.is_empty() { "unknown".to_owned() } else { name })
+            }
+        }
+    }
+
     fn headers_type(&self) -> String {
         self.header(header::CONTENT_TYPE).to_owned()
     }

@@ -6,11 +6,16 @@
 //!              ◄──────────────── status, last deletion ──────────────┘
 //! ```
 //!
+//! It also runs commands in pods: `kubectl exec` ends in [`exec`].
+//!
 //! A pod's task holds one sandbox at most; its file is written before ADD, so that a restart finds what there is to undo.
 
+mod channel;
+mod exec;
 mod plugin;
 mod pod;
 mod sandbox;
+mod session;
 
 pub use sandbox::{namespaces, netns_of};
 
@@ -28,6 +33,7 @@ use sandbox::{PodName, Sandbox};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -41,6 +47,8 @@ struct Kubelet {
     node: String,
     address: IpAddr,
     files: NodeLayout,
+    /// Where this program is, under all its names.
+    bin: PathBuf,
     client: Client,
     plugin: Plugin,
     slots: Semaphore,
@@ -57,6 +65,7 @@ pub fn run(layout: &Layout, node: &str) -> anyhow::Result<()> {
             address,
             client: api::connect(&files.kubeconfig()).await?,
             plugin: Plugin::read(&files.conflist(), &layout.bin())?,
+            bin: layout.bin(),
             slots: Semaphore::new(AT_ONCE as usize),
             files,
         };
@@ -67,6 +76,7 @@ pub fn run(layout: &Layout, node: &str) -> anyhow::Result<()> {
 async fn serve(kubelet: Rc<Kubelet>) -> anyhow::Result<()> {
     let mut pods: BTreeMap<PodName, watch::Sender<Wanted>> = BTreeMap::new();
     let found = Sandbox::all(&kubelet.files)?;
+    tokio::task::spawn_local(exec::serve(kubelet.clone(), exec::listen(&kubelet)?));
     tokio::task::spawn_local(collect_garbage(kubelet.clone()));
     tokio::task::spawn_local(watch_network(kubelet.clone()));
     let mut events = Box::pin(kubelet.client.watch(Kind::Pod, Scope::OnNode(kubelet.node.clone())));
@@ -207,6 +217,7 @@ exit 1
             address: IpAddr::from([127, 0, 0, 1]),
             client: Client::from_kubeconfig(&files.kubeconfig()).await.expect("a client"),
             plugin: Plugin::read(&files.conflist(), dir.path()).expect("a plugin"),
+            bin: dir.path().to_owned(),
             slots: Semaphore::new(AT_ONCE as usize),
             files,
         });
