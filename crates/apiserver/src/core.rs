@@ -284,13 +284,54 @@ const SERVICE: &[Field] = &[
     ("status", Object(&[("conditions", CONDITIONS), ("loadBalancer", Map)])),
 ];
 
+const ENDPOINT_SLICE: &[Field] = &[
+    ("addressType", Str),
+    (
+        "endpoints",
+        List(&Object(&[
+            ("addresses", TEXTS),
+            ("conditions", Object(&[("ready", Bool), ("serving", Bool), ("terminating", Bool)])),
+            ("deprecatedTopology", Map),
+            ("hints", Map),
+            ("hostname", Str),
+            ("nodeName", Str),
+            ("targetRef", REFERENCE),
+            ("zone", Str),
+        ])),
+    ),
+    ("ports", List(&Object(&[("appProtocol", Str), ("name", Str), ("port", Int), ("protocol", Str)]))),
+];
+
+const PEERS: Type = List(&Object(&[
+    ("ipBlock", Object(&[("cidr", Str), ("except", TEXTS)])),
+    ("namespaceSelector", LABEL_SELECTOR),
+    ("podSelector", LABEL_SELECTOR),
+]));
+const POLICY_PORTS: Type = List(&Object(&[("endPort", Int), ("port", IntOrStr), ("protocol", Str)]));
+const LABEL_SELECTOR: Type = Object(&[
+    ("matchExpressions", List(&Object(&[("key", Str), ("operator", Str), ("values", TEXTS)]))),
+    ("matchLabels", Map),
+]);
+
+const NETWORK_POLICY: &[Field] = &[(
+    "spec",
+    Object(&[
+        ("egress", List(&Object(&[("ports", POLICY_PORTS), ("to", PEERS)]))),
+        ("ingress", List(&Object(&[("from", PEERS), ("ports", POLICY_PORTS)]))),
+        ("podSelector", LABEL_SELECTOR),
+        ("policyTypes", TEXTS),
+    ]),
+)];
+
 /// The fields of `kind` besides `apiVersion`, `kind` and `metadata`; `None` for Calico's kinds.
 pub fn fields(kind: &Kind) -> Option<&'static [Field]> {
     Some(match kind.resource.as_str() {
         "configmaps" => CONFIG_MAP,
+        "endpointslices.discovery.k8s.io" => ENDPOINT_SLICE,
         "events" => EVENT,
         "leases.coordination.k8s.io" => LEASE,
         "namespaces" => NAMESPACE,
+        "networkpolicies.networking.k8s.io" => NETWORK_POLICY,
         "nodes" => NODE,
         "pods" => POD,
         "secrets" => SECRET,

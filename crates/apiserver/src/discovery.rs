@@ -1,10 +1,10 @@
-//! What is served: discovery documents, old and aggregated, the version, OpenAPI.
+//! What is served: discovery documents, old and aggregated, and the version.
 
 use crate::kinds::{self, Kind};
 use serde_json::{Value, json};
 
 /// The Kubernetes whose conventions we keep.
-const KUBERNETES: (&str, &str) = ("1", "32");
+pub const KUBERNETES: (&str, &str) = ("1", "32");
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
@@ -46,7 +46,8 @@ fn group_entry(group: &str, version: &str) -> Value {
     json!({ "name": group, "versions": [version], "preferredVersion": version })
 }
 
-fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + use<'a> {
+/// Kinds of a group and version.
+pub fn of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + use<'a> {
     kinds::all().iter().filter(move |kind| kind.group == group && kind.version == version)
 }
 
@@ -99,73 +100,6 @@ fn aggregated_resource(kind: &Kind) -> Value {
     resource
 }
 
-/// `/openapi/v3`.
-pub fn openapi() -> Value {
-    let mut paths = serde_json::Map::new();
-    for (group, version) in std::iter::once(("", "v1")).chain(kinds::groups()) {
-        let path =
-            if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-        let url = format!("/openapi/v3/{path}?hash={}", env!("CARGO_PKG_VERSION"));
-        paths.insert(path, json!({ "serverRelativeURL": url }));
-    }
-    json!({ "paths": paths })
-}
-
-/// `/openapi/v3/apis/{group}/{version}`: as much as tells `kubectl` that the server validates fields itself.
-pub fn openapi_of(group: &str, version: &str) -> Value {
-    let (mut paths, mut schemas) = (serde_json::Map::new(), serde_json::Map::new());
-    for kind in of(group, version) {
-        let root =
-            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
-        let gvk = json!({ "group": group, "version": version, "kind": kind.kind });
-        let operation = |action: &str, media_types: &[&str]| {
-            let content: serde_json::Map<String, Value> =
-                media_types.iter().map(|media_type| ((*media_type).to_owned(), json!({}))).collect();
-            let parameter =
-                |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
-            json!({
-                "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk,
-                "parameters": [parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation")],
-                "requestBody": { "content": content }, "responses": { "200": { "description": "OK" } },
-            })
-        };
-        // Strategic merge patch is understood but not told of: `kubectl` would look for merge keys in the schemas here
-        // instead of its own types.
-        let patches = ["application/json-patch+json", "application/merge-patch+json"];
-        let collection = format!("{root}{scope}/{}", kind.plural);
-        paths.insert(collection.clone(), json!({ "post": operation("post", &["application/json"]) }));
-        paths.insert(
-            format!("{collection}/{{name}}"),
-            json!({ "put": operation("put", &["application/json"]), "patch": operation("patch", &patches) }),
-        );
-        schemas.insert(schema_name(kind), schema(kind, gvk.clone()));
-    }
-    json!({
-        "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "v1.32.0" },
-        "paths": paths, "components": { "schemas": schemas },
-    })
-}
-
-fn schema_name(kind: &Kind) -> String {
-    let domain: Vec<&str> = kind.group.split('.').rev().filter(|part| !part.is_empty()).collect();
-    format!(
-        "{}.{}.{}",
-        if domain.is_empty() { "io.k8s.api.core".into() } else { domain.join(".") },
-        kind.version,
-        kind.kind
-    )
-}
-
-fn schema(kind: &Kind, gvk: Value) -> Value {
-    let text = json!({ "type": "string" });
-    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    json!({
-        "type": "object", "x-kubernetes-group-version-kind": [gvk], "x-kubernetes-preserve-unknown-fields": kind.calico.is_none(),
-        "properties": { "apiVersion": text, "kind": text, "metadata": open, "spec": open, "status": open },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,17 +122,5 @@ mod tests {
                 .collect();
             assert_eq!(old, new, "{group}");
         }
-    }
-
-    #[test]
-    fn openapi_tells_that_fields_are_validated_here() {
-        let document = openapi_of("projectcalico.org", "v3");
-        let patch = &document["paths"]["/apis/projectcalico.org/v3/ippools/{name}"]["patch"];
-        assert!(
-            patch["parameters"]
-                .as_array()
-                .is_some_and(|list| list.iter().any(|p| p["name"] == "fieldValidation"))
-        );
-        assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
     }
 }

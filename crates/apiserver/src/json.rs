@@ -19,7 +19,10 @@ pub fn parse(text: &[u8]) -> serde_json::Result<(Value, Vec<String>)> {
 /// What is wrong with it: also a key given twice, several documents, aliases that would grow beyond measure.
 pub fn parse_yaml(text: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    // The first line says what and where, the others draw it.
+    let words =
+        |error: String| error.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    serde_saphyr::from_str(text).map_err(|error: serde_saphyr::Error| words(error.to_string()))
 }
 
 /// A text at a path of object keys, empty if there is none.

@@ -25,6 +25,7 @@ mod kubeconfig;
 mod lists;
 mod managed;
 mod object;
+mod openapi;
 mod patch;
 mod protobuf;
 mod rest;
@@ -35,6 +36,7 @@ mod status;
 mod store;
 mod table;
 mod tls;
+mod view;
 mod watch;
 
 pub use args::{Args, NodeKubeconfig};

@@ -112,7 +112,11 @@ pub fn update(kind: &Kind, part: Part, old: &Value, mut new: Value) -> Result<Ne
     if kind.resource == "secrets" {
         begin::encode_texts(&mut new);
     }
-    begin::complete_ports(kind, &mut new);
+    if kind.resource == "services" && new["spec"]["clusterIP"].is_null() && new["spec"].is_object() {
+        // An address is given once: who does not name it keeps it.
+        copy(true, "clusterIP", &old["spec"], &mut new["spec"]);
+    }
+    begin::complete(kind, &mut new);
     let mut new = admit::validate(kind, new, Some(old))?;
     check::immutable(kind, old, &new)?;
     if &new == old {

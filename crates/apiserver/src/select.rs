@@ -142,7 +142,12 @@ fn field(kind: &Kind, term: &str) -> Result<Field, String> {
     };
     let namespace = kind.namespaced && path == "metadata.namespace";
     if path != "metadata.name" && !namespace && !selectable(kind).contains(&path) {
-        return Err(format!("field label not supported: {path}"));
+        return Err(match selectable(kind) {
+            [] => format!(
+                "\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            ),
+            _ => format!("field label not supported: {path}"),
+        });
     }
     let path = if path == "source" { "source.component" } else { path };
     Ok(Field { path: path.split('.').map(str::to_owned).collect(), equal, value: value.to_owned() })

@@ -8,12 +8,12 @@ use crate::rest::Api;
 use crate::status::Status;
 use crate::store::Store;
 use crate::tls::Authority;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -75,6 +75,7 @@ impl Server {
             .mode(0o700)
             .create(&config.data)
             .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
+        check_owner(&config.data)?;
         let authority = Authority::open(&config.data)?;
         let tokens = Arc::new(Tokens::open(config.data.join("tokens"))?);
         let admin_token = tokens.issue(User::Admin)?;
@@ -168,6 +169,24 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
     if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended");
     }
+}
+
+/// Keys, tokens and all objects are in there.
+fn check_owner(data: &Path) -> Result<()> {
+    let found = std::fs::metadata(data).with_context(|| format!("cannot read {}", data.display()))?;
+    let (mode, us) = (found.mode() & 0o777, rustix::process::geteuid().as_raw());
+    ensure!(
+        mode & 0o077 == 0,
+        "the data directory {0} is open to others (mode {mode:04o}): `chmod 700 {0}` closes it",
+        data.display()
+    );
+    ensure!(
+        found.uid() == us,
+        "the data directory {} belongs to user {}, not to {us} who runs this: give it to one of them",
+        data.display(),
+        found.uid()
+    );
+    Ok(())
 }
 
 /// Makes the namespaces that every cluster has.

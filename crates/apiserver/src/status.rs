@@ -118,6 +118,15 @@ impl Status {
         Status { details: Some(json!({ "causes": causes })), ..Status::new(409, "Conflict", message) }
     }
 
+    /// An apply that does not say who applies.
+    pub fn no_field_manager() -> Status {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        let causes = json!([{ "reason": cause.reason, "message": cause.message, "field": cause.field }]);
+        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let details = json!({ "group": "meta.k8s.io", "kind": "PatchOptions", "causes": causes });
+        Status { details: Some(details), ..Status::new(422, "Invalid", message) }
+    }
+
     /// The compare-and-swap failed.
     pub fn modified(kind: &Kind, name: &str) -> Status {
         let why =
@@ -196,6 +205,18 @@ impl Status {
             details: Some(json!({ "causes": causes, "retryAfterSeconds": 1 })),
             ..Status::new(504, "Timeout", message)
         }
+    }
+
+    /// The same failure in the words of a kind's view.
+    pub fn of_view(mut self, view: &Kind) -> Status {
+        self.message = self
+            .message
+            .replace(".projectcalico.org", &format!(".{}", view.group))
+            .replace(" projectcalico.org/v3", &format!(" {}", view.api_version));
+        if let Some(group) = self.details.as_mut().and_then(|details| details.get_mut("group")) {
+            *group = json!(view.group);
+        }
+        self
     }
 
     /// The `Status` object.

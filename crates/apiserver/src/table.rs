@@ -3,6 +3,7 @@
 //! Input is objects and the time, output a `meta.k8s.io/v1` Table. Columns of priority 1 are shown by `-o wide` only.
 
 mod age;
+mod network;
 mod node;
 mod path;
 mod pod;
@@ -120,7 +121,7 @@ fn layout(kind: &Kind) -> Option<Layout> {
                     wide("Selector"),
                 ]
             },
-            cells: service,
+            cells: network::service,
         },
         "configmaps" => {
             Layout { heads: const { &[NAME, ("Data", "integer", "", 0), AGE] }, cells: config_map }
@@ -131,6 +132,13 @@ fn layout(kind: &Kind) -> Option<Layout> {
         },
         "serviceaccounts" => {
             Layout { heads: const { &[NAME, ("Secrets", "integer", "", 0), AGE] }, cells: service_account }
+        }
+        "endpointslices.discovery.k8s.io" => Layout {
+            heads: const { &[NAME, column("AddressType"), column("Ports"), column("Endpoints"), AGE] },
+            cells: network::endpoint_slice,
+        },
+        "networkpolicies.networking.k8s.io" => {
+            Layout { heads: const { &[NAME, column("Pod-Selector"), AGE] }, cells: network::policy }
         }
         "leases.coordination.k8s.io" => {
             Layout { heads: const { &[NAME, column("Holder"), AGE] }, cells: lease }
@@ -197,36 +205,6 @@ fn lease(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(object), json!(text(object, &["spec", "holderIdentity"])), age(object, now)]
 }
 
-fn service(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
-    let spec = &object["spec"];
-    let ports: Vec<String> = spec["ports"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|port| {
-            let node = port["nodePort"].as_u64().map_or(String::new(), |node| format!(":{node}"));
-            format!("{}{node}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP"))
-        })
-        .collect();
-    let external: Vec<&str> =
-        spec["externalIPs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let selector: Vec<String> = spec["selector"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    vec![
-        name(object),
-        spec["type"].clone(),
-        or_none(text(spec, &["clusterIP"])),
-        or_none(&external.join(",")),
-        or_none(&ports.join(",")),
-        age(object, now),
-        or_none(&selector.join(",")),
-    ]
-}
-
 fn event(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let first_of = |fields: &[&str]| {
         let given = fields.iter().map(|field| text(object, &[field])).find(|time| !time.is_empty());
@@ -253,7 +231,7 @@ fn event(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
 fn calico_columns(kind: &Kind) -> &'static [Column] {
     const AGE_ALONE: &[Column] =
         &[Column { name: "Age", json_path: ".metadata.creationTimestamp", column_type: "date" }];
-    match kind.calico.map(|schema| schema.columns) {
+    match kind.calico.filter(|_| !kind.is_view()).map(|schema| schema.columns) {
         Some(columns) if !columns.is_empty() => columns,
         _ => AGE_ALONE,
     }

@@ -37,6 +37,8 @@ pub enum Start {
 pub struct Watch {
     api: Arc<Api>,
     kind: &'static Kind,
+    /// The form in which the client sees it.
+    view: &'static Kind,
     /// Empty for all.
     namespace: String,
     selector: Selector,
@@ -67,7 +69,7 @@ impl Watch {
     #[expect(clippy::too_many_arguments, reason = "the query's own parameters, each used once")]
     pub async fn new(
         api: Arc<Api>,
-        kind: &'static Kind,
+        view: &'static Kind,
         namespace: String,
         selector: Selector,
         form: Form,
@@ -75,11 +77,13 @@ impl Watch {
         start: Start,
         timeout: Duration,
     ) -> Result<Watch, Status> {
+        let kind = view.stored();
         let signal = api.store.recent().signal(kind);
         let now = Instant::now();
         let mut watch = Watch {
             api,
             kind,
+            view,
             namespace,
             selector,
             form,
@@ -118,7 +122,7 @@ impl Watch {
             }
         }
         if streamed {
-            self.ready.push_str(&self.form.bookmark(self.kind, revision, true));
+            self.ready.push_str(&self.form.bookmark(self.view, revision, true));
         }
         self.position = revision;
         Ok(())
@@ -176,7 +180,7 @@ impl Watch {
         self.over = due == Due::End;
         self.bookmark_at = Instant::now() + BOOKMARK;
         if self.bookmarks {
-            self.ready.push_str(&self.form.bookmark(self.kind, self.position, false));
+            self.ready.push_str(&self.form.bookmark(self.view, self.position, false));
         }
     }
 
@@ -200,7 +204,7 @@ impl Watch {
     }
 
     fn ready(&mut self, event: &str, body: &str) {
-        self.ready.push_str(&self.form.event(self.kind, event, body, self.first));
+        self.ready.push_str(&self.form.event(self.view, event, body, self.first));
         self.first = false;
     }
 

@@ -156,7 +156,8 @@ async fn lists_are_selected_and_cut_into_pages_of_one_moment() {
     assert_eq!(names(&one), ["m3"]);
     let unknown = api.get(&format!("{maps}?fieldSelector=data.key%3D1")).await;
     assert_eq!(unknown.failure().0, 400);
-    assert!(unknown.failure().2.ends_with("field label not supported: data.key"), "{}", unknown.failure().2);
+    let known = "\"data.key\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert!(unknown.failure().2.ends_with(known), "{}", unknown.failure().2);
 
     let own = format!("{maps}?labelSelector=own&limit=2");
     let first = api.get(&own).await.ok();
@@ -264,8 +265,89 @@ async fn a_rehearsal_changes_nothing() {
     assert_eq!(api.get(&format!("{maps}/a")).await.code, 404);
     api.post(&maps, &config_map("a", "1")).await.ok();
     api.patch(&format!("{maps}/a?dryRun=All"), MERGE, &json!({"data": {"key": "2"}})).await.ok();
-    api.delete(&format!("{maps}/a?dryRun=All"), &json!({})).await.ok();
+    api.delete(&format!("{maps}/a"), &json!({"dryRun": ["All"]})).await.ok();
     assert_eq!(api.get(&format!("{maps}/a")).await.ok()["data"]["key"], "1");
+}
+
+#[tokio::test]
+async fn an_apply_keeps_managers_and_conflicts_as_kubernetes_does() {
+    let cluster = Cluster::conforming().await;
+    let (api, path) = (&cluster.admin, cluster.admin.namespace("c-apply").await);
+    let own = |manager: &str| format!("{path}/configmaps/a?fieldManager={manager}");
+    let apply = "application/apply-patch+yaml";
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let made = api.patch(&own("one"), apply, &map(json!({"x": "1", "y": "1"}))).await;
+    assert_eq!(made.code, 201);
+    let entry = &made.ok()["metadata"]["managedFields"][0];
+    assert_eq!(
+        (
+            &entry["manager"],
+            &entry["operation"],
+            &entry["apiVersion"],
+            &entry["fieldsType"],
+            &entry["fieldsV1"]
+        ),
+        (
+            &json!("one"),
+            &json!("Apply"),
+            &json!("v1"),
+            &json!("FieldsV1"),
+            &json!({"f:data": {"f:x": {}, "f:y": {}}})
+        )
+    );
+    let refused = api.patch(&own("two"), apply, &map(json!({"x": "2"}))).await;
+    let words = "Apply failed with 1 conflict: conflict with \"one\": .data.x";
+    assert_eq!(refused.failure(), (409, "Conflict", words));
+    let cause =
+        json!({"reason": "FieldManagerConflict", "message": "conflict with \"one\"", "field": ".data.x"});
+    assert_eq!(refused.body["details"]["causes"], json!([cause]));
+    let forced = api.patch(&format!("{}&force=true", own("two")), apply, &map(json!({"x": "2"}))).await.ok();
+    assert_eq!(forced["data"], json!({"x": "2", "y": "1"}));
+    let edited = json!({"data": {"y": "3"}});
+    api.patch(&own("edit"), MERGE, &edited).await.ok();
+    let refused = api.patch(&own("one"), apply, &map(json!({"y": "1"}))).await;
+    let words = "Apply failed with 1 conflict: conflict with \"edit\" using v1: .data.y";
+    assert_eq!(refused.failure(), (409, "Conflict", words));
+    let left = api.patch(&own("two"), apply, &map(json!({}))).await.ok();
+    assert_eq!(left["data"], json!({"y": "3"}), "what its only manager does not name any more goes");
+    let unnamed = api.patch(&format!("{path}/configmaps/a"), apply, &map(json!({}))).await;
+    let words =
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+    assert_eq!(unnamed.failure(), (422, "Invalid", words));
+}
+
+#[tokio::test]
+async fn a_ports_key_is_its_number_and_protocol() {
+    let cluster = Cluster::conforming().await;
+    let (api, path) = (&cluster.admin, cluster.admin.namespace("c-ports").await);
+    let apply = |manager: &str, ports: Value| {
+        let (api, url) = (api.clone(), format!("{path}/services/s?fieldManager={manager}"));
+        let spec = json!({"clusterIP": "None", "ports": ports});
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+        async move { api.patch(&url, "application/apply-patch+yaml", &service).await }
+    };
+    apply("one", json!([{"port": 53, "name": "tcp"}])).await.ok();
+    let both = apply("two", json!([{"port": 53, "protocol": "UDP", "name": "udp"}])).await.ok();
+    let names: Vec<&Value> =
+        both["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["name"]).collect();
+    assert_eq!(names, ["tcp", "udp"]);
+    let refused = apply("two", json!([{"port": 53, "name": "mine"}])).await;
+    let words =
+        "Apply failed with 1 conflict: conflict with \"one\": .spec.ports[port=53,protocol=\"TCP\"].name";
+    assert_eq!(refused.failure(), (409, "Conflict", words));
+}
+
+#[tokio::test]
+async fn yaml_is_taken_where_json_is() {
+    let cluster = Cluster::conforming().await;
+    let (api, path) = (&cluster.admin, cluster.admin.namespace("c-yaml").await);
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  key: 'yes'\n";
+    let headers = [("content-type", "application/yaml")];
+    let made = api.call(Method::POST, &format!("{path}/configmaps"), &headers, yaml.as_bytes()).await;
+    assert_eq!(made.ok()["data"]["key"], "yes");
+    let again = yaml.replace("'yes'", "other");
+    let put = api.call(Method::PUT, &format!("{path}/configmaps/a"), &headers, again.as_bytes()).await;
+    assert_eq!(put.ok()["data"]["key"], "other");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 mod client;
 
 use apiserver::{Config, Server};
-use client::{Client, Cluster, MERGE};
+use client::{Client, Cluster, MERGE, closed_dir};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ async fn write_until_killed(client: Client, writer: usize, count: Arc<AtomicUsiz
 
 #[tokio::test]
 async fn kill_9_in_the_middle_of_writes_loses_no_acknowledged_one() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = closed_dir();
     let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
     let mut highest = 0;
     for round in 0..5 {
@@ -149,9 +149,58 @@ async fn kill_9_in_the_middle_of_writes_loses_no_acknowledged_one() {
     }
 }
 
+/// The files of a server as a power cut leaves them: all that was synced when an answer came, and of what was written
+/// since as much as reached the disk, or what stood there before.
+fn cut(data: &Path, synced: u64, luck: u64) -> tempfile::TempDir {
+    let after = closed_dir();
+    std::fs::copy(data.join("store.db"), after.path().join("store.db")).unwrap();
+    let mut log = std::fs::read(data.join("store.db-wal")).unwrap();
+    let synced = usize::try_from(synced).unwrap();
+    let lost = log.len() - synced;
+    let kept = synced + lost * usize::try_from(luck % 11).unwrap() / 10;
+    match luck % 3 {
+        0 => log.truncate(kept),
+        1 => log[kept..].fill(0),
+        _ => log[synced..kept].fill(0xa5),
+    }
+    std::fs::write(after.path().join("store.db-wal"), log).unwrap();
+    after
+}
+
+#[tokio::test]
+async fn f21_a_power_cut_that_loses_unsynced_pages_loses_no_acknowledged_write() {
+    let cluster = Cluster::start().await;
+    let data = cluster.dir.path();
+    let log = || std::fs::metadata(data.join("store.db-wal")).unwrap().len();
+    let (mut acknowledged, mut cuts) = (BTreeMap::new(), Vec::new());
+    for n in 0..60_u64 {
+        let name = format!("m{}", n % 7);
+        let object = json!({"metadata": {"name": name}, "data": {"v": "x".repeat(usize::try_from(n * 97 % 9_000).unwrap())}});
+        let stored = match n / 7 {
+            0 => cluster.admin.post(MAPS, &object).await.ok(),
+            _ => cluster.admin.put(&format!("{MAPS}/{name}"), &object).await.ok(),
+        };
+        acknowledged.insert(name, revision(&stored));
+        cuts.push((log(), acknowledged.clone(), revision(&stored)));
+    }
+    for (n, (synced, acknowledged, latest)) in cuts.into_iter().enumerate().step_by(3) {
+        let after = cut(data, synced, u64::try_from(n).unwrap() * 7 + 1);
+        let config = Config::new("127.0.0.1:0".parse().unwrap(), after.path());
+        let server = Server::start(config).await.unwrap();
+        let client = Client::new(server.addr, &server.admin_token, &server.ca);
+        for (name, acknowledged) in acknowledged {
+            let found = revision(&client.get(&format!("{MAPS}/{name}")).await.ok());
+            assert!(found >= acknowledged, "cut {n}: {name} is at {found}, {acknowledged} was acknowledged");
+        }
+        let next = client.post(MAPS, &json!({"metadata": {"name": "next"}})).await.ok();
+        assert!(revision(&next) > latest, "cut {n}: a revision that was told is not used again");
+        server.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_watch_goes_on_where_it_stood_when_the_server_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = closed_dir();
     let mut server = Process::start(dir.path()).await;
     let from = revision(&server.client.get(MAPS).await.ok());
     for n in 0..3 {
@@ -202,9 +251,11 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> SmallDisk {
-        let dir = tempfile::tempdir().unwrap();
-        let status =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500k", "tmpfs"]).arg(dir.path()).status();
+        let dir = closed_dir();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1500k,mode=700", "tmpfs"])
+            .arg(dir.path())
+            .status();
         assert!(status.unwrap().success(), "tests run as root and may mount");
         SmallDisk(dir)
     }
@@ -217,7 +268,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
+async fn f22_a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
     let disk = SmallDisk::mount();
     let filler = disk.0.path().join("filler");
     std::fs::write(&filler, vec![0; 500_000]).unwrap();
@@ -249,20 +300,20 @@ async fn a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_said_in_one_sentence() {
+async fn f22_what_cannot_be_served_is_said_in_one_sentence() {
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let words = |error: anyhow::Error| format!("{error:#}");
 
-    let held = tempfile::tempdir().unwrap();
+    let held = closed_dir();
     let first = Server::start(Config::new(listen, held.path())).await.unwrap();
     let error = words(Server::start(Config::new(listen, held.path())).await.err().unwrap());
     assert!(error.contains("is held by another API server"), "{error}");
 
-    let other = tempfile::tempdir().unwrap();
+    let other = closed_dir();
     let error = words(Server::start(Config::new(first.addr, other.path())).await.err().unwrap());
     assert!(error.contains("stop what uses the port, or choose another with --listen"), "{error}");
 
-    let damaged = tempfile::tempdir().unwrap();
+    let damaged = closed_dir();
     std::fs::write(
         damaged.path().join("store.db"),
         "this is no database, but longer than a header of one".repeat(99),

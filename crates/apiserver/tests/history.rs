@@ -219,7 +219,7 @@ async fn a_watch_of_a_quiet_kind_outlives_the_history_of_busy_ones() {
 }
 
 #[tokio::test]
-async fn a_slow_watcher_slows_nobody_and_misses_nothing() {
+async fn s52_a_slow_watcher_slows_nobody_and_misses_nothing() {
     let cluster = Cluster::start().await;
     let api = &cluster.admin;
     let from = revision(&api.post(MAPS, &map("a", "")).await.ok());

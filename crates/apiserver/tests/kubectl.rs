@@ -233,3 +233,137 @@ async fn mistakes_are_named_in_the_real_servers_words() {
         kubectl.run("create -f -", &pool("p", "cidr: 7.0.0.0/16, ipipMode: Always, vxlanMode: Always")).await;
     assert!(both.starts_with("The IPPool \"p\" is invalid: ") && both.ends_with("exit: 1\n"), "{both}");
 }
+
+#[tokio::test]
+async fn server_side_apply_tells_conflicts_and_takes_over_when_forced() {
+    let kubectl = Kubectl::start().await;
+    let map =
+        |data: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{{data}}}\n");
+    for (line, input, expected) in [
+        ("apply --server-side -f -", map("a: '1', b: '1'"), "configmap/c serverside-applied\n"),
+        ("apply --server-side -f - --field-manager=other", map("c: '1'"), "configmap/c serverside-applied\n"),
+        ("apply --server-side -f -", map("a: '2'"), "configmap/c serverside-applied\n"),
+        ("get configmap c -o jsonpath={.data}", String::new(), r#"{"a":"2","c":"1"}"#),
+        (
+            "patch configmap c --type=merge -p {\"data\":{\"a\":\"3\"}}",
+            String::new(),
+            "configmap/c patched\n",
+        ),
+    ] {
+        assert_eq!(kubectl.run(line, &input).await, expected, "kubectl {line}");
+    }
+    let conflict = kubectl.run("apply --server-side -f -", &map("a: '4'")).await;
+    let expected = "error: Apply failed with 1 conflict: conflict with \"kubectl-patch\" using v1: .data.a\n";
+    assert!(conflict.starts_with(expected), "{conflict}");
+    assert!(conflict.contains("Please review the fields above"), "{conflict}");
+    let forced = kubectl.run("apply --server-side --force-conflicts -f -", &map("a: '4'")).await;
+    assert_eq!(forced, "configmap/c serverside-applied\n");
+    let shown = kubectl.run("get configmap c -o yaml --show-managed-fields", "").await;
+    assert!(shown.contains("manager: other") && shown.contains("operation: Apply"), "{shown}");
+    let moved = kubectl.run("apply -f -", MANIFEST).await;
+    assert!(moved.contains("ippool.projectcalico.org/default-ipv4-ippool created"), "{moved}");
+    let moved = kubectl.run("apply --server-side -f -", MANIFEST).await;
+    assert_eq!(
+        moved,
+        "node/master1 serverside-applied\npod/ping-test-a serverside-applied\nippool.projectcalico.org/default-ipv4-ippool serverside-applied\n",
+        "what kubectl applied by itself it may apply by the server"
+    );
+}
+
+#[tokio::test]
+async fn describe_edit_wait_and_explain_work_as_typed() {
+    let kubectl = Kubectl::start().await;
+    kubectl.run("apply -f -", MANIFEST).await;
+    for (line, parts) in [
+        (
+            "describe node master1",
+            &["Name:               master1", "Roles:              master", "ping-test-a"][..],
+        ),
+        (
+            "describe pod ping-test-a",
+            &["Node:             master1", "Image:        busybox", "Status:           Pending"],
+        ),
+        (
+            "describe ippool default-ipv4-ippool",
+            &["API Version:  projectcalico.org/v3", "Vxlan Mode:       Always"],
+        ),
+        ("explain ippool.spec.vxlanMode", &["FIELD: vxlanMode <string>"]),
+        ("explain pod.spec.containers", &["image\t<string>"]),
+        ("api-resources", &["networking.k8s.io/v1", "discovery.k8s.io/v1", "crd.projectcalico.org/v1"]),
+        ("scale deployment x --replicas=1", &["the server doesn't have a resource type \"deployment\""]),
+        ("logs ping-test-a", &["this API server was started without --kubelets"]),
+    ] {
+        let said = kubectl.run(line, "").await;
+        for part in parts {
+            assert!(said.contains(part), "kubectl {line}: {part:?} is not in\n{said}");
+        }
+    }
+    let mut edit = kubectl.command("edit ippool default-ipv4-ippool");
+    let edited = edit.env("KUBE_EDITOR", "sed -i s/Always/CrossSubnet/").output().await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&edited.stdout),
+        "ippool.projectcalico.org/default-ipv4-ippool edited\n",
+        "{}",
+        String::from_utf8_lossy(&edited.stderr)
+    );
+    let mut wait =
+        kubectl.command("wait --for=condition=Ready pod/ping-test-a --timeout=20s").spawn().unwrap();
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    kubectl
+        .cluster
+        .admin
+        .patch("/api/v1/namespaces/default/pods/ping-test-a/status", STRATEGIC, &ready)
+        .await
+        .ok();
+    assert!(wait.wait().await.unwrap().success());
+    let mut gone =
+        kubectl.command("wait --for=delete ippool/default-ipv4-ippool --timeout=20s").spawn().unwrap();
+    kubectl.run("delete ippool default-ipv4-ippool", "").await;
+    assert!(gone.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn calicos_older_group_is_another_view_of_the_same_objects() {
+    let kubectl = Kubectl::start().await;
+    kubectl.run("apply -f -", MANIFEST).await;
+    let old = "ippools.crd.projectcalico.org";
+    for (line, expected) in [
+        ("get ippools.crd.projectcalico.org -o name", "ippool.crd.projectcalico.org/default-ipv4-ippool\n"),
+        ("get ippools.crd.projectcalico.org -o jsonpath={.items[0].apiVersion}", "crd.projectcalico.org/v1"),
+        (
+            "label ippools.crd.projectcalico.org default-ipv4-ippool a=b",
+            "ippool.crd.projectcalico.org/default-ipv4-ippool labeled\n",
+        ),
+        ("get ippools.projectcalico.org -l a=b -o name", "ippool.projectcalico.org/default-ipv4-ippool\n"),
+        (
+            "patch ippools.crd.projectcalico.org default-ipv4-ippool --type=merge -p {\"spec\":{\"vxlanMode\":\"Never\"}}",
+            "ippool.crd.projectcalico.org/default-ipv4-ippool patched\n",
+        ),
+        ("get ippools.projectcalico.org default-ipv4-ippool -o jsonpath={.spec.vxlanMode}", "Never"),
+        (
+            "get ippools.crd.projectcalico.org nosuch",
+            "Error from server (NotFound): ippools.crd.projectcalico.org \"nosuch\" not found\nexit: 1\n",
+        ),
+    ] {
+        assert_eq!(kubectl.run(line, "").await, expected, "kubectl {line}");
+    }
+    let manifest = "apiVersion: crd.projectcalico.org/v1\nkind: GlobalNetworkSet\nmetadata: {name: s, labels: {role: blocked}}\nspec: {nets: [10.0.0.0/8]}\n";
+    let made = "globalnetworkset.crd.projectcalico.org/s";
+    assert_eq!(kubectl.run("apply -f -", manifest).await, format!("{made} created\n"));
+    assert_eq!(kubectl.run("apply -f -", manifest).await, format!("{made} unchanged\n"));
+    assert_eq!(
+        kubectl.run("apply --server-side --force-conflicts -f -", &manifest.replace("10.0", "11.0")).await,
+        format!("{made} serverside-applied\n")
+    );
+    assert_eq!(kubectl.run("get globalnetworkset s -o jsonpath={.spec.nets[0]}", "").await, "11.0.0.0/8");
+    let mut child = kubectl.command(&format!("get {old} --watch -o name")).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(first.unwrap(), "ippool.crd.projectcalico.org/default-ipv4-ippool");
+    child.kill().await.unwrap();
+    assert_eq!(
+        kubectl.run(&format!("delete {old} --all"), "").await,
+        "ippool.crd.projectcalico.org \"default-ipv4-ippool\" deleted\n"
+    );
+    assert_eq!(kubectl.run("get ippools.projectcalico.org", "").await, "No resources found\n");
+}

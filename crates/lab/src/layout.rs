@@ -13,6 +13,7 @@
 //!   nodes/NODE/pods/              one file a sandbox, and its namespace beside it
 //! ```
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -104,9 +105,11 @@ impl Layout {
     pub fn create(&self, nodes: &[String]) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.labs)?;
         std::fs::create_dir(&self.root)?;
-        for directory in ["bin", "netns", "processes", "logs", "apiserver", "nodes"] {
+        for directory in ["bin", "netns", "processes", "logs", "nodes"] {
             std::fs::create_dir(self.root.join(directory))?;
         }
+        // Keys and tokens are in it, and the server takes no other.
+        std::fs::DirBuilder::new().mode(0o700).create(self.apiserver())?;
         for node in nodes {
             let node = self.node(node);
             for directory in [node.root.clone(), node.state(), node.net_d(), node.pods()] {

@@ -176,9 +176,6 @@ impl Entry {
         }
         if *operation == Operation::Update {
             text += &format!(" using {api_version}");
-            if !self.time.is_empty() {
-                text += &format!(" at {}", self.time);
-            }
         }
         text
     }

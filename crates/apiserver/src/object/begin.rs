@@ -10,7 +10,7 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
         remove(object, "status");
     }
     tidy(&mut object["metadata"]);
-    complete_ports(kind, object);
+    complete(kind, object);
     match kind.resource.as_str() {
         "namespaces" => {
             let name = object["metadata"]["name"].clone();
@@ -26,6 +26,7 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
                 ("serviceAccountName", json!("default")),
                 ("schedulerName", json!("default-scheduler")),
                 ("enableServiceLinks", json!(true)),
+                ("securityContext", json!({})),
             ] {
                 default(&mut object["spec"], field, value);
             }
@@ -34,11 +35,19 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
         "services" => {
             default(&mut object["spec"], "type", json!("ClusterIP"));
             default(&mut object["spec"], "sessionAffinity", json!("None"));
+            default(&mut object["spec"], "internalTrafficPolicy", json!("Cluster"));
             object["status"] = json!({ "loadBalancer": {} });
         }
         "secrets" => {
             default(object, "type", json!("Opaque"));
             encode_texts(object);
+        }
+        "networkpolicies.networking.k8s.io" => {
+            let spec = &mut object["spec"];
+            let egress = spec.get("egress").is_some();
+            let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            default(spec, "podSelector", json!({}));
+            default(spec, "policyTypes", types);
         }
         "nodes" => {
             default(object, "spec", json!({}));
@@ -48,26 +57,51 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
     }
 }
 
-/// What a port leaves out: its protocol, and of a service's the port that it leads to.
-pub fn complete_ports(kind: &Kind, object: &mut Value) {
+/// What containers and ports leave out.
+pub fn complete(kind: &Kind, object: &mut Value) {
     match kind.resource.as_str() {
-        "pods" => {
-            let containers = object.pointer_mut("/spec/containers").and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten() {
-                let ports = container.get_mut("ports").and_then(Value::as_array_mut);
-                ports.into_iter().flatten().for_each(|port| default(port, "protocol", json!("TCP")));
-            }
-        }
+        "pods" => list(object, "/spec/containers").for_each(complete_container),
         "services" => {
-            let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-            for port in ports.into_iter().flatten() {
+            for port in list(object, "/spec/ports") {
                 default(port, "protocol", json!("TCP"));
                 let own = port["port"].clone();
                 default(port, "targetPort", own);
             }
         }
+        "endpointslices.discovery.k8s.io" => {
+            list(object, "/ports").for_each(|port| default(port, "protocol", json!("TCP")));
+        }
+        "networkpolicies.networking.k8s.io" => {
+            for rules in ["/spec/ingress", "/spec/egress"] {
+                for rule in list(object, rules) {
+                    list(rule, "/ports").for_each(|port| default(port, "protocol", json!("TCP")));
+                }
+            }
+        }
         _ => {}
     }
+}
+
+fn complete_container(container: &mut Value) {
+    list(container, "/ports").for_each(|port| default(port, "protocol", json!("TCP")));
+    let image = container["image"].as_str().unwrap_or_default();
+    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':'));
+    let latest = tag.is_none_or(|(_, tag)| tag == "latest") && !image.contains('@');
+    let pull = if latest { "Always" } else { "IfNotPresent" };
+    for (field, value) in [
+        ("imagePullPolicy", json!(pull)),
+        ("resources", json!({})),
+        ("terminationMessagePath", json!("/dev/termination-log")),
+        ("terminationMessagePolicy", json!("File")),
+    ] {
+        default(container, field, value);
+    }
+}
+
+/// The objects of a list.
+fn list<'v>(value: &'v mut Value, path: &str) -> impl Iterator<Item = &'v mut Value> {
+    let items = value.pointer_mut(path).and_then(Value::as_array_mut);
+    items.into_iter().flatten().filter(|item| item.is_object())
 }
 
 /// `stringData` of a secret is only a way to write `data`.

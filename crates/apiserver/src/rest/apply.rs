@@ -8,6 +8,7 @@ use crate::managed::{self, Applied};
 use crate::object::{self, Part};
 use crate::status::Status;
 use crate::store::{Tx, Version};
+use crate::view;
 use http::Response;
 use serde_json::{Value, json};
 
@@ -15,17 +16,17 @@ impl Api {
     pub(super) async fn apply(&self, call: Call, write: Write) -> Result<Response<Body>, Status> {
         let form = call.form()?;
         if call.query.get("fieldManager").is_none() {
-            let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-            return Err(Status::unprocessable(why));
+            return Err(Status::no_field_manager());
         }
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let force = call.query.flag("force");
         let mut object = parse_yaml(&collect(call.body).await?)
             .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
         complete(&mut object, &namespace, &name)?;
+        object = view::stored(call.view, object, None);
         let warnings = admit::prune(write.kind, &mut object, &[], write.validation)?;
         let applied = Applied { object, force };
-        let kind = write.kind;
+        let (kind, view) = (write.kind, call.view);
         let (code, version) = self
             .store
             .write(write.dry, move |tx| match tx.get(kind, &namespace, &name)? {
@@ -34,7 +35,7 @@ impl Api {
                 None => Ok((201, write.create(tx, &namespace, &applied)?)),
             })
             .await?;
-        let body = form.one(kind, &version.body, jiff::Timestamp::now());
+        let body = form.one(view, &version.body, jiff::Timestamp::now());
         Ok(with_warnings(json(code, body), &warnings))
     }
 }
@@ -59,10 +60,12 @@ impl Write {
 
 /// What a PATCH takes from its URL where the object does not say it, and what it must say.
 fn complete(object: &mut Value, namespace: &str, name: &str) -> Result<(), Status> {
-    for field in ["apiVersion", "kind"] {
-        if text(object, &[field]).is_empty() {
-            return Err(Status::bad_request(format!("invalid object type: {field} must be specified")));
-        }
+    let (api_version, kind) = (text(object, &["apiVersion"]), text(object, &["kind"]));
+    if api_version.is_empty() || kind.is_empty() {
+        let version = if api_version.is_empty() { "/" } else { api_version };
+        return Err(Status::bad_request(format!(
+            "invalid object type: {version}, Kind={kind}: an apply says its apiVersion and kind"
+        )));
     }
     let metadata = &mut object["metadata"];
     if metadata.is_null() {

@@ -4,6 +4,7 @@ use crate::kinds::Kind;
 use crate::status::Status;
 use crate::store::{self, Revision, Version};
 use crate::table::{self, Include};
+use crate::view;
 use serde_json::{Value, json};
 
 /// The forms that a client may ask for with `Accept`.
@@ -43,14 +44,14 @@ impl Form {
     /// One object.
     pub fn one(self, kind: &Kind, body: &str, now: jiff::Timestamp) -> String {
         match self {
-            Form::Object => body.to_owned(),
+            Form::Object => view::body(kind, body).into_owned(),
             Form::Table(include) => {
-                let object = store::object(body);
+                let object = view::shown(kind, store::object(body));
                 let version = object["metadata"]["resourceVersion"].clone();
                 table::table(kind, &[object], include, now, json!({ "resourceVersion": version }), true)
                     .to_string()
             }
-            Form::Metadata => metadata(body, "PartialObjectMetadata").to_string(),
+            Form::Metadata => metadata(kind, body).to_string(),
         }
     }
 
@@ -58,13 +59,13 @@ impl Form {
     pub fn list(self, kind: &Kind, versions: &[Version], meta: Value, now: jiff::Timestamp) -> String {
         let items = match self {
             Form::Table(include) => {
-                let objects: Vec<Value> = versions.iter().map(|v| v.object()).collect();
+                let objects: Vec<Value> = versions.iter().map(|v| view::shown(kind, v.object())).collect();
                 return table::table(kind, &objects, include, now, meta, true).to_string();
             }
-            Form::Object => versions.iter().map(|v| v.body.to_string()).collect::<Vec<_>>(),
-            Form::Metadata => {
-                versions.iter().map(|v| metadata(&v.body, "PartialObjectMetadata").to_string()).collect()
+            Form::Object => {
+                versions.iter().map(|v| view::body(kind, &v.body).into_owned()).collect::<Vec<_>>()
             }
+            Form::Metadata => versions.iter().map(|v| metadata(kind, &v.body).to_string()).collect(),
         };
         let (api_version, kind) = match self {
             Form::Metadata => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
@@ -80,13 +81,13 @@ impl Form {
     pub fn event(self, kind: &Kind, event: &str, body: &str, first: bool) -> String {
         let object = match self {
             Form::Table(include) => {
-                let object = store::object(body);
+                let object = view::shown(kind, store::object(body));
                 let version = object["metadata"]["resourceVersion"].clone();
                 let meta = json!({ "resourceVersion": version });
                 table::table(kind, &[object], include, jiff::Timestamp::now(), meta, first).to_string()
             }
-            Form::Object => body.to_owned(),
-            Form::Metadata => metadata(body, "PartialObjectMetadata").to_string(),
+            Form::Object => view::body(kind, body).into_owned(),
+            Form::Metadata => metadata(kind, body).to_string(),
         };
         format!("{{\"type\":\"{event}\",\"object\":{object}}}\n")
     }
@@ -112,8 +113,9 @@ impl Form {
     }
 }
 
-fn metadata(body: &str, kind: &str) -> Value {
-    json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": store::object(body)["metadata"] })
+fn metadata(kind: &Kind, body: &str) -> Value {
+    let object = view::shown(kind, store::object(body));
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
 }
 
 #[cfg(test)]

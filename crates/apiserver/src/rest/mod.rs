@@ -12,6 +12,8 @@ pub use form::Form;
 
 use crate::auth::{Tokens, User};
 use crate::discovery;
+use crate::kinds::Kind;
+use crate::openapi;
 use crate::rights::{self, Verb};
 use crate::status::Status;
 use crate::store::Store;
@@ -43,6 +45,9 @@ pub struct Api {
 /// A request, its body still to come.
 struct Call {
     user: User,
+    /// The kind by which the client calls it.
+    view: &'static Kind,
+    /// What is stored.
     target: Target,
     query: Query,
     headers: HeaderMap,
@@ -74,14 +79,17 @@ impl Api {
         }
         let user = user.ok_or_else(Status::unauthorized)?;
         let route = route?;
-        if let Route::Objects(target) = route {
+        if let Route::Objects(mut target) = route {
             let query = Query::parse(head.uri.query().unwrap_or_default());
             if target.is_kubelets() {
                 let upgrade = head.extensions.remove::<OnUpgrade>();
                 return self.stream(&user, &target, &query, &head, upgrade).await;
             }
-            let call = Call { user, target, query, headers: head.headers, body };
-            return self.objects(head.method, call).await;
+            let view = target.kind;
+            target.kind = view.stored();
+            let call = Call { user, view, target, query, headers: head.headers, body };
+            let answer = self.objects(head.method, call).await;
+            return if view.is_view() { answer.map_err(|status| status.of_view(view)) } else { answer };
         }
         if head.method != Method::GET {
             return Err(Status::method_not_allowed());
@@ -95,8 +103,12 @@ impl Api {
             Route::Groups => discovery::groups(),
             Route::Group(group) => discovery::group(group),
             Route::Resources { group, version } => discovery::resources(group, version),
-            Route::OpenApi => discovery::openapi(),
-            Route::OpenApiOf { group, version } => discovery::openapi_of(group, version),
+            Route::OpenApiV2 if accept.contains("proto-openapi") => {
+                return Ok(respond(200, openapi::V2_PROTOBUF, openapi::v2_protobuf()));
+            }
+            Route::OpenApiV2 => openapi::v2(),
+            Route::OpenApiV3 => openapi::v3(),
+            Route::OpenApiV3Of { group, version } => openapi::v3_of(group, version),
             Route::Health | Route::Version | Route::Objects(_) => unreachable!("answered above"),
         };
         Ok(json(200, document.to_string()))

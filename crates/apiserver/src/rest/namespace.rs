@@ -54,7 +54,7 @@ fn finish(tx: &mut Tx<'_>, namespace: &Version) -> Result<Option<Version>, Statu
 }
 
 fn namespaced() -> impl Iterator<Item = &'static Kind> {
-    kinds::all().iter().filter(|kind| kind.namespaced)
+    kinds::all().iter().filter(|kind| kind.namespaced && !kind.is_view())
 }
 
 /// A namespace must be there, and not on its way out, before something is put into it.

@@ -32,7 +32,11 @@ impl Continue {
             .decode(token.as_bytes())
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .ok_or_else(|| Status::bad_request("continue key is not valid: begin the list anew without it"))
+            .ok_or_else(|| {
+                Status::bad_request(
+                    "invalid continue token: continue key is not valid: begin the list anew without it",
+                )
+            })
     }
 }
 
@@ -44,7 +48,7 @@ impl Api {
         let kind = call.target.kind;
         let found = self.store.get(kind, &call.target.namespace, call.name()).await?;
         let version = found.ok_or_else(|| Status::not_found(kind, call.name()))?;
-        Ok(json(200, form.one(kind, &version.body, jiff::Timestamp::now())))
+        Ok(json(200, form.one(call.view, &version.body, jiff::Timestamp::now())))
     }
 
     pub(super) async fn list(&self, call: Call) -> Result<Response<Body>, Status> {
@@ -96,7 +100,7 @@ impl Api {
         if let Some((namespace, name)) = next {
             meta["continue"] = json!(Continue { revision, namespace, name }.encode());
         }
-        Ok(json(200, form.list(call.target.kind, &versions, meta, jiff::Timestamp::now())))
+        Ok(json(200, form.list(call.view, &versions, meta, jiff::Timestamp::now())))
     }
 
     pub(super) async fn watch(self: Arc<Self>, call: Call) -> Result<Response<Body>, Status> {
@@ -119,8 +123,7 @@ impl Api {
         // Kubernetes ends watches after 30 to 60 minutes.
         let timeout = Duration::from_secs(timeout.unwrap_or(45 * 60));
         let namespace = call.target.namespace;
-        let watch =
-            Watch::new(self, call.target.kind, namespace, selector, form, bookmarks, start, timeout).await?;
+        let watch = Watch::new(self, call.view, namespace, selector, form, bookmarks, start, timeout).await?;
         let frames = watch.into_stream().map(|chunk| Ok(Frame::data(chunk)));
         let mut response = respond(200, "application/json", "");
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -20,10 +20,12 @@ pub enum Route {
         group: &'static str,
         version: &'static str,
     },
+    /// `/openapi/v2`
+    OpenApiV2,
     /// `/openapi/v3`
-    OpenApi,
+    OpenApiV3,
     /// `/openapi/v3/apis/{group}/{version}`
-    OpenApiOf {
+    OpenApiV3Of {
         group: &'static str,
         version: &'static str,
     },
@@ -72,14 +74,15 @@ impl Route {
                 let group = kinds::groups().into_iter().find(|(name, _)| *name == group);
                 Route::Group(group.ok_or_else(Status::no_such_path)?.0)
             }
-            ["openapi", "v3"] => Route::OpenApi,
+            ["openapi", "v2"] => Route::OpenApiV2,
+            ["openapi", "v3"] => Route::OpenApiV3,
             ["openapi", "v3", "api", version] => {
                 let (group, version) = group_version("", version)?;
-                Route::OpenApiOf { group, version }
+                Route::OpenApiV3Of { group, version }
             }
             ["openapi", "v3", "apis", group, version] => {
                 let (group, version) = group_version(group, version)?;
-                Route::OpenApiOf { group, version }
+                Route::OpenApiV3Of { group, version }
             }
             ["api", version] => {
                 let (group, version) = group_version("", version)?;

@@ -12,6 +12,7 @@ use crate::protobuf;
 use crate::rights;
 use crate::status::Status;
 use crate::store::{Tx, Version};
+use crate::view;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 
@@ -28,8 +29,9 @@ impl Api {
         let write = Write::of(&call)?;
         let form = call.form()?;
         let (mut object, duplicates) = decode(write.kind, &call.headers_type(), &collect(call.body).await?)?;
+        object = view::stored(call.view, object, None);
         let warnings = admit::prune(write.kind, &mut object, &duplicates, write.validation)?;
-        let (kind, namespace) = (write.kind, call.target.namespace);
+        let (view, namespace) = (call.view, call.target.namespace);
         let version = self
             .store
             .write(write.dry, move |tx| {
@@ -44,7 +46,7 @@ impl Api {
                 Ok(tx.put(write.kind, object)?)
             })
             .await?;
-        Ok(with_warnings(json(201, form.one(kind, &version.body, jiff::Timestamp::now())), &warnings))
+        Ok(with_warnings(json(201, form.one(view, &version.body, jiff::Timestamp::now())), &warnings))
     }
 
     pub(super) async fn update(&self, call: Call) -> Result<Response<Body>, Status> {
@@ -53,15 +55,16 @@ impl Api {
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let (mut object, duplicates) = decode(write.kind, &call.headers_type(), &collect(call.body).await?)?;
         let warnings = admit::prune(write.kind, &mut object, &duplicates, write.validation)?;
-        let kind = write.kind;
+        let (kind, view) = (write.kind, call.view);
         let done = self
             .store
             .write(write.dry, move |tx| {
                 let old = stored(tx, kind, &namespace, &name)?;
+                let object = view::stored(view, object, Some(&old));
                 write.change(tx, &old, object)
             })
             .await?;
-        Ok(with_warnings(json(200, form.one(kind, &done.version().body, jiff::Timestamp::now())), &warnings))
+        Ok(with_warnings(json(200, form.one(view, &done.version().body, jiff::Timestamp::now())), &warnings))
     }
 
     pub(super) async fn patch(&self, call: Call) -> Result<Response<Body>, Status> {
@@ -73,17 +76,18 @@ impl Api {
             return self.apply(call, write).await;
         }
         let patch = Patch::parse(write.kind, &media_type, &collect(call.body).await?)?;
-        let kind = write.kind;
+        let (kind, view) = (write.kind, call.view);
         let (done, warnings) = self
             .store
             .write(write.dry, move |tx| {
                 let old = stored(tx, kind, &namespace, &name)?;
-                let mut new = patch.apply(&old.object())?;
+                let patched = patch.apply(&view::shown(view, old.object()))?;
+                let mut new = view::stored(view, patched, Some(&old));
                 let warnings = admit::prune(kind, &mut new, &[], write.validation)?;
                 Ok::<_, Status>((write.change(tx, &old, new)?, warnings))
             })
             .await?;
-        Ok(with_warnings(json(200, form.one(kind, &done.version().body, jiff::Timestamp::now())), &warnings))
+        Ok(with_warnings(json(200, form.one(view, &done.version().body, jiff::Timestamp::now())), &warnings))
     }
 
     pub(super) async fn delete(&self, call: Call) -> Result<Response<Body>, Status> {
@@ -91,8 +95,9 @@ impl Api {
         let form = call.form()?;
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let grace = call.query.number("gracePeriodSeconds")?;
-        let options = delete_options(&collect(call.body).await?, grace)?;
-        let kind = write.kind;
+        let mut options = delete_options(&collect(call.body).await?, grace)?;
+        let (kind, view) = (write.kind, call.view);
+        options.preconditions.uid = options.preconditions.uid.map(|uid| view::uid(view, &uid));
         let done = self
             .store
             .write(write.dry || options.is_dry(), move |tx| {
@@ -102,8 +107,8 @@ impl Api {
             .await?;
         let body = match &done {
             // Pods are given back as they were; of the rest Kubernetes only says that they are gone.
-            Done::Removed(version) if kind.resource != "pods" => success(kind, version).to_string(),
-            done => form.one(kind, &done.version().body, jiff::Timestamp::now()),
+            Done::Removed(version) if kind.resource != "pods" => success(view, version).to_string(),
+            done => form.one(view, &done.version().body, jiff::Timestamp::now()),
         };
         Ok(json(200, body))
     }
@@ -114,7 +119,7 @@ impl Api {
         let namespace = call.target.namespace.clone();
         let grace = call.query.number("gracePeriodSeconds")?;
         let options = delete_options(&collect(call.body).await?, grace)?;
-        let kind = write.kind;
+        let (kind, view) = (write.kind, call.view);
         let gone = self
             .store
             .write(write.dry || options.is_dry(), move |tx| {
@@ -130,7 +135,7 @@ impl Api {
             .await?;
         let revision = self.store.revision().await?;
         let meta = json!({ "resourceVersion": revision.to_string() });
-        Ok(json(200, super::Form::Object.list(kind, &gone, meta, jiff::Timestamp::now())))
+        Ok(json(200, super::Form::Object.list(view, &gone, meta, jiff::Timestamp::now())))
     }
 }
 
@@ -280,8 +285,7 @@ fn delete_options(body: &[u8], grace: Option<i64>) -> Result<DeleteOptions, Stat
 }
 
 fn success(kind: &Kind, version: &Version) -> Value {
-    let mut details =
-        json!({ "name": version.name, "kind": kind.plural, "uid": version.object()["metadata"]["uid"] });
+    let mut details = json!({ "name": version.name, "kind": kind.plural, "uid": view::uid(kind, text(&version.object(), &["metadata", "uid"])) });
     if !kind.group.is_empty() {
         details["group"] = json!(kind.group);
     }

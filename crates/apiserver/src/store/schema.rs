@@ -3,6 +3,7 @@
 use super::{Error, Revision};
 use rusqlite::{Connection, OptionalExtension};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The file's name in the data directory.
@@ -42,6 +43,9 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
         Some(rusqlite::ErrorCode::DiskFull) => error.into(),
         _ => Error::Open { path: path.clone(), detail: error.to_string() },
     };
+    // What SQLite makes beside the file has the file's mode.
+    let made = File::options().create(true).append(true).mode(0o600).open(&path);
+    made.map_err(|error| Error::Open { path: path.clone(), detail: error.to_string() })?;
     let connection = Connection::open(&path).map_err(broken)?;
     connection
         .execute_batch(

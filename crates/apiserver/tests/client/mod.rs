@@ -205,6 +205,13 @@ impl Events {
     }
 }
 
+/// A directory of its owner alone, as a server wants it.
+pub fn closed_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    dir
+}
+
 /// A server for one test, gone with it.
 pub struct Cluster {
     pub admin: Client,
@@ -220,7 +227,7 @@ impl Cluster {
 
     /// Our own server, which remembers so many revisions.
     pub async fn with_history(history: u64) -> Cluster {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = closed_dir();
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), dir.path());
         config.history = history;
         let server = Server::start(config).await.unwrap();

@@ -189,9 +189,8 @@ async fn read(
         match (channel::read(&message), &mut input) {
             (Said::Input(bytes), Some(writer)) => {
                 // A process that does not read any more may still write.
-                if writer.write_all(&bytes).await.is_err() {
-                    input = None;
-                }
+                let written = writer.write_all(&bytes).await;
+                input = input.take().filter(|_| written.is_ok());
             }
             (Said::NoMoreInput, _) if terminal.is_none() => input = None,
             (Said::Resized(size), _) => {
