@@ -6,6 +6,7 @@ mod datapath;
 mod fib;
 mod memory;
 mod start;
+mod store;
 mod table;
 
 use clap::Parser;
@@ -14,7 +15,7 @@ use table::Row;
 /// Ratios against peers in the same run.
 #[derive(Parser, Debug)]
 struct Cli {
-    /// Which of them: bgp, cni, datapath, fib, memory, start; all without a name.
+    /// Which of them: bgp, cni, datapath, fib, memory, start, store; all without a name.
     only: Vec<String>,
     /// `table` or `json`.
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
@@ -26,8 +27,9 @@ struct Cli {
 
 type Bench = fn() -> anyhow::Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("start", start::run),
+    ("store", store::run),
     ("cni", cni::run),
     ("datapath", datapath::run),
     ("fib", fib::run),

@@ -1,8 +1,9 @@
 //! `tortie apiserver`: a small Kubernetes-style API server on SQLite, for clusters of one machine.
 //!
 //! It answers Kubernetes' REST conventions (get, list, watch, create, update, patch, delete, tables, discovery)
-//! for the few core kinds that a network needs and for Calico's `projectcalico.org/v3`. Whoever outgrows it points
-//! agents and tools to a real kube-apiserver and changes nothing else.
+//! for the few core kinds that a network needs and for Calico's `projectcalico.org/v3`, of which
+//! `crd.projectcalico.org/v1` is another view. Whoever outgrows it points agents and tools to a real kube-apiserver and
+//! changes nothing else.
 //!
 //! ```text
 //!   client ──TLS──► server ──► auth ──► rest ──┬─ reads ───────────► store (SQLite, many readers)

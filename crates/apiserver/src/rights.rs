@@ -188,6 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn s49_a_node_streams_to_no_pod_not_even_its_own() {
+        let node = User::Node("n1".into());
+        for stream in ["exec", "attach", "log", "portforward"] {
+            let checked =
+                check(&node, Verb::Connect, Kind::core("pods"), Some(stream), "default", Some("own"));
+            assert!(checked.is_err(), "{stream}");
+        }
+    }
+
+    #[test]
     fn a_refusal_says_who_may_not_do_what() {
         let error = check(&User::Node("n1".into()), Verb::Create, Kind::core("pods"), None, "default", None);
         assert_eq!(

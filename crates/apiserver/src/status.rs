@@ -37,6 +37,13 @@ impl Cause {
         Cause { reason: "FieldValueRequired", field: field.into(), message }
     }
 
+    /// A word that is none of those that may stand there.
+    pub fn unsupported(field: impl Into<String>, value: &str, known: &[&str]) -> Cause {
+        let known: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
+        let message = format!("Unsupported value: {value:?}: supported values: {}", known.join(", "));
+        Cause { reason: "FieldValueNotSupported", field: field.into(), message }
+    }
+
     /// A change that may not be made.
     pub fn forbidden(field: impl Into<String>, why: &str) -> Cause {
         Cause { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {why}") }
@@ -118,12 +125,11 @@ impl Status {
         Status { details: Some(json!({ "causes": causes })), ..Status::new(409, "Conflict", message) }
     }
 
-    /// An apply that does not say who applies.
-    pub fn no_field_manager() -> Status {
-        let cause = Cause::required("fieldManager", "is required for apply patch");
+    /// One of a request's options (`PatchOptions`, `DeleteOptions`) is wrong.
+    pub fn bad_option(options: &str, cause: &Cause) -> Status {
         let causes = json!([{ "reason": cause.reason, "message": cause.message, "field": cause.field }]);
-        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
-        let details = json!({ "group": "meta.k8s.io", "kind": "PatchOptions", "causes": causes });
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let details = json!({ "group": "meta.k8s.io", "kind": options, "causes": causes });
         Status { details: Some(details), ..Status::new(422, "Invalid", message) }
     }
 

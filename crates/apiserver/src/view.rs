@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 const V3: &str = "projectcalico.org/v3";
+const V1: &str = "crd.projectcalico.org/v1";
 /// The annotation with the metadata of the object as Calico's users know it.
 const METADATA: &str = "projectcalico.org/metadata";
 /// Labels and annotations of this prefix stand both in the annotation and on the object.
@@ -35,7 +36,7 @@ pub fn shown(kind: &Kind, mut object: Value) -> Value {
     }
     let annotation = annotation(&object);
     object["kind"] = json!(kind.kind);
-    rename(&mut object, V3, &kind.api_version);
+    rename(&mut object, V3, V1);
     object["metadata"]["annotations"][METADATA] = json!(annotation);
     if kind.kind == "BlockAffinity" {
         let deleted = object["spec"]["deleted"].as_bool().unwrap_or(false);
@@ -52,8 +53,8 @@ pub fn stored(kind: &Kind, mut object: Value, old: Option<&Version>) -> Value {
     if text(&object, &["kind"]) == kind.kind {
         object["kind"] = json!(kind.calico.map_or(kind.kind, |schema| schema.kind));
     }
-    if matches!(text(&object, &["apiVersion"]), "" | VIEW if kind.api_version == VIEW) {
-        rename(&mut object, VIEW, V3);
+    if matches!(text(&object, &["apiVersion"]), "" | V1) {
+        rename(&mut object, V1, V3);
     }
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         settle(metadata, old.map(|old| annotation(&old.object())).as_deref());
@@ -65,8 +66,6 @@ pub fn stored(kind: &Kind, mut object: Value, old: Option<&Version>) -> Value {
     }
     object
 }
-
-const VIEW: &str = "crd.projectcalico.org/v1";
 
 /// The uid that an object of `kind` has in the other form.
 pub fn uid(kind: &Kind, uid: &str) -> String {

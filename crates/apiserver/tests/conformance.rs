@@ -267,6 +267,10 @@ async fn a_rehearsal_changes_nothing() {
     api.patch(&format!("{maps}/a?dryRun=All"), MERGE, &json!({"data": {"key": "2"}})).await.ok();
     api.delete(&format!("{maps}/a"), &json!({"dryRun": ["All"]})).await.ok();
     assert_eq!(api.get(&format!("{maps}/a")).await.ok()["data"]["key"], "1");
+    let refused = api.delete(&format!("{maps}/a"), &json!({"propagationPolicy": "Bogus"})).await;
+    let words = "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Bogus\": \
+                 supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+    assert_eq!(refused.failure(), (422, "Invalid", words));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use http::Method;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,7 +154,6 @@ async fn s49_a_nodes_token_may_do_what_the_table_says_and_no_more() {
             let own = format!("{collection}/n1{sub}");
             // What is wrong with each request is found after the rights were looked at.
             let object = json!({"metadata": {"name": "n1"}}).to_string();
-            let mut may = BTreeSet::new();
             let verbs = [
                 ("get", Method::GET, own.clone(), ""),
                 ("list", Method::GET, format!("{collection}?limit=x"), ""),
@@ -165,25 +164,19 @@ async fn s49_a_nodes_token_may_do_what_the_table_says_and_no_more() {
                 ("delete", Method::DELETE, own.clone(), "{}"),
                 ("deletecollection", Method::DELETE, collection.clone(), "{}"),
             ];
+            let mut may = Vec::new();
             for (verb, method, path, body) in verbs {
-                let of_whole = matches!(verb, "list" | "watch" | "create" | "delete" | "deletecollection");
-                if of_whole && !sub.is_empty() {
+                if !sub.is_empty() && !matches!(verb, "get" | "update" | "patch") {
                     continue;
                 }
                 let headers: &[_] = if verb == "patch" { &[("content-type", MERGE)] } else { &[] };
                 let reply = connection.call(method, &path, headers, body.as_bytes()).await.unwrap();
                 if reply.code != 403 {
-                    may.insert((
-                        ["get", "list", "watch", "create", "update", "patch", "delete"]
-                            .iter()
-                            .position(|v| *v == verb),
-                        verb,
-                    ));
+                    may.push(verb);
                 }
             }
-            let verbs: Vec<&str> = may.into_iter().map(|(_, verb)| verb).collect();
             let (reads, wrote): (Vec<&str>, Vec<&str>) =
-                verbs.iter().partition(|verb| ["get", "list", "watch"].contains(verb));
+                may.iter().partition(|verb| matches!(**verb, "get" | "list" | "watch"));
             let expected: &[&str] = match (plural, sub.is_empty()) {
                 ("secrets", _) => &[],
                 (_, true) => &["get", "list", "watch"],

@@ -144,7 +144,9 @@ fn tour(layout: &Layout, topology: &Topology) -> String {
     text += &exec(&first.name, &format!("ifconfig {device}"));
     let other = topology.present().skip(1).find(|node| !node.pods.is_empty());
     if let (Some(target), Some(other)) = (first.pods.iter().find_map(|pod| pod.address), other) {
-        text += &exec(&format!("{}/{}", other.name, other.pods[0].name), &format!("ping -c 3 {target}"));
+        let pod = &other.pods[0].name;
+        text += &exec(&first.name, &format!("kubectl exec -it {pod} -- ping -c 3 {target}"));
+        text += &exec(&format!("{}/{pod}", other.name), &format!("ping -c 3 {target}"));
         text += &exec(&first.name, &format!("tcpdump -ni {} {filter}", topology.uplink));
     }
     let patch = format!(

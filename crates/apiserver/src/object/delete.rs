@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
     pub grace_period_seconds: Option<i64>,
+    /// What becomes of the objects that this one owns: nothing here, since nobody collects them.
+    pub propagation_policy: Option<String>,
     pub preconditions: Preconditions,
     pub dry_run: Vec<String>,
 }

@@ -6,7 +6,7 @@ use crate::admit;
 use crate::json::{parse_yaml, text};
 use crate::managed::{self, Applied};
 use crate::object::{self, Part};
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Tx, Version};
 use crate::view;
 use http::Response;
@@ -16,7 +16,8 @@ impl Api {
     pub(super) async fn apply(&self, call: Call, write: Write) -> Result<Response<Body>, Status> {
         let form = call.form()?;
         if call.query.get("fieldManager").is_none() {
-            return Err(Status::no_field_manager());
+            let cause = Cause::required("fieldManager", "is required for apply patch");
+            return Err(Status::bad_option("PatchOptions", &cause));
         }
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let force = call.query.flag("force");

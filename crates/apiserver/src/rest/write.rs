@@ -1,6 +1,6 @@
 //! POST, PUT, PATCH, DELETE: decided inside the store's transaction, on the latest state.
 
-use super::{Api, Body, Call, collect, json, namespace};
+use super::{Api, Body, Call, Query, collect, json, namespace};
 use crate::admit::{self, FieldValidation};
 use crate::auth::User;
 use crate::json::text;
@@ -10,7 +10,7 @@ use crate::object::{self, Birth, DeleteOptions, Next, Part};
 use crate::patch::{self, Patch};
 use crate::protobuf;
 use crate::rights;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Tx, Version};
 use crate::view;
 use http::{HeaderValue, Response, header};
@@ -94,8 +94,7 @@ impl Api {
         let write = Write::of(&call)?;
         let form = call.form()?;
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
-        let grace = call.query.number("gracePeriodSeconds")?;
-        let mut options = delete_options(&collect(call.body).await?, grace)?;
+        let mut options = delete_options(&collect(call.body).await?, &call.query)?;
         let (kind, view) = (write.kind, call.view);
         options.preconditions.uid = options.preconditions.uid.map(|uid| view::uid(view, &uid));
         let done = self
@@ -117,8 +116,7 @@ impl Api {
         let write = Write::of(&call)?;
         let selector = call.selector()?;
         let namespace = call.target.namespace.clone();
-        let grace = call.query.number("gracePeriodSeconds")?;
-        let options = delete_options(&collect(call.body).await?, grace)?;
+        let options = delete_options(&collect(call.body).await?, &call.query)?;
         let (kind, view) = (write.kind, call.view);
         let gone = self
             .store
@@ -274,14 +272,24 @@ fn decode(kind: &Kind, media_type: &str, body: &[u8]) -> Result<(Value, Vec<Stri
     }
 }
 
-fn delete_options(body: &[u8], grace: Option<i64>) -> Result<DeleteOptions, Status> {
+/// What the body of a DELETE asks, and the query where the body does not say.
+fn delete_options(body: &[u8], query: &Query) -> Result<DeleteOptions, Status> {
+    const POLICIES: [&str; 4] = ["Foreground", "Background", "Orphan", "nil"];
     let mut options = match body {
         [] => DeleteOptions::default(),
         body => serde_json::from_slice(body)
             .map_err(|error| Status::bad_request(format!("invalid DeleteOptions: {error}")))?,
     };
+    let grace = query.number("gracePeriodSeconds")?;
     options.grace_period_seconds = options.grace_period_seconds.or(grace);
-    Ok(options)
+    let policy = options.propagation_policy.as_deref().or(query.get("propagationPolicy"));
+    match policy.filter(|policy| !POLICIES[..3].contains(policy)) {
+        Some(other) => {
+            let cause = Cause::unsupported("propagationPolicy", other, &POLICIES);
+            Err(Status::bad_option("DeleteOptions", &cause))
+        }
+        None => Ok(options),
+    }
 }
 
 fn success(kind: &Kind, version: &Version) -> Value {
