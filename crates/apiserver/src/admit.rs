@@ -63,8 +63,7 @@ pub fn prune(
 fn unknown_fields(kind: &Kind, object: &Value) -> Vec<String> {
     let Some(fields) = core::fields(kind) else { return schema::unknown_fields(kind.kind, object) };
     let fields: Vec<schema::Field> = core::HEAD.iter().chain(fields).copied().collect();
-    let unknown = schema::unknown_in(object, &fields, "");
-    unknown.into_iter().map(|path| path.trim_start_matches('.').to_owned()).collect()
+    schema::unknown_in(object, &fields, "")
 }
 
 /// A field of Kubernetes' own kinds that has another type than it must, as its decoder complains.
@@ -75,10 +74,7 @@ fn check_types(kind: &Kind, object: &Value) -> Result<(), Status> {
     let errors = [core::HEAD, fields].into_iter().flat_map(|fields| schema::type_errors(object, fields, ""));
     match errors.into_iter().next() {
         None => Ok(()),
-        Some(error) => {
-            let field = error.field.trim_start_matches('.');
-            Err(Status::undecodable(kind, &format!("{field}: {}", error.reason)))
-        }
+        Some(error) => Err(Status::undecodable(kind, &format!("{}: {}", error.field, error.reason))),
     }
 }
 
@@ -105,7 +101,7 @@ pub fn validate(kind: &Kind, new: Value, old: Option<&Value>) -> Result<Value, S
     let new = match kind.calico {
         None => new,
         Some(_) if !causes.is_empty() => new,
-        Some(_) => match schema::validate(kind.kind, &new, old) {
+        Some(_) => match schema::validate(kind.kind, new, old) {
             Ok(new) => new,
             Err(errors) => {
                 causes.extend(errors.iter().map(calico_cause));

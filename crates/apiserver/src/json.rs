@@ -1,14 +1,17 @@
 //! Reading JSON as Kubernetes does: a key given twice is found, the last one counts.
 
+use model::schema::Place;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::map::{Entry, Map};
+use serde_json::{Number, Value};
 use std::fmt;
 
 /// The value of `text`, and the paths of keys that an object gives twice (`spec.cidr`).
 pub fn parse(text: &[u8]) -> serde_json::Result<(Value, Vec<String>)> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Seed { path: String::new(), duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let value =
+        Seed { place: Place::Start(""), duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, duplicates))
 }
@@ -30,9 +33,9 @@ pub fn text<'v>(value: &'v Value, path: &[&str]) -> &'v str {
     path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
 
-struct Seed<'d> {
-    path: String,
-    duplicates: &'d mut Vec<String>,
+struct Seed<'s> {
+    place: Place<'s>,
+    duplicates: &'s mut Vec<String>,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -73,8 +76,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, items.len());
-            match seq.next_element_seed(Seed { path, duplicates: self.duplicates })? {
+            let place = Place::Item(&self.place, items.len());
+            match seq.next_element_seed(Seed { place, duplicates: self.duplicates })? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
@@ -84,10 +87,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let value = map.next_value_seed(Seed { path: path.clone(), duplicates: self.duplicates })?;
-            if object.insert(key, value).is_some() {
-                self.duplicates.push(path);
+            let place = Place::Field(&self.place, &key);
+            let value = map.next_value_seed(Seed { place, duplicates: self.duplicates })?;
+            match object.entry(key) {
+                Entry::Vacant(entry) => _ = entry.insert(value),
+                Entry::Occupied(mut entry) => {
+                    self.duplicates.push(Place::Field(&self.place, entry.key()).to_string());
+                    entry.insert(value);
+                }
             }
         }
         Ok(Value::Object(object))

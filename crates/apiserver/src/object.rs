@@ -122,7 +122,7 @@ pub fn update(kind: &Kind, part: Part, old: &Value, mut new: Value) -> Result<Ne
     if &new == old {
         return Ok(Next::Same);
     }
-    if kind.has_generation() && part == Part::Main && substance(old) != substance(&new) {
+    if kind.has_generation() && part == Part::Main && !substance(old).eq(substance(&new)) {
         grow_generation(&mut new);
     }
     if is_marked(&new) && delete::may_go(&new) {
@@ -136,12 +136,10 @@ pub fn timestamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The object but for what its generation does not count.
-fn substance(object: &Value) -> Value {
-    let mut object = object.clone();
-    remove(&mut object, "metadata");
-    remove(&mut object, "status");
-    object
+/// The fields of an object that its generation counts.
+fn substance(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields = object.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
 }
 
 fn grow_generation(object: &mut Value) {

@@ -91,7 +91,7 @@ impl Store {
             }
             Storage::Resource => self.write_stored(kind, namespace, document, write).await,
             Storage::Node => {
-                let document = schema::validate(kind.kind, document, None)?;
+                let document = schema::validate(kind.kind, document.clone(), None)?;
                 node::write(&self.client, kind, name, &document, write).await
             }
             Storage::Pod => {
@@ -169,7 +169,7 @@ impl Store {
             },
             Write::Replace | Write::Patch => Some(self.stored(kind, namespace, name).await?),
         };
-        let mut new = schema::validate(kind.kind, document, old.as_ref())?;
+        let mut new = schema::validate(kind.kind, document.clone(), old.as_ref())?;
         if kind.namespaced() {
             new["metadata"]["namespace"] = namespace.unwrap_or("default").into();
         }

@@ -114,7 +114,7 @@ pub fn validate(session: &mut Session<'_>, args: &ValidateArgs) -> Result<(), Fa
     let documents = source.read(session.io.stdin)?;
     let mut done = Done::of(&kinds(&documents));
     for document in &documents {
-        let valid = schema::validate(document.kind.kind, &document.value, None);
+        let valid = schema::validate(document.kind.kind, document.value.clone(), None);
         done.count(valid.map(|_| ()).map_err(Fault::from));
     }
     done.report(session, "validate", "validated")

@@ -2,8 +2,8 @@
 
 use crate::Resource;
 use model::store::{Kind, Object};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// Reads an object of `kind`.
 pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error> {
@@ -45,31 +45,39 @@ fn slim(object: &mut Object) {
     }
 }
 
-/// The document of an object, with `apiVersion` and `kind`.
-pub(crate) fn document(object: &Object) -> Value {
+/// The document of an object, with `apiVersion` and `kind`, as bytes for the wire.
+pub(crate) fn document(object: &Object) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Document<'o, T> {
+        api_version: String,
+        kind: &'static str,
+        #[serde(flatten)]
+        object: &'o T,
+    }
     let resource = Resource::of(object.kind());
-    let value = match object {
-        Object::BgpConfiguration(o) => serde_json::to_value(o),
-        Object::BgpFilter(o) => serde_json::to_value(o),
-        Object::BgpPeer(o) => serde_json::to_value(o),
-        Object::BlockAffinity(o) => serde_json::to_value(o),
-        Object::CalicoNodeStatus(o) => serde_json::to_value(o),
-        Object::ClusterInformation(o) => serde_json::to_value(o),
-        Object::FelixConfiguration(o) => serde_json::to_value(o),
-        Object::IpPool(o) => serde_json::to_value(o),
-        Object::IpReservation(o) => serde_json::to_value(o),
-        Object::IpamBlock(o) => serde_json::to_value(o),
-        Object::IpamConfiguration(o) => serde_json::to_value(o),
-        Object::IpamHandle(o) => serde_json::to_value(o),
-        Object::Namespace(o) => serde_json::to_value(o),
-        Object::Node(o) => serde_json::to_value(o),
-        Object::Pod(o) => serde_json::to_value(o),
-        Object::Secret(o) => serde_json::to_value(o),
-    };
-    let mut value = value.expect("resources have text keys only");
-    value["apiVersion"] = resource.api_version().into();
-    value["kind"] = resource.kind.into();
-    value
+    fn write<T: Serialize>(resource: &Resource, object: &T) -> Vec<u8> {
+        let document = Document { api_version: resource.api_version(), kind: resource.kind, object };
+        serde_json::to_vec(&document).expect("resources have text keys only")
+    }
+    match object {
+        Object::BgpConfiguration(o) => write(resource, o),
+        Object::BgpFilter(o) => write(resource, o),
+        Object::BgpPeer(o) => write(resource, o),
+        Object::BlockAffinity(o) => write(resource, o),
+        Object::CalicoNodeStatus(o) => write(resource, o),
+        Object::ClusterInformation(o) => write(resource, o),
+        Object::FelixConfiguration(o) => write(resource, o),
+        Object::IpPool(o) => write(resource, o),
+        Object::IpReservation(o) => write(resource, o),
+        Object::IpamBlock(o) => write(resource, o),
+        Object::IpamConfiguration(o) => write(resource, o),
+        Object::IpamHandle(o) => write(resource, o),
+        Object::Namespace(o) => write(resource, o),
+        Object::Node(o) => write(resource, o),
+        Object::Pod(o) => write(resource, o),
+        Object::Secret(o) => write(resource, o),
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +101,7 @@ mod tests {
         let text = r#"{"metadata":{"name":"b","finalizers":["x"],"managedFields":[]},"spec":
             {"cidr":"10.0.0.0/26","allocations":[],"unallocated":[],"attributes":[]}}"#;
         let document = document(&object(Kind::IpamBlock, text).expect("a block"));
+        let document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
         assert_eq!(document["metadata"]["finalizers"][0], "x");
         assert_eq!(document["metadata"].get("managedFields"), None);
         assert_eq!(

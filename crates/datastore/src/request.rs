@@ -65,7 +65,7 @@ impl Client {
         content_type: &str,
         object: &Object,
     ) -> Result<Option<Object>, Error> {
-        let body = decode::document(object).to_string().into_bytes();
+        let body = decode::document(object);
         let text = self.send(method, path, content_type, body, DEADLINE).await?;
         self.object(object.kind(), path, &text)
     }

@@ -55,7 +55,7 @@ fn apply(record: &Record) -> Result<Value, String> {
     let is_old =
         |old: &&Value| text(old, "/metadata/name") == name && text(old, "/kind").as_ref() == Some(&kind);
     let old = record.setup.iter().find(is_old);
-    let object = schema::validate(&kind, &record.object, old).map_err(|e| format!("{e}"))?;
+    let object = schema::validate(&kind, record.object.clone(), old).map_err(|e| format!("{e}"))?;
     let pools: Vec<(String, Cidr)> = record
         .setup
         .iter()

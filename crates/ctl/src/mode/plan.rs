@@ -36,7 +36,7 @@ impl Plan {
         let then = wished(target, now)?;
         let mut document = old.clone();
         set_modes(&mut document, then);
-        let invalid = schema::validate("IPPool", &document, Some(&old)).err().map(|e| e.to_string());
+        let invalid = schema::validate("IPPool", document.clone(), Some(&old)).err().map(|e| e.to_string());
         let cluster = Cluster::read(store).await?;
         let of = |node: &String| {
             let world = node::seen_from(node, &cluster.objects);

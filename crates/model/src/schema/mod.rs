@@ -9,23 +9,25 @@ mod fields;
 mod kinds;
 mod limits;
 mod metadata;
+mod place;
 mod types;
 mod unknown;
 
 pub use crate::field_error::{FieldError, FieldErrors};
 pub use fields::{Field, Type};
 pub use kinds::{Column, KINDS, Kind, VIEWS, find};
+pub use place::Place;
 pub use types::type_errors;
 pub use unknown::{unknown_fields, unknown_in};
 
 use crate::v3;
 use serde_json::Value;
 
-/// Gives `new` its defaults and says whether it may be stored: in place of `old`, if the object exists.
+/// Gives `object` its defaults and says whether it may be stored: in place of `old`, if the object exists.
 ///
 /// ```
 /// let pool = serde_json::json!({"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/16", "blockSize": 33}});
-/// let error = model::schema::validate("IPPool", &pool, None).unwrap_err();
+/// let error = model::schema::validate("IPPool", pool, None).unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
 ///     "error with field IPPool.Spec.BlockSize = '33' (IPv4 block size must be between 20 and 32)"
@@ -34,10 +36,9 @@ use serde_json::Value;
 ///
 /// A kind that is not in the table is taken as it comes. Whether a new pool overlaps another is not asked here but of
 /// `v3::overlap`, by who knows the others.
-pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Result<Value, FieldErrors> {
-    let Some(row) = find(kind) else { return Ok(new.clone()) };
-    FieldErrors::check(types::errors(row, new))?;
-    let mut object = new.clone();
+pub fn validate(kind: &str, mut object: Value, old: Option<&Value>) -> Result<Value, FieldErrors> {
+    let Some(row) = find(kind) else { return Ok(object) };
+    FieldErrors::check(types::errors(row, &object))?;
     drop_nulls(&mut object);
     v3::set_defaults(kind, &mut object);
     FieldErrors::check(v3::first_errors(kind, &object, old))?;
@@ -69,7 +70,7 @@ mod tests {
 
     fn said(kind: &str, name: &str, spec: Value) -> String {
         let object = json!({"metadata": {"name": name}, "spec": spec});
-        validate(kind, &object, None)
+        validate(kind, object, None)
             .map_or_else(|error| error.to_string(), |object| object["spec"].to_string())
     }
 
@@ -132,7 +133,7 @@ mod tests {
     fn what_is_stored_can_be_read() {
         let spec = json!({"cidr": "10.0.0.0/16", "disabled": null, "namespaceSelector": null});
         let pool = json!({"metadata": {"name": "a", "labels": null}, "spec": spec});
-        let stored = validate("IPPool", &pool, None).expect("valid");
+        let stored = validate("IPPool", pool, None).expect("valid");
         assert!(serde_json::from_value::<v3::IpPool>(stored).is_ok());
     }
 

@@ -1,6 +1,6 @@
 //! Fields whose JSON type is not the one that they have.
 
-use super::{Field, FieldError, Kind, Type};
+use super::{Field, FieldError, Kind, Place, Type};
 use serde_json::Value;
 
 /// Every field of `spec` that has another type than the kind's. `null` counts as absent.
@@ -11,31 +11,35 @@ pub(super) fn errors(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// Every field of `value`, which stands at `path`, that has another type than its own. `null` counts as absent.
 pub fn type_errors(value: &Value, fields: &'static [Field], path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(value, Type::Object(fields), path, &mut errors);
+    check(value, Type::Object(fields), Place::Start(path), &mut errors);
     errors
 }
 
-fn check(value: &Value, wanted: Type, path: &str, errors: &mut Vec<FieldError>) {
+fn check(value: &Value, wanted: Type, place: Place<'_>, errors: &mut Vec<FieldError>) {
     match (wanted, value) {
         (_, Value::Null) => {}
-        (Type::Object(fields), Value::Object(_)) => check_fields(value, fields, path, errors),
+        (Type::Object(fields), Value::Object(_)) => check_fields(value, fields, place, errors),
         (Type::List(item), Value::Array(items)) => {
             for (i, value) in items.iter().enumerate() {
-                check(value, *item, &format!("{path}[{i}]"), errors);
+                check(value, *item, Place::Item(&place, i), errors);
             }
         }
         (Type::Bool, Value::Bool(_)) | (Type::Str, Value::String(_)) | (Type::Map, Value::Object(_)) => {}
         (Type::Number, Value::Number(_)) | (Type::IntOrStr, Value::String(_)) => {}
         (Type::Int | Type::IntOrStr, Value::Number(n)) if n.is_i64() || n.is_u64() => {}
         (wanted, found) => {
-            errors.push(FieldError::new(path, found, format!("must be of type {}", name(wanted))));
+            errors.push(FieldError::new(
+                place.to_string(),
+                found,
+                format!("must be of type {}", name(wanted)),
+            ));
         }
     }
 }
 
-fn check_fields(value: &Value, fields: &[Field], path: &str, errors: &mut Vec<FieldError>) {
+fn check_fields(value: &Value, fields: &[Field], place: Place<'_>, errors: &mut Vec<FieldError>) {
     for (name, wanted) in fields {
-        check(&value[name], *wanted, &format!("{path}.{name}"), errors);
+        check(&value[name], *wanted, Place::Field(&place, name), errors);
     }
 }
 

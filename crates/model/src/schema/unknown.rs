@@ -1,6 +1,6 @@
 //! Fields that a kind does not have.
 
-use super::{Field, Type, find};
+use super::{Field, Place, Type, find};
 use serde_json::Value;
 
 const TOP: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
@@ -25,7 +25,7 @@ const METADATA: &[&str] = &[
 /// The paths of fields of `value` that are not among `fields`, under the path of the value itself.
 pub fn unknown_in(value: &Value, fields: &[Field], path: &str) -> Vec<String> {
     let mut unknown = Vec::new();
-    walk(value, fields, path, &mut unknown);
+    walk(value, fields, Place::Start(path), &mut unknown);
     unknown
 }
 
@@ -40,22 +40,22 @@ pub fn unknown_fields(kind: &str, object: &Value) -> Vec<String> {
     };
     names(object, TOP, "", &mut unknown);
     names(&object["metadata"], METADATA, "metadata.", &mut unknown);
-    walk(&object["spec"], kind.spec, "spec", &mut unknown);
+    walk(&object["spec"], kind.spec, Place::Start("spec"), &mut unknown);
     unknown
 }
 
-fn walk(value: &Value, fields: &[Field], path: &str, unknown: &mut Vec<String>) {
+fn walk(value: &Value, fields: &[Field], place: Place<'_>, unknown: &mut Vec<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
-        let path = format!("{path}.{key}");
+        let place = Place::Field(&place, key);
         match fields.iter().find(|(name, _)| name == key) {
-            Some((_, Type::Object(fields))) => walk(value, fields, &path, unknown),
+            Some((_, Type::Object(fields))) => walk(value, fields, place, unknown),
             Some((_, Type::List(Type::Object(fields)))) => {
                 for (i, item) in value.as_array().into_iter().flatten().enumerate() {
-                    walk(item, fields, &format!("{path}[{i}]"), unknown);
+                    walk(item, fields, Place::Item(&place, i), unknown);
                 }
             }
             Some(_) => {}
-            None => unknown.push(path),
+            None => unknown.push(place.to_string()),
         }
     }
 }
