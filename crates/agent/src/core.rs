@@ -147,7 +147,7 @@ impl Core {
         let mut queue_tick = tokio::time::interval(QUEUE_INTERVAL);
         queue_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.carry_out();
+            self.carry_out().await;
             let timeout = self.node.poll_timeout().map(|(at, _)| self.clock.wake_at(at));
             tokio::select! {
                 message = self.inbox.recv() => {
@@ -258,26 +258,36 @@ impl Core {
         }
     }
 
-    fn carry_out(&mut self) {
+    /// Carries out what the node decides. What tasks of this thread take further, a request of the API or an answer, is on
+    /// its way before anything else is decided: somebody waits for it.
+    async fn carry_out(&mut self) {
         while let Some(effect) = self.node.poll() {
-            match effect {
-                Effect::Api { id, request } => self.api.ask(id, request),
-                Effect::Kernel { id, steps } => self.write(writer::Job::Apply { id, steps }),
-                Effect::Dump { id, netns, sysctls } => {
-                    self.dumping += usize::from(netns == Netns::Host);
-                    self.write(writer::Job::Dump { id, netns, sysctls });
-                }
-                Effect::File { id, op } => self.file(files::Job::Change { id, op }),
-                Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
-                Effect::Bgp(config) => _ = self.speech.wanted.send_replace(config),
-                Effect::CloseNetns(netns) => self.write(writer::Job::Close(netns)),
-                Effect::Cni { id, reply } => self.reply(id, reply),
-                Effect::Report(report) => say(&report),
+            let is_waited_for = matches!(effect, Effect::Api { .. } | Effect::Cni { .. });
+            self.start(effect);
+            if is_waited_for {
+                tokio::task::yield_now().await;
             }
         }
         if !self.trimmed && self.node.is_ready() {
             self.trimmed = true;
             netlink::memory::give_back();
+        }
+    }
+
+    fn start(&mut self, effect: Effect) {
+        match effect {
+            Effect::Api { id, request } => self.api.ask(id, request),
+            Effect::Kernel { id, steps } => self.write(writer::Job::Apply { id, steps }),
+            Effect::Dump { id, netns, sysctls } => {
+                self.dumping += usize::from(netns == Netns::Host);
+                self.write(writer::Job::Dump { id, netns, sysctls });
+            }
+            Effect::File { id, op } => self.file(files::Job::Change { id, op }),
+            Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
+            Effect::Bgp(config) => _ = self.speech.wanted.send_replace(config),
+            Effect::CloseNetns(netns) => self.write(writer::Job::Close(netns)),
+            Effect::Cni { id, reply } => self.reply(id, reply),
+            Effect::Report(report) => say(&report),
         }
     }
 

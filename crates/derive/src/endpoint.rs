@@ -20,6 +20,7 @@ use kernel::{
     RouteKind, RouteScope, RouteValue, Value,
 };
 use model::{Cidr, IfAddr, IfName, Mac};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The gateway of every pod, which no interface has.
@@ -27,6 +28,28 @@ const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 
 pub(crate) fn derive(world: &World) -> Objects {
     world.endpoints.values().flat_map(endpoint_objects).collect()
+}
+
+/// What of the section of endpoints may change with some of them, which were `before`: the keys that they had or have, and
+/// what the section now holds under these.
+pub fn moved_endpoints(
+    world: &World,
+    before: &BTreeMap<AttachmentId, Option<Endpoint>>,
+) -> (BTreeSet<Key>, Objects) {
+    let now = before.keys().filter_map(|id| world.endpoints.get(id));
+    let moved: Vec<&Endpoint> = before.values().flatten().chain(now).collect();
+    let keys: BTreeSet<Key> = moved.iter().copied().flat_map(endpoint_keys).collect();
+    let sharing = world.endpoints.values().filter(|other| moved.iter().any(|one| may_share(one, other)));
+    let objects = sharing.flat_map(endpoint_objects).filter(|(key, _)| keys.contains(key)).collect();
+    (keys, objects)
+}
+
+/// Whether two endpoints may have a key in common. Two attachments have not, but for what files or the API say amiss.
+fn may_share(a: &Endpoint, b: &Endpoint) -> bool {
+    let (one, other) = (&a.attachment, &b.attachment);
+    one.host_interface == other.host_interface
+        || a.netns.is_some() && a.netns == b.netns
+        || one.addresses.iter().any(|addr| other.addresses.contains(addr))
 }
 
 /// What must be in the kernel before the pod may run; its elements of the rules come on top.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `path` alone answers "how does this node reach that block?"; everything else reads that answer. A section is derived
-//! wholesale: equal worlds give equal sections, whatever came before. With whom the node speaks BGP, and what it tells
+//! wholesale: equal worlds give equal sections, whatever came before. That of endpoints, of which an ADD changes one, also by
+//! what changed (`moved_endpoints`): with the same outcome. With whom the node speaks BGP, and what it tells
 //! them, is no matter of the kernel's: `bgp` plans it for the speaker.
 
 mod accept;
@@ -28,7 +29,7 @@ pub mod world;
 
 pub use bgp::{BgpNode, BgpPlan, BgpWorld};
 pub use change::{Change, Modes, Progress, change};
-pub use endpoint::{endpoint_keys, endpoint_objects};
+pub use endpoint::{endpoint_keys, endpoint_objects, moved_endpoints};
 pub use host::VXLAN_DEVICE;
 pub use ipip::IPIP_DEVICE;
 pub use learnt::refused;

@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use derive::example::attachment;
-use derive::{Endpoint, IpipDriver, Path, Peer, Scope, Section, Uplink, World, derive, paths, section};
+use derive::{
+    Endpoint, IpipDriver, Path, Peer, Scope, Section, Uplink, World, derive, moved_endpoints, paths, section,
+};
 use kernel::nft::{Range, Table};
 use kernel::{Filter, Key, Objects, PodNs, RouteKind, Value};
 use model::v3::{EncapMode, IpPoolSpec};
 use model::{Cidr, IfName, Mtu};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 const NODES: [&str; 5] = ["n0", "n1", "n2", "n3", "n4"];
@@ -123,6 +125,17 @@ fn finds_honest(objects: &Objects, outer: IpAddr, inner: Cidr) -> bool {
 fn lets_in(table: &Table, outer: IpAddr, inner: Cidr) -> bool {
     let sources = &table.sets["vxlan-sources"].elements;
     sources.iter().any(|e| contains(&e.key[0], Cidr::host(outer)) && contains(&e.key[1], inner))
+}
+
+/// One of three attachments as it may be, or its absence: names, addresses and namespaces are few, so that they meet.
+fn step() -> impl Strategy<Value = (usize, Option<Endpoint>)> {
+    let netns = prop::option::of((1..3_u32).prop_map(PodNs));
+    let endpoint = (0..3_usize, 0..3_u8, netns, any::<bool>()).prop_map(|(name, addr, netns, whole)| {
+        let mut attachment = attachment("a", &format!("10.10.0.{addr}"));
+        attachment.host_interface = IfName::fixed(["cali0", "cali1", "cali2"][name]);
+        Endpoint { attachment, netns, scope: if whole { Scope::Whole } else { Scope::Size } }
+    });
+    (0..3_usize, prop::option::weighted(0.8, endpoint))
 }
 
 proptest! {
@@ -299,6 +312,29 @@ proptest! {
                     prop_assert!(!lets_in(table(&objects), peer.addr.addr(), *block), "{sender}: {block}");
                     prop_assert!(!finds_honest(&objects, peer.addr.addr(), *block), "{sender}: {block}");
                 }
+            }
+        }
+    }
+
+    /// However endpoints come and go, deriving those that moved gives what deriving all of them gives.
+    #[test]
+    fn a_part_of_the_endpoints_is_derived_as_the_whole(steps in prop::collection::vec((step(), any::<bool>()), 1..12)) {
+        let (mut world, mut objects, mut before) = (World::default(), Objects::new(), BTreeMap::new());
+        for ((id, endpoint), derive_now) in steps {
+            let id = attachment(["a", "b", "c"][id], "10.10.0.0").id;
+            let was = match endpoint {
+                Some(mut endpoint) => {
+                    endpoint.attachment.id = id.clone();
+                    world.endpoints.insert(id.clone(), endpoint)
+                }
+                None => world.endpoints.remove(&id),
+            };
+            before.entry(id).or_insert(was);
+            if derive_now {
+                let (keys, after) = moved_endpoints(&world, &std::mem::take(&mut before));
+                objects.retain(|key, _| !keys.contains(key));
+                objects.extend(after);
+                prop_assert_eq!(&objects, &section(&world, Section::Endpoints));
             }
         }
     }

@@ -78,8 +78,8 @@ impl Node {
             resize: None,
         };
         if let Stage::Live = life.stage {
-            self.world.endpoints.insert(id.clone(), life.endpoint());
-            self.dirty.extend([Section::Endpoints, Section::Rules]);
+            self.put_endpoint(&id, life.endpoint());
+            self.dirty.insert(Section::Rules);
         }
         self.lives.insert(id, life);
     }
@@ -120,8 +120,7 @@ impl Node {
                 life.stage = Stage::Restoring;
                 let endpoint = life.endpoint();
                 self.active.insert(id.clone());
-                self.world.endpoints.insert(id, endpoint);
-                self.dirty.insert(Section::Endpoints);
+                self.put_endpoint(&id, endpoint);
             }
             Err(NotOpened::Gone(error)) => {
                 let text = format!(

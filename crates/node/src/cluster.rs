@@ -16,6 +16,8 @@ pub(crate) struct Cluster {
     listed: BTreeSet<Kind>,
     failing: BTreeMap<Kind, String>,
     own: Option<k8s::Node>,
+    /// What our own Node says of pools' modes.
+    own_announcement: Option<Announcement>,
     pods: BTreeMap<(String, String), k8s::Pod>,
     felix: BTreeMap<String, FelixConfigurationSpec>,
     /// Blocks as they are stored, as far as they decide who holds what.
@@ -64,6 +66,11 @@ impl Cluster {
     /// Our own Node.
     pub fn own(&self) -> Option<&k8s::Node> {
         self.own.as_ref()
+    }
+
+    /// What our own Node says of pools' modes.
+    pub fn own_announcement(&self) -> Option<&Announcement> {
+        self.own_announcement.as_ref()
     }
 
     /// A pod of this node.
@@ -158,7 +165,7 @@ impl Cluster {
             Kind::Node => {
                 if key.name == world.node {
                     // Whoever deletes our Node does not take our address away: the kubelet registers it anew.
-                    self.own = None;
+                    (self.own, self.own_announcement) = (None, None);
                     return BTreeSet::new();
                 }
                 changed(world.peers.remove(&key.name).is_some())
@@ -195,6 +202,7 @@ impl Cluster {
             if self.own.as_ref().is_some_and(|own| !node.metadata.may_follow(&own.metadata)) {
                 return BTreeSet::new();
             }
+            self.own_announcement = announcement(&node);
             self.own = Some(node);
             if peer.is_none() {
                 return BTreeSet::new();
@@ -274,7 +282,7 @@ fn put_pool(world: &mut World, pool: IpPool) -> BTreeSet<Section> {
 }
 
 /// What a node says of pools' modes. What cannot be read says that it is ready for nothing.
-pub(crate) fn announcement(node: &k8s::Node) -> Option<Announcement> {
+fn announcement(node: &k8s::Node) -> Option<Announcement> {
     let text = node.metadata.annotations.get(k8s::annotation::ENCAPSULATION)?;
     Some(serde_json::from_str(text).unwrap_or_default())
 }

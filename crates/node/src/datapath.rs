@@ -86,12 +86,40 @@ impl Datapath {
         let differs = |key: &Key| before.get(key) != objects.get(key);
         let touched: Vec<Key> =
             before.keys().chain(objects.keys()).filter(|key| differs(key)).cloned().collect();
+        self.reconsider(touched);
+        self.sections.insert(section, objects);
+    }
+
+    /// Makes `after` what is wanted of a part of `section`: under these keys, and nothing else under them.
+    pub fn want_part(&mut self, section: Section, keys: BTreeSet<Key>, after: Objects) {
+        let objects = self.sections.entry(section).or_default();
+        let mut touched = Vec::new();
+        for key in keys {
+            if !after.contains_key(&key) && objects.remove(&key).is_some() {
+                touched.push(key);
+            }
+        }
+        for (key, value) in after {
+            if objects.get(&key) != Some(&value) {
+                objects.insert(key.clone(), value);
+                touched.push(key);
+            }
+        }
+        self.reconsider(touched);
+    }
+
+    /// What is wanted of these is another thing than before.
+    fn reconsider(&mut self, touched: Vec<Key>) {
         for key in &touched {
             self.failed.remove(key);
             self.tampered.remove(key);
         }
         self.suspects.extend(touched);
-        self.sections.insert(section, objects);
+    }
+
+    /// What is wanted of a section, once it was said.
+    pub fn wants(&self, section: Section) -> Option<&Objects> {
+        self.sections.get(&section)
     }
 
     /// The facts, if they changed since they were taken last.

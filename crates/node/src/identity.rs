@@ -112,9 +112,10 @@ impl Node {
                 _ => {}
             }
         }
-        let announcement = self.announcement(&crate::cluster::announcement(own).unwrap_or_default());
-        let text = serde_json::to_string(&announcement).expect("its keys are texts");
-        if said(annotation::ENCAPSULATION).as_ref() != Some(&text) {
+        let said = self.cluster.own_announcement();
+        let announcement = self.announcement(said.unwrap_or(&Announcement::default()));
+        if said != Some(&announcement) {
+            let text = serde_json::to_string(&announcement).expect("its keys are texts");
             texts.insert(annotation::ENCAPSULATION.to_owned(), Some(text));
             self.world.announced = Some(announcement);
         }

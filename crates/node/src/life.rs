@@ -273,8 +273,7 @@ impl Node {
             && self.rivals(id).is_empty()
             && self.has_room(id)
         {
-            self.world.endpoints.insert(id.clone(), self.lives[id].endpoint());
-            self.dirty.insert(Section::Endpoints);
+            self.put_endpoint(id, self.lives[id].endpoint());
         }
     }
 
@@ -295,9 +294,9 @@ impl Node {
         }
         let life = self.lives.get_mut(id).expect("seen above");
         life.stage = Stage::Applying { filed: false };
-        let attachment = life.attachment.clone();
-        self.world.endpoints.insert(id.clone(), life.endpoint());
-        self.dirty.extend([Section::Endpoints, Section::Rules]);
+        let (attachment, endpoint) = (life.attachment.clone(), life.endpoint());
+        self.put_endpoint(id, endpoint);
+        self.dirty.insert(Section::Rules);
         self.file(id, FileOp::Write(attachment), Filing::Attach);
         true
     }
@@ -404,9 +403,8 @@ impl Node {
 
     pub(crate) fn close(&mut self, id: &AttachmentId) {
         let Some(netns) = self.lives.get_mut(id).and_then(|life| life.netns.take()) else { return };
-        if let Some(endpoint) = self.world.endpoints.get_mut(id) {
-            endpoint.netns = None;
-            self.dirty.insert(Section::Endpoints);
+        if let Some(endpoint) = self.world.endpoints.get(id) {
+            self.put_endpoint(id, Endpoint { netns: None, ..endpoint.clone() });
         }
         self.effects.push_back(Effect::CloseNetns(netns));
         self.closing.push(netns);
@@ -441,9 +439,17 @@ impl Node {
         self.leave(id, Some(failure));
     }
 
+    /// Puts an endpoint into the world, or changes it.
+    pub(crate) fn put_endpoint(&mut self, id: &AttachmentId, endpoint: Endpoint) {
+        let before = self.world.endpoints.insert(id.clone(), endpoint);
+        self.moved.entry(id.clone()).or_insert(before);
+        self.dirty.insert(Section::Endpoints);
+    }
+
     /// Takes an endpoint out of the world; its address stays assigned.
     pub(crate) fn withdraw(&mut self, id: &AttachmentId) {
-        if self.world.endpoints.remove(id).is_some() {
+        if let Some(before) = self.world.endpoints.remove(id) {
+            self.moved.entry(id.clone()).or_insert(Some(before));
             self.dirty.extend([Section::Endpoints, Section::Rules]);
         }
     }

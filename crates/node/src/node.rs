@@ -9,7 +9,7 @@ use crate::leave::RELEASE_DEADLINE;
 use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
 use crate::speaker::Speech;
-use derive::{Attachment, AttachmentId, IpipDriver, Section, Uplink, World};
+use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs, Value};
 use model::store::{Event, Reply, Request as Ask};
@@ -67,6 +67,8 @@ pub struct Node {
     pub(crate) speech: Speech,
     /// Sections whose inputs changed since they were derived.
     pub(crate) dirty: BTreeSet<Section>,
+    /// Endpoints that changed since they were derived, as they were then.
+    pub(crate) moved: BTreeMap<AttachmentId, Option<Endpoint>>,
     pub(crate) lives: BTreeMap<AttachmentId, Life>,
     /// Those that are on their way somewhere.
     pub(crate) active: BTreeSet<AttachmentId>,
@@ -140,6 +142,7 @@ impl Node {
             identity: Identity::default(),
             speech: Speech::default(),
             dirty: BTreeSet::new(),
+            moved: BTreeMap::new(),
             lives: BTreeMap::new(),
             active: BTreeSet::new(),
             sized_for: None,
@@ -292,6 +295,10 @@ impl Node {
         self.instruct();
         self.progress();
         self.advance_ipam();
+        if self.effects.iter().any(|effect| matches!(effect, Effect::Cni { .. })) {
+            // Nor should whoever waits for an answer.
+            return;
+        }
         self.derive();
         self.progress();
         self.advance_ipam();
@@ -318,7 +325,16 @@ impl Node {
 
     pub(crate) fn derive(&mut self) {
         for section in std::mem::take(&mut self.dirty) {
-            self.datapath.want(section, derive::section(&self.world, section));
+            match section {
+                // An ADD changes one of many.
+                Section::Endpoints => {
+                    let (keys, after) =
+                        derive::moved_endpoints(&self.world, &std::mem::take(&mut self.moved));
+                    self.datapath.want_part(section, keys, after);
+                }
+                section => self.datapath.want(section, derive::section(&self.world, section)),
+            }
+            debug_assert_eq!(self.datapath.wants(section), Some(&derive::section(&self.world, section)));
         }
         for netns in std::mem::take(&mut self.closing) {
             self.datapath.forget(netns);

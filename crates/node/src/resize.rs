@@ -11,7 +11,7 @@
 use crate::effect::{Effect, FileOp, Report};
 use crate::life::{Filing, Life, Stage, handle};
 use crate::node::{Node, Read};
-use derive::{AttachmentId, Section};
+use derive::AttachmentId;
 use kernel::{Netns, Objects, PodNs};
 use model::Mtu;
 
@@ -100,8 +100,7 @@ impl Node {
         life.stage = Stage::Restoring;
         let endpoint = life.endpoint();
         self.active.insert(id.clone());
-        self.world.endpoints.insert(id.clone(), endpoint);
-        self.dirty.insert(Section::Endpoints);
+        self.put_endpoint(id, endpoint);
         // Only of what is wanted does the datapath keep what was found.
         self.derive();
         self.datapath.dumped(now, Netns::Pod(netns), found);
