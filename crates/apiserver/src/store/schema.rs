@@ -2,12 +2,19 @@
 
 use super::{Error, Revision};
 use rusqlite::{Connection, OptionalExtension};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The file's name in the data directory.
 pub const FILE: &str = "store.db";
+/// Its log, by SQLite's name.
+const LOG: &str = "store.db-wal";
+/// Pages in the log after which it is copied into the file and begun anew.
+const LOG_PAGES: u32 = 1000;
+/// Bytes that the log is given: its pages with their frames, and what the last commit may add.
+const LOG_BYTES: u64 = (LOG_PAGES as u64 + 100) * (4096 + 24);
 /// `PRAGMA user_version` of files that this program writes.
 const FORMAT: i64 = 1;
 
@@ -48,9 +55,9 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
     made.map_err(|error| Error::Open { path: path.clone(), detail: error.to_string() })?;
     let connection = Connection::open(&path).map_err(broken)?;
     connection
-        .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;",
-        )
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+        ))
         .map_err(broken)?;
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(broken)?;
@@ -65,7 +72,18 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
             .map_err(broken)?,
         found => return Err(Error::Later { path, found, known: FORMAT }),
     }
+    lay_out_log(&dir.join(LOG))
+        .map_err(|error| Error::Open { path: dir.join(LOG), detail: error.to_string() })?;
     Ok((connection, lock))
+}
+
+/// Gives the log its whole size: a commit then changes content only, and its sync waits for no journal of the file
+/// system's, which other programs fill too. SQLite takes zeros for the end of a log. A disk without the space lets it grow.
+fn lay_out_log(path: &Path) -> std::io::Result<()> {
+    let mut log = OpenOptions::new().append(true).open(path)?;
+    let length = log.metadata()?.len();
+    let mut zeros = std::io::repeat(0).take(LOG_BYTES.saturating_sub(length));
+    std::io::copy(&mut zeros, &mut log).and_then(|_| log.sync_all()).or_else(|_| log.set_len(length))
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {

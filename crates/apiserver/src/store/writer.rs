@@ -123,10 +123,7 @@ impl Group {
             None => run(&self.connection, "COMMIT").map_err(Error::from),
         };
         match &committed {
-            Ok(()) => {
-                self.revision += changes.len() as u64;
-                self.recent.publish(changes);
-            }
+            Ok(()) => self.revision += changes.len() as u64,
             Err(error) => {
                 tracing::error!(%error, "a write failed");
                 if !self.connection.is_autocommit() {
@@ -136,6 +133,10 @@ impl Group {
         }
         for answer in answers {
             answer(committed.clone());
+        }
+        // Who wrote is answered first: its own watch would keep it from reading on.
+        if committed.is_ok() {
+            self.recent.publish(changes);
         }
     }
 
