@@ -13,7 +13,10 @@ use clap::Parser;
 use dispatch::{Role, dispatch};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Pod networking for Kubernetes on Calico's data model.
 #[derive(Parser)]
@@ -107,14 +110,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lines on stderr, from `info` on; `TORTIE_LOG` says otherwise (`debug`, `agent=debug,info`, …).
+/// What is logged where `TORTIE_LOG` does not say otherwise (`debug`, `agent=debug,info`, …).
+const LOGGED: &str = "info,kube_client=warn,hyper=warn,tower=warn,rustls=warn";
+
+/// Lines on stderr.
 fn log() {
-    let filter = EnvFilter::try_from_env("TORTIE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,hyper=warn,tower=warn,rustls=warn"));
-    tracing_subscriber::fmt()
-        .compact()
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .init();
+    let said = std::env::var("TORTIE_LOG").ok().filter(|text| !text.is_empty());
+    let filter = said.and_then(|text| text.parse().ok());
+    let filter: Targets = filter.unwrap_or_else(|| LOGGED.parse().expect("levels by target, with commas"));
+    let lines = fmt::layer().compact().with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
