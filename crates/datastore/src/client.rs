@@ -2,7 +2,7 @@
 //! again is decided by who asked.
 
 use crate::Error;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request, header};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::Config;
@@ -72,7 +72,12 @@ impl Client {
 
     /// Keep-alives end a connection whose far side has gone without a word after 15 + 3 × 5 s: a watch hears nothing for
     /// minutes in good times too.
-    fn connect(config: Config) -> Result<Client, kube::Error> {
+    fn connect(mut config: Config) -> Result<Client, kube::Error> {
+        // Of this the API server makes the manager's name in `managedFields`.
+        config.headers.push((
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("tortie/", env!("CARGO_PKG_VERSION"))),
+        ));
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -207,6 +207,8 @@ fn kubernetes_node(topology: &Topology, node: &Node) -> Value {
                 {"type": "Hostname", "address": node.name},
             ],
             "conditions": [not_ready("the lab starts")],
+            "capacity": resources(),
+            "allocatable": resources(),
             "nodeInfo": {
                 "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
                 "bootID": read("/proc/sys/kernel/random/boot_id"),
@@ -220,6 +222,18 @@ fn kubernetes_node(topology: &Topology, node: &Node) -> Value {
                 "systemUUID": "",
             },
         },
+    })
+}
+
+/// What a node has for its pods: all that this machine has, as every other node of the lab.
+fn resources() -> Value {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix(" kB"));
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    json!({
+        "cpu": cpus.to_string(),
+        "memory": format!("{}Ki", total.unwrap_or("0").trim()),
+        "pods": "110",
     })
 }
 
