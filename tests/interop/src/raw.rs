@@ -89,20 +89,33 @@ impl Raw {
     /// # Panics
     /// If that is refused for long.
     pub fn dial(host: &Host, to: Ipv4Addr) -> Raw {
+        host.netns.inside(|| Raw::connect(to))
+    }
+
+    /// Connects from a host and exchanges OPENs and KEEPALIVEs until a session is up.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn establish(host: &Host, to: Ipv4Addr, open: Open) -> Raw {
+        host.netns.inside(|| Raw::meet(to, open))
+    }
+
+    /// Connects, in the namespace of the calling thread.
+    fn connect(to: Ipv4Addr) -> Raw {
         let to = SocketAddr::new(to.into(), 179);
-        let stream = host.netns.inside(|| until("a connection", || TcpStream::connect(to).ok()));
+        let stream = until("a connection", || TcpStream::connect(to).ok());
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
         Raw { stream }
     }
 
-    /// Connects and exchanges OPENs and KEEPALIVEs until a session is up.
+    /// As `establish`, in the namespace of the calling thread.
     ///
     /// # Panics
     /// If it does not come up.
-    pub fn establish(host: &Host, to: Ipv4Addr, open: Open) -> Raw {
+    pub fn meet(to: Ipv4Addr, open: Open) -> Raw {
         until("a raw session", || {
-            let mut raw = Raw::dial(host, to);
+            let mut raw = Raw::connect(to);
             raw.send(&open.bytes());
             let (kind, _) = raw.read()?;
             if kind != OPEN {
