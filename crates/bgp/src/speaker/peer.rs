@@ -99,6 +99,11 @@ impl Peer {
         }
     }
 
+    /// Whether it is to be told something.
+    pub fn is_pending(&self) -> bool {
+        self.outs.values().any(AdjRibOut::is_pending)
+    }
+
     fn send_hold(&self) -> Duration {
         let hold = self.terms.as_ref().and_then(|terms| terms.hold_time.duration()).unwrap_or(Duration::ZERO);
         SEND_HOLD.max(Duration::from_micros(hold.micros() * 2))
@@ -389,7 +394,7 @@ impl Speaker {
         for (conn, line) in self.lines.iter_mut().filter(|(_, line)| !line.closing) {
             let Some(peer) = self.peers[line.source.at()].as_ref() else { continue };
             let up = peer.main.is_established() && peer.main.conn() == Some(*conn);
-            let work = !line.outbox.is_empty() || up && peer.outs.values().any(AdjRibOut::is_pending);
+            let work = !line.outbox.is_empty() || up && peer.is_pending();
             line.waiting_since = work.then_some(line.waiting_since.unwrap_or(self.now));
             if line.waiting_since.is_some_and(|since| since + peer.send_hold() <= self.now) {
                 stuck.push(*conn);

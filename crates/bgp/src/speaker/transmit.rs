@@ -18,6 +18,11 @@ impl Speaker {
     pub fn poll_transmit(&mut self, conn: ConnId, room: usize, out: &mut Vec<u8>) {
         let start = out.len();
         let Some(line) = self.lines.get_mut(&conn) else { return };
+        // Most connections, most of the time: a shell asks for each of them.
+        let waits = self.peers[line.source.at()].as_ref().is_some_and(Peer::is_pending);
+        if line.outbox.is_empty() && !line.closing && !waits {
+            return;
+        }
         out.append(&mut line.outbox);
         let source = line.source;
         if line.closing {
