@@ -25,6 +25,14 @@ impl Change {
             Change::Replace { key, .. } | Change::Conflict { key, .. } => key,
         }
     }
+
+    /// What the object is to be; nothing if it goes, or stays as it is found.
+    pub fn to(&self) -> Option<&Value> {
+        match self {
+            Change::Add(_, to) | Change::Replace { to, .. } => Some(to),
+            Change::Remove(..) | Change::Conflict { .. } => None,
+        }
+    }
 }
 
 /// Every difference between `desired` and `actual`, in the order of the keys, except for keys in `pending`, whose outcome
@@ -38,25 +46,28 @@ pub fn diff(
     pending: &BTreeSet<Key>,
     ours: impl Fn(&Key, &Value) -> bool,
 ) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let mut wanted = desired.iter().peekable();
-    let mut found = actual.iter().peekable();
-    loop {
-        let side = match (wanted.peek(), found.peek()) {
-            (None, None) => break,
+    let keys = side_by_side(desired, actual).filter(|(key, ..)| !pending.contains(*key));
+    keys.filter_map(|(key, want, have)| change(key, want, have, &ours)).collect()
+}
+
+/// Every key of either, in order, with what each of them holds. To look keys up one by one costs many times that.
+pub fn side_by_side<'a>(
+    one: &'a Objects,
+    two: &'a Objects,
+) -> impl Iterator<Item = (&'a Key, Option<&'a Value>, Option<&'a Value>)> {
+    let (mut left, mut right) = (one.iter().peekable(), two.iter().peekable());
+    std::iter::from_fn(move || {
+        let side = match (left.peek(), right.peek()) {
+            (None, None) => return None,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some((one, _)), Some((two, _))) => one.cmp(two),
         };
-        let want = if side.is_le() { wanted.next() } else { None };
-        let have = if side.is_ge() { found.next() } else { None };
-        let key = want.or(have).expect("one side is there").0;
-        let Some(change) = change(key, want.map(|w| w.1), have.map(|h| h.1), &ours) else { continue };
-        if !pending.contains(key) {
-            changes.push(change);
-        }
-    }
-    changes
+        let first = if side.is_le() { left.next() } else { None };
+        let second = if side.is_ge() { right.next() } else { None };
+        let (key, _) = first.or(second).expect("one side is there");
+        Some((key, first.map(|(_, value)| value), second.map(|(_, value)| value)))
+    })
 }
 
 /// The difference of one key: the rule that `diff` walks over all of them.

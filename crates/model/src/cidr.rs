@@ -1,13 +1,15 @@
 //! IP prefixes: of a network (`Cidr`, no host bits) and of an interface (`IfAddr`, an address and its subnet).
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-/// A network: an address whose host bits are zero, and a prefix length.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A network: an address whose host bits are zero, and a prefix length. In order: IPv4 first, then by address, the shorter
+/// prefix first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cidr(IpNet);
 
 /// An interface's address with the prefix length of its subnet, such as `192.168.50.161/24`.
@@ -137,6 +139,32 @@ impl IfAddr {
     }
 }
 
+impl Ord for Cidr {
+    /// Maps of many thousand prefixes do little else: a comparison of integers.
+    #[inline]
+    fn cmp(&self, other: &Cidr) -> Ordering {
+        match (self.0, other.0) {
+            (IpNet::V4(one), IpNet::V4(two)) => {
+                let key = |net: Ipv4Net| u64::from(u32::from(net.addr())) << 8 | u64::from(net.prefix_len());
+                key(one).cmp(&key(two))
+            }
+            (IpNet::V6(one), IpNet::V6(two)) => {
+                let key = |net: Ipv6Net| (u128::from(net.addr()), net.prefix_len());
+                key(one).cmp(&key(two))
+            }
+            (IpNet::V4(_), IpNet::V6(_)) => Ordering::Less,
+            (IpNet::V6(_), IpNet::V4(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Cidr {
+    #[inline]
+    fn partial_cmp(&self, other: &Cidr) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl From<Ipv4Addr> for Cidr {
     fn from(addr: Ipv4Addr) -> Cidr {
         Cidr(IpNet::V4(Ipv4Net::from(addr)))
@@ -207,6 +235,20 @@ mod tests {
             any::<[u16; 8]>().prop_map(IpAddr::from),
             Just(IpAddr::from([0u16; 8])),
         ]
+    }
+
+    proptest! {
+        #[test]
+        fn networks_are_in_the_order_of_their_addresses_and_then_lengths(
+            (one, len) in (any_addr(), 0u8..=32),
+            (two, other) in (any_addr(), 0u8..=32),
+        ) {
+            let [one, two] = [(one, len), (two, other)]
+                .map(|(addr, len)| Cidr::containing(addr, len).expect("both families have 32 bits"));
+            let key = |cidr: Cidr| (cidr.addr(), cidr.len());
+            prop_assert_eq!(one.cmp(&two), key(one).cmp(&key(two)));
+            prop_assert_eq!(one.cmp(&one), Ordering::Equal);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::effect::{EffectId, Notice, Report};
 use crate::facts::Facts;
 use crate::socket::Repair;
 use derive::Section;
-use kernel::diff::change;
+use kernel::diff::{change, side_by_side};
 use kernel::{
     AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
     WORKLOAD_PREFIX, ours, plan,
@@ -83,9 +83,8 @@ impl Datapath {
     /// Makes `objects` what is wanted of `section`.
     pub fn want(&mut self, section: Section, objects: Objects) {
         let before = self.sections.insert(section, Objects::new()).unwrap_or_default();
-        let differs = |key: &Key| before.get(key) != objects.get(key);
-        let touched: Vec<Key> =
-            before.keys().chain(objects.keys()).filter(|key| differs(key)).cloned().collect();
+        let differs = side_by_side(&before, &objects).filter(|(_, one, two)| one != two);
+        let touched: Vec<Key> = differs.map(|(key, ..)| key.clone()).collect();
         self.reconsider(touched);
         self.sections.insert(section, objects);
     }
@@ -326,8 +325,7 @@ impl Datapath {
         if changes.is_empty() {
             return None;
         }
-        let keys =
-            changes.iter().map(|change| (change.key().clone(), self.wanted(change.key()).cloned())).collect();
+        let keys = changes.iter().map(|change| (change.key().clone(), change.to().cloned())).collect();
         self.flight = Some(Flight { id, keys, noticed: BTreeSet::new() });
         Some(plan(changes))
     }
