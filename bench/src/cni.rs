@@ -55,7 +55,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     let path = PathBuf::from("/usr/lib/cni");
     let peer = measure(&Plugin { program: path.join("ptp"), path, config, node: host.path().to_owned() })?;
 
-    let row = |what, unit, ours, peer, bound| Row { what, unit, ours, peer, bound };
+    let row = |what: &str, unit, ours, peer, bound| Row { what: what.to_owned(), unit, ours, peer, bound };
     Ok(vec![
         row("CNI ADD, one after the other", "ms", ours.add, Some((PEER, peer.add)), Bound::AtMost(0.5)),
         row("CNI DEL, one after the other", "ms", ours.del, Some((PEER, peer.del)), Bound::AtMost(0.3)),

@@ -35,7 +35,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     }
     let ours = median(ipip);
     let row = |peer, figures, bound| Row {
-        what: "1 byte between pods by the stand-in",
+        what: "1 byte between pods by the stand-in".into(),
         unit: "µs",
         ours,
         peer: Some((peer, median(figures))),

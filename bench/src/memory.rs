@@ -13,7 +13,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     std::thread::sleep(Duration::from_secs(2));
     let resident = resident_kib(lab.pid("node-master1")) as f64 / 1024.0;
     Ok(vec![Row {
-        what: "agent, 3 nodes and 10 pods",
+        what: "agent, 3 nodes and 10 pods".into(),
         unit: "MiB",
         ours: resident,
         peer: None,

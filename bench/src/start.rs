@@ -21,14 +21,14 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     }
     Ok(vec![
         Row {
-            what: "size of the program",
+            what: "size of the program".into(),
             unit: "MiB",
             ours: size as f64 / f64::from(1 << 20),
             peer: None,
             bound: Bound::AtMost(15.0),
         },
         Row {
-            what: "CNI VERSION",
+            what: "CNI VERSION".into(),
             unit: "ms",
             ours: median(ours),
             peer: Some(("/bin/true", median(peers))),

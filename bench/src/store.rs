@@ -74,7 +74,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
             [(1, "store, writes of 1 client", 0.3), (16, "store, writes of 16 clients", 1.0)]
         {
             rows.push(Row {
-                what,
+                what: what.to_owned(),
                 unit: "1/s",
                 ours: writes_per_second(&server, clients).await?,
                 peer: Some(("fdatasync of the same disk", syncs)),
@@ -88,7 +88,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         ] {
             let (heard, answered) = heard_after(&server, watchers).await?;
             rows.push(Row {
-                what,
+                what: what.to_owned(),
                 unit: "ms",
                 ours: heard,
                 peer: Some(("the write's own answer", answered)),

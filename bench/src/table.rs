@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// One result.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub what: &'static str,
+    pub what: String,
     pub unit: &'static str,
     pub ours: f64,
     pub peer: Option<(&'static str, f64)>,

@@ -1,13 +1,15 @@
 //! Half a million routes through the speaker, against BIRD: one raw peer gives them, another waits for the last. Neither
-//! has a kernel to fill. Each attribute set is shared by a hundred prefixes.
+//! has a kernel to fill.
 
+use super::ASNS;
+use super::load::{processor_seconds, receive, routes};
 use crate::table::{Bound, Row, median};
 use ::bgp::PeerConfig;
 use agent::speaker;
 use interop_tests::ours::with;
-use interop_tests::raw::{self, Open, Raw, UPDATE};
+use interop_tests::raw::{Open, Raw};
 use interop_tests::{Host, Segment, job, peer};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use testkit::leaks::resident_kib;
@@ -15,13 +17,9 @@ use testkit::process::Guard;
 use tokio::sync::mpsc;
 
 const ROUTES: u32 = 500_000;
-const PER_UPDATE: usize = 100;
 const RUNS: usize = 3;
 /// How long the processor is watched afterwards.
 const IDLE: Duration = Duration::from_secs(3);
-
-/// The giver's and the receiver's systems.
-const ASNS: [u16; 2] = [65001, 65002];
 
 /// One run's figures.
 struct Figures {
@@ -37,8 +35,8 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         birds.push(measure(start_bird)?);
     }
     let of = |runs: &[Figures], figure: fn(&Figures) -> f64| median(runs.iter().map(figure).collect());
-    let row = |what, unit, figure: fn(&Figures) -> f64, bound| Row {
-        what,
+    let row = |what: &str, unit, figure: fn(&Figures) -> f64, bound| Row {
+        what: what.to_owned(),
         unit,
         ours: of(&ours, figure),
         peer: Some(("BIRD 2", of(&birds, figure))),
@@ -48,7 +46,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         row("BGP, 500 000 routes from peer to peer", "s", |run| run.seconds, Bound::AtMost(0.8)),
         row("BGP, 500 000 routes, resident", "MiB", |run| run.resident_mib, Bound::AtMost(1.0)),
         Row {
-            what: "BGP, 500 000 routes, idle",
+            what: "BGP, 500 000 routes, idle".into(),
             unit: "% CPU",
             ours: of(&ours, |run| run.idle_percent),
             peer: None,
@@ -99,66 +97,15 @@ fn measure(start: fn(&Host, &std::path::Path) -> anyhow::Result<Guard>) -> anyho
     let process = start(&here, directory.path())?;
     let to = Raw::establish(&receiver, here.v4, Open::new(ASNS[1], receiver.v4));
     let mut from = Raw::establish(&giver, here.v4, Open::new(ASNS[0], giver.v4));
-    let routes = routes(giver.v4);
+    let routes = routes(ROUTES, giver.v4);
     let since = Instant::now();
     let sender = std::thread::spawn(move || from.stream.write_all(&routes).map(|()| from));
-    receive(to.stream.try_clone()?)?;
+    receive(to.stream.try_clone()?, ROUTES)?;
     let seconds = since.elapsed().as_secs_f64();
     let _from = sender.join().expect("the sender does not panic")?;
     let resident_mib = resident_kib(process.pid()) as f64 / 1024.0;
-    let before = ticks(process.pid())?;
+    let before = processor_seconds([process.pid()])?;
     std::thread::sleep(IDLE);
-    // A tick is a hundredth of a second.
-    let idle_percent = (ticks(process.pid())? - before) as f64 / IDLE.as_secs_f64();
+    let idle_percent = (processor_seconds([process.pid()])? - before) / IDLE.as_secs_f64() * 100.0;
     Ok(Figures { seconds, resident_mib, idle_percent })
-}
-
-/// All UPDATEs, one after the other.
-fn routes(nexthop: Ipv4Addr) -> Vec<u8> {
-    let prefixes: Vec<(Ipv4Addr, u8)> =
-        (0..ROUTES).map(|number| (Ipv4Addr::from(0x1400_0000 + number * 64), 26)).collect();
-    let updates = prefixes.chunks(PER_UPDATE).zip(0u32..).map(|(some, number)| {
-        let mut attributes = raw::attributes(ASNS[0], nexthop);
-        attributes.extend([0xc0, 8, 4]);
-        attributes.extend(number.to_be_bytes());
-        raw::update(&attributes, some)
-    });
-    updates.flatten().collect()
-}
-
-/// Reads until every prefix was announced.
-fn receive(stream: std::net::TcpStream) -> anyhow::Result<()> {
-    let mut stream = std::io::BufReader::with_capacity(1 << 20, stream);
-    let (mut missing, mut body) = (ROUTES, Vec::new());
-    while missing > 0 {
-        let mut header = [0; 19];
-        stream.read_exact(&mut header)?;
-        body.resize(usize::from(u16::from_be_bytes([header[16], header[17]])) - header.len(), 0);
-        stream.read_exact(&mut body)?;
-        if header[18] == UPDATE {
-            missing = missing.saturating_sub(announced(&body));
-        }
-    }
-    Ok(())
-}
-
-/// How many prefixes an UPDATE announces.
-fn announced(body: &[u8]) -> u32 {
-    let length = |at: usize| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
-    let withdrawn = length(0);
-    let mut at = 4 + withdrawn + length(2 + withdrawn);
-    let mut count = 0;
-    while at < body.len() {
-        at += 1 + usize::from(body[at].div_ceil(8));
-        count += 1;
-    }
-    count
-}
-
-/// What a process has used of processors, in ticks.
-fn ticks(pid: u32) -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = text.rsplit_once(')').ok_or_else(|| anyhow::anyhow!("/proc/{pid}/stat: {text}"))?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
