@@ -19,6 +19,9 @@ pub enum Error {
     /// A pool that was asked for by CIDR or name.
     #[error("the given pool ({pool}) does not exist, or is not enabled")]
     UnknownPool { pool: String },
+    /// A pool of the other family that was asked for.
+    #[error("the given pool ({pool}) is of IPv6, and pods get IPv4 addresses: name another one")]
+    Ipv6Pool { pool: String },
     /// Every block of this node is full, and no other can be had.
     #[error("Assigned 0 out of 1 requested IPv4 addresses; {why}")]
     Exhausted { why: String },

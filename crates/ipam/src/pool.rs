@@ -80,7 +80,11 @@ impl Snapshot {
     fn pool_named(&self, pool: &str) -> Result<&IpPoolSpec, Error> {
         let by_cidr = || self.pools.values().find(|spec| spec.cidr.to_string() == pool);
         let found = self.pools.get(pool).or_else(by_cidr).filter(|spec| !spec.disabled);
-        found.ok_or_else(|| Error::UnknownPool { pool: pool.to_owned() })
+        match found {
+            Some(found) if found.cidr.is_ipv4() => Ok(found),
+            Some(_) => Err(Error::Ipv6Pool { pool: pool.to_owned() }),
+            None => Err(Error::UnknownPool { pool: pool.to_owned() }),
+        }
     }
 
     /// The block that a given address is in: it may be anybody's, unless affinity is strict.
@@ -299,6 +303,7 @@ mod tests {
         assert_eq!(chosen(&all, &auto(&["elsewhere", "10.4.0.0/16"])), ok(&["10.5.0.0/16", "10.4.0.0/16"]));
         let unknown = "the given pool (off) does not exist, or is not enabled";
         assert_eq!(chosen(&all, &auto(&["off"])), Err(unknown.to_owned()));
+        assert!(chosen(&all, &auto(&["six"])).is_err_and(|error| error.contains("pods get IPv4 addresses")));
         assert!(
             chosen(&all, &auto(&["tunnels"])).is_err_and(|error| error.contains("required use (Workload)"))
         );

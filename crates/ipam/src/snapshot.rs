@@ -55,8 +55,8 @@ pub struct Snapshot {
 pub struct Fullness {
     /// Addresses that nobody has: some may be reserved, or cool down.
     pub free: usize,
-    /// Nobody has an address, and none cools down.
-    pub empty: bool,
+    /// Nobody has an address, none cools down, and it is a node's or nobody's: Calico knows other owners.
+    pub unused: bool,
     /// When it was claimed (RFC 3339).
     pub claimed: Option<String>,
 }
@@ -65,7 +65,8 @@ impl Fullness {
     fn of(b: &IpamBlock) -> Fullness {
         Fullness {
             free: b.spec.allocations.len() - block::allocated(&b.spec).count(),
-            empty: block::is_empty(&b.spec),
+            unused: block::is_empty(&b.spec)
+                && (b.spec.affinity.is_none() || block::owner(&b.spec).is_some()),
             claimed: b.spec.affinity_claim_time.clone(),
         }
     }
@@ -238,7 +239,7 @@ impl Snapshot {
         let old = |claimed: &String| {
             self.wall.as_ref().is_some_and(|wall| wall.is_after(claimed, CLAIM_PROTECTION))
         };
-        fullness.empty && fullness.claimed.as_ref().is_none_or(old)
+        fullness.unused && fullness.claimed.as_ref().is_none_or(old)
     }
 
     /// Whether this node should have a block there: a pool covers it and selects the node.

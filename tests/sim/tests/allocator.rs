@@ -283,6 +283,23 @@ fn a_release_after_a_restart_finds_the_block_by_the_handle() {
 }
 
 #[test]
+fn an_old_word_that_a_block_is_gone_makes_no_release_forget_its_address() {
+    let mut bench = Bench::small();
+    let id = bench.ask(auto("a"));
+    bench.run();
+    let cidr = bench.done[&id].as_ref().expect("an address")[0].block;
+    // Of an earlier block of that name, before another node took it over and gave it up again.
+    bench.allocator.observe(&Event::Gone(store::Key::cluster(Kind::IpamBlock, model::names::block(cidr))));
+    bench.sent();
+    bench.ask(release("a"));
+    bench.run();
+    let sent = bench.sent();
+    assert_eq!(sent.last(), Some(&(Verb::Delete, Kind::IpamHandle)));
+    let freed = sent.iter().any(|sent| *sent == (Verb::Update, Kind::IpamBlock));
+    assert!(freed, "the address goes before its handle: {sent:?}");
+}
+
+#[test]
 fn a_tunnel_address_is_kept_as_long_as_its_pool_wants_it() {
     let mut bench = Bench::small();
     let first = bench.ask(Want::Tunnel(Tunnel::Vxlan));

@@ -68,6 +68,7 @@ impl Allocator {
                 self.handles.insert(key.name.clone(), Some(handle));
             }
             Object::IpamBlock(b) => {
+                self.absent.remove(&b.spec.cidr);
                 self.block_answered(key, !reads);
                 if !reads {
                     let fenced = self.goals.iter_mut().map(|goal| &mut goal.fenced);
@@ -84,7 +85,10 @@ impl Allocator {
         self.snapshot.forget(key);
         match key.kind {
             Kind::IpamHandle => _ = self.handles.insert(key.name.clone(), None),
-            Kind::IpamBlock => self.block_answered(key, false),
+            Kind::IpamBlock => {
+                self.absent.extend(names::block_cidr(&key.name));
+                self.block_answered(key, false);
+            }
             Kind::BlockAffinity => self.learn_theirs(key, None),
             _ => {}
         }

@@ -50,6 +50,7 @@ impl Allocator {
         self.advance_work();
         if self.goals.is_empty() && self.work.is_none() {
             self.snapshot.forget_foreign();
+            self.absent.clear();
             self.backoff.expire(self.now);
         }
     }
@@ -167,7 +168,8 @@ impl Allocator {
         let named: Vec<Cidr> = handle.spec.block.keys().filter_map(|cidr| cidr.parse().ok()).collect();
         let unread = |cidr: &Cidr| {
             let key = block_key(*cidr);
-            self.unsure.contains(&key) || self.busy(&key) || self.snapshot.others.contains_key(cidr)
+            let known = self.snapshot.blocks.contains_key(cidr) || self.absent.contains(cidr);
+            self.unsure.contains(&key) || self.busy(&key) || !known
         };
         let unread: Vec<Cidr> = named.into_iter().filter(unread).collect();
         for cidr in &unread {

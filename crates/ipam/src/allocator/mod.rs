@@ -31,6 +31,9 @@ pub struct Allocator {
     work: Option<Work>,
     in_flight: BTreeMap<Key, Call>,
     unsure: BTreeSet<Key>,
+    /// Blocks that do not exist by the API's own word. A watch that says so may speak of an earlier one of the same name,
+    /// which another node has taken over meanwhile.
+    absent: BTreeSet<Cidr>,
     backoff: Backoff,
     calls: VecDeque<(CallId, Request)>,
     done: VecDeque<(RequestId, Result<Vec<Assigned>, Error>)>,
@@ -113,6 +116,7 @@ impl Allocator {
             work: None,
             in_flight: BTreeMap::new(),
             unsure: BTreeSet::new(),
+            absent: BTreeSet::new(),
             backoff: Backoff::new(node),
             calls: VecDeque::new(),
             done: VecDeque::new(),

@@ -88,8 +88,7 @@ impl Allocator {
         match (theirs, known) {
             (_, Known::Read(b)) if block::owner(&b.spec) == Some(&self.snapshot.node) => Next::Lost,
             (Theirs::Unread, Known::Read(b)) if b.spec.affinity.is_some() => {
-                // Calico's other kinds of affinity are nobody's to take.
-                match block::owner(&b.spec).is_some() && self.snapshot.is_idle(cidr) {
+                match self.snapshot.is_idle(cidr) {
                     true => Next::Call(Box::new(Request::Get(affinity_key(owner, cidr)))),
                     false => Next::Lost,
                 }
