@@ -2,7 +2,10 @@
 
 use crate::core::Message;
 use datastore::{Client, Scope};
+use failpoint::failpoint;
 use futures::StreamExt;
+#[cfg(debug_assertions)]
+use model::store::Object;
 use model::store::{Event, Kind, Request};
 use node::{EffectId, Input};
 use std::pin::pin;
@@ -47,10 +50,47 @@ impl Api {
         let (client, permits, answers) = (self.client.clone(), self.permits.clone(), self.answers.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            failpoint!("API: to be asked");
+            #[cfg(debug_assertions)]
+            let written = written(&request);
             let reply = client.request(request).await;
+            #[cfg(debug_assertions)]
+            written();
             // Without a core there is nobody to tell.
             let _ = answers.send(Message::Input(Input::Answered { id, reply })).await;
         });
+    }
+}
+
+/// The place after a request, by what it wrote.
+#[cfg(debug_assertions)]
+fn written(request: &Request) -> fn() {
+    match request {
+        Request::Create(Object::IpamHandle(_)) => || {
+            failpoint!("API: handle made");
+        },
+        Request::Delete { key, .. } if key.kind == Kind::IpamHandle => || {
+            failpoint!("API: handle removed");
+        },
+        Request::Create(Object::BlockAffinity(_)) => || {
+            failpoint!("API: affinity made");
+        },
+        Request::Update(Object::BlockAffinity(_)) => || {
+            failpoint!("API: affinity written");
+        },
+        Request::Create(Object::IpamBlock(_)) => || {
+            failpoint!("API: block made");
+        },
+        Request::Update(Object::IpamBlock(_)) => || {
+            failpoint!("API: block written");
+        },
+        Request::Annotate { key, .. } if key.kind == Kind::Node => || {
+            failpoint!("API: node written");
+        },
+        Request::Annotate { .. } => || {
+            failpoint!("API: pod written");
+        },
+        _ => || (),
     }
 }
 

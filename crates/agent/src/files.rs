@@ -4,6 +4,7 @@
 use crate::core::Message;
 use cni::{durable, queue};
 use derive::{Attachment, AttachmentId};
+use failpoint::failpoint;
 use node::{EffectId, FileOp, Input};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -94,7 +95,9 @@ pub(crate) fn run(
     while let Ok(first) = jobs.recv() {
         let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
         let rewritten: Vec<String> = batch.iter().filter_map(Job::rewritten).collect();
-        for message in carry_out(attachments, queue, batch) {
+        let outcomes_of_batch = carry_out(attachments, queue, batch);
+        failpoint!("files: changed");
+        for message in outcomes_of_batch {
             if outcomes.blocking_send(message).is_err() {
                 return;
             }
@@ -112,7 +115,10 @@ fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> 
         .map(|job| {
             let result = match &job {
                 Job::Change { op, .. } => change(attachments, op),
-                Job::Forget { name } => durable::remove(queue, name),
+                Job::Forget { name } => {
+                    failpoint!("queued DEL: carried out");
+                    durable::remove(queue, name)
+                }
             };
             (job, result)
         })
@@ -222,6 +228,34 @@ mod tests {
         names.sort();
         let aside = |c| format!("{c}@eth0@net.json.unreadable");
         assert_eq!(names, ["a@eth0@net.json".to_owned(), aside("b"), aside("c"), aside("d")]);
+    }
+
+    /// What a crash of the disk may leave of a file: the other attachments are read, and the agent starts.
+    #[test]
+    fn f07_a_file_that_is_cut_anywhere_flipped_or_a_directory_takes_no_other_down() {
+        let dir = TempDir::new().unwrap();
+        carry_out(dir.path(), dir.path(), vec![write("a"), write("b")]);
+        let (victim, other) = (dir.path().join("a@eth0@net.json"), attachment("b"));
+        let whole = fs::read(&victim).unwrap();
+        let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
+        let flips = (0..whole.len() * 8).map(|bit| {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        });
+        for bytes in cuts.chain(flips) {
+            fs::write(&victim, &bytes).unwrap();
+            let read = load(dir.path()).unwrap();
+            assert!(read.contains(&other));
+            // A flipped bit of a text may still be a text: then it is read, under its own name.
+            assert!(read.iter().all(|read| read.id == other.id || read.id == attachment("a").id));
+        }
+        for leftover in [&victim, &dir.path().join("a@eth0@net.json.unreadable")] {
+            let _ = fs::remove_file(leftover);
+        }
+        fs::create_dir(&victim).unwrap();
+        assert_eq!(load(dir.path()).unwrap(), [other]);
+        assert!(dir.path().join("a@eth0@net.json.unreadable").is_dir());
     }
 
     #[test]

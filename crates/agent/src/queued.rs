@@ -2,6 +2,7 @@
 
 use crate::files::put_aside;
 use cni::queue;
+use failpoint::failpoint;
 use node::CniId;
 use node::cni::Request;
 use std::collections::BTreeSet;
@@ -64,6 +65,7 @@ impl Queued {
         }
         match queue::read(&self.directory, &name).map(|queued| queued.map(|q| q.request)) {
             Ok(Some(Ok(request))) => {
+                failpoint!("queued DEL: taken");
                 self.next += 1;
                 self.under_way.insert(name.clone());
                 Some((CniId(self.next), name, request))

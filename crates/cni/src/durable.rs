@@ -1,5 +1,6 @@
 //! Small files that survive a power cut: written beside, synced, renamed, and the directory synced.
 
+use failpoint::failpoint;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -43,8 +44,11 @@ fn put(
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(content)?;
+        failpoint!("file: written");
         sync(&file)?;
-        fs::rename(&unfinished, directory.join(name))
+        fs::rename(&unfinished, directory.join(name))?;
+        failpoint!("file: renamed");
+        Ok(())
     };
     write().inspect_err(|_| {
         // Of a full disk, not even that much should stay.
@@ -58,7 +62,9 @@ fn unfinished(directory: &Path, name: &str) -> PathBuf {
 
 /// Takes a file away; its absence is success. Durable once `sync_directory` follows.
 pub fn remove(directory: &Path, name: &str) -> io::Result<()> {
-    match fs::remove_file(directory.join(name)) {
+    let removed = fs::remove_file(directory.join(name));
+    failpoint!("file: removed");
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
@@ -66,5 +72,7 @@ pub fn remove(directory: &Path, name: &str) -> io::Result<()> {
 
 /// Makes renames and removals inside a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    File::open(directory)?.sync_all()?;
+    failpoint!("directory: synced");
+    Ok(())
 }

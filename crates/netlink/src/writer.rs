@@ -7,6 +7,7 @@ use crate::filter;
 use crate::message::Message;
 use crate::netns;
 use crate::socket::{BATCH, Protocol, Refusal, Socket};
+use failpoint::failpoint;
 use kernel::nft::{Table, TableKey};
 use kernel::{
     ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, Step, SysctlKey,
@@ -171,6 +172,7 @@ impl Writer {
             | Step::Replace { key: Key::Sysctl(key), to: Value::Sysctl(value), .. } => {
                 self.flush(run);
                 let result = self.set(key, value);
+                failpoint!("setting: written");
                 run.record(run.step, result);
             }
             // A setting cannot be absent: what is no longer wanted stays as it is.
@@ -186,15 +188,21 @@ impl Writer {
             }
             Step::Create(Key::Filter(key), Value::Filter(to)) => {
                 self.flush(run);
-                run.record(run.step, filter::attach(&mut self.host, key, to));
+                let attached = filter::attach(&mut self.host, key, to);
+                failpoint!("filter: attached");
+                run.record(run.step, attached);
             }
             Step::Replace { key: Key::Filter(key), from: Value::Filter(from), to: Value::Filter(to) } => {
                 self.flush(run);
-                run.record(run.step, filter::change(&mut self.host, key, from, to));
+                let changed = filter::change(&mut self.host, key, from, to);
+                failpoint!("filter: changed");
+                run.record(run.step, changed);
             }
             Step::Remove(Key::Filter(key), _) => {
                 self.flush(run);
-                run.record(run.step, filter::detach(&mut self.host, key));
+                let detached = filter::detach(&mut self.host, key);
+                failpoint!("filter: detached");
+                run.record(run.step, detached);
             }
             Step::Create(key, value) => self.write(run, key, value, encode::Write::Create),
             Step::Replace { key, from, to } => self.replace(run, key, from, to),
@@ -213,7 +221,9 @@ impl Writer {
 
     fn change_rules(&mut self, run: &mut Run, table: &TableKey, from: Option<&Table>, to: Option<&Table>) {
         self.flush(run);
+        failpoint!("rules: to be sent");
         let result = crate::nft::apply(&mut self.rules, table, from, to);
+        failpoint!("rules: sent");
         run.record(run.step, result);
     }
 
@@ -338,7 +348,9 @@ impl Writer {
         let mut marks: Vec<Message> =
             links.iter().map(|link| encode::link_group(&link.name, self.group)).collect();
         self.host.batch(&mut marks);
+        failpoint!("pairs: marked");
         let removed = self.host.request(encode::del_group(self.group));
+        failpoint!("pairs: removed");
         for link in &links {
             run.forget_index(link);
         }
@@ -389,10 +401,12 @@ impl Writer {
     fn flush(&mut self, run: &mut Run) {
         run.batch_has_links = false;
         let Some(netns) = run.batch_netns.take() else { return };
+        failpoint!("batch: to be sent");
         let results = match self.socket(netns) {
             Some(socket) => socket.batch(&mut run.batch),
             None => vec![Err(Refusal { errno: libc::ENOENT, text: closed(netns).text }); run.batch.len()],
         };
+        failpoint!("batch: sent");
         run.batch.clear();
         for (result, (step, tolerance)) in results.into_iter().zip(std::mem::take(&mut run.whose)) {
             run.record(step, tolerance.judge(result).map_err(ApplyError::from));

@@ -1,0 +1,85 @@
+//! Places where a test may let the process die: before and after everything that outlives it.
+//!
+//! ```text
+//!   failpoint!("file: renamed")       in the code, once for each name
+//!   TORTIE_FAILPOINT="file: renamed"  of the process: it dies there, as if by SIGKILL: nothing is flushed, nobody is told
+//! ```
+//!
+//! There is no list to keep: [`names`] reads it from the sources, and a test kills at each of them. Without debug assertions,
+//! as in the program that is shipped, the macro is nothing.
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::{fs, io};
+
+/// The variable that names the place to die at.
+pub const VARIABLE: &str = "TORTIE_FAILPOINT";
+
+/// Marks a place under a name that no other place has.
+#[macro_export]
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(debug_assertions)]
+        $crate::pass($name);
+    };
+}
+
+/// Dies, if this is the place.
+pub fn pass(name: &str) {
+    static CHOSEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(VARIABLE).ok());
+    if CHOSEN.as_deref() == Some(name) {
+        eprintln!("dying at `{name}`");
+        std::process::abort();
+    }
+}
+
+/// The names of all places in the sources below a folder, in order.
+///
+/// # Errors
+/// The folder cannot be read, or a name stands at two places (`InvalidData`).
+pub fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            names.extend(self::names(&path)?);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            names.extend(marked(&fs::read_to_string(path)?));
+        }
+    }
+    names.sort();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(names),
+        Some(pair) => {
+            let text = format!("two places have the name `{}`", pair[0]);
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+    }
+}
+
+/// The names in one source; those in comments are none.
+fn marked(source: &str) -> Vec<String> {
+    let call = concat!("failpoint", "!(\"");
+    let lines = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let calls = lines.flat_map(|line| line.split(call).skip(1));
+    calls.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_in_code_and_not_in_comments() {
+        let call = |name: &str| format!("failpoint{}", format_args!("!(\"{name}\");"));
+        let source = format!("fn f() {{\n    {}\n}}\n// {}\n", call("a: b"), call("c"));
+        assert_eq!(marked(&source), ["a: b"]);
+        let folder = std::env::temp_dir().join(format!("failpoint-{}", std::process::id()));
+        fs::create_dir_all(folder.join("deeper")).expect("a folder");
+        fs::write(folder.join("deeper/a.rs"), &source).expect("a file");
+        assert_eq!(names(&folder).expect("it can be read"), ["a: b"]);
+        fs::write(folder.join("b.rs"), &source).expect("a file");
+        assert!(names(&folder).is_err_and(|error| error.to_string().contains("`a: b`")));
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+}
