@@ -282,6 +282,7 @@ impl Core {
                 self.dumping += usize::from(netns == Netns::Host);
                 self.write(writer::Job::Dump { id, netns, sysctls });
             }
+            Effect::Sockets { id, addrs } => self.write(writer::Job::Sockets { id, addrs }),
             Effect::File { id, op } => self.file(files::Job::Change { id, op }),
             Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
             Effect::Bgp(config) => _ = self.speech.wanted.send_replace(config),

@@ -1,9 +1,12 @@
 //! The one writer to the kernel, on a thread of its own: plans, reads, and pods' namespaces, in the order of asking.
 
 use crate::core::Message;
+use failpoint::failpoint;
 use kernel::{Netns, PodNs, Step};
 use node::{EffectId, Input};
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,8 +16,20 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What the thread is asked to do. At most one plan and one read of the node's namespace wait, and a few for each client.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Apply { id: EffectId, steps: Vec<Step> },
-    Dump { id: EffectId, netns: Netns, sysctls: Vec<String> },
+    Apply {
+        id: EffectId,
+        steps: Vec<Step>,
+    },
+    Dump {
+        id: EffectId,
+        netns: Netns,
+        sysctls: Vec<String>,
+    },
+    /// Which of these addresses do sockets of the node use?
+    Sockets {
+        id: EffectId,
+        addrs: BTreeSet<IpAddr>,
+    },
     Open(PodNs, netlink::Netns),
     Close(PodNs),
 }
@@ -53,12 +68,22 @@ pub(crate) fn run(
 fn carry_out(writer: &mut netlink::Writer, job: Job) -> Option<Input> {
     match job {
         Job::Apply { id, steps } => {
+            failpoint!("plan: to be carried out");
             let outcomes = writer.apply(&steps);
+            failpoint!("plan: carried out");
             Some(Input::Wrote { id, outcomes })
         }
         Job::Dump { id, netns, sysctls } => {
             let objects = dump(writer, netns, &sysctls);
+            failpoint!("kernel: read");
             Some(Input::Dumped { id, netns, objects })
+        }
+        Job::Sockets { id, addrs } => {
+            let used = netlink::sockets::using(&addrs).unwrap_or_else(|error| {
+                tracing::warn!("cannot see which processes use {addrs:?}: {error}; a tunnel stays for them");
+                addrs
+            });
+            Some(Input::Sockets { id, used })
         }
         Job::Open(id, netns) => {
             if let Err(error) = writer.open_pod(id, netns) {

@@ -55,6 +55,8 @@ pub enum Progress {
     Ready,
     /// It sends so, too.
     Switched,
+    /// What it still accepts that no pool wants stands for a process there alone.
+    Held,
     /// It accepts nothing any more that no pool wants.
     Retired,
 }
@@ -79,6 +81,11 @@ impl World {
             (false, _) => Progress::Waiting,
             (true, false) => Progress::Ready,
             (true, true) if said.accepts.iter().all(|encap| self.wants(*encap)) => Progress::Retired,
+            (true, true)
+                if said.accepts.iter().all(|encap| self.wants(*encap) || said.held.contains(encap)) =>
+            {
+                Progress::Held
+            }
             (true, true) => Progress::Switched,
         }
     }
@@ -157,6 +164,7 @@ impl fmt::Display for Progress {
             Progress::Waiting => "waiting",
             Progress::Ready => "ready",
             Progress::Switched => "switched",
+            Progress::Held => "switched; a process there uses the address of the old tunnel",
             Progress::Retired => "retired",
         })
     }
@@ -195,7 +203,8 @@ mod tests {
             let able = Able { ipip, uplink: uplink.clone() };
             let accepts = [Encap::Direct, Encap::Vxlan].into();
             let pools = BTreeMap::from([("u".to_owned(), Stand { ready: 2, switched: 2 })]);
-            peer.announcement = Some(Announcement { pools, accepts, sends: [Encap::Vxlan].into(), able });
+            let sends = [Encap::Vxlan].into();
+            peer.announcement = Some(Announcement { pools, accepts, sends, able, ..Announcement::default() });
         }
         world.from_announcement()
     }
@@ -259,16 +268,19 @@ mod tests {
         let mut world = seen(None);
         let name = pool(&world);
         world.pools.get_mut(&name).expect("the pool").vxlan_mode = Never;
-        for (ready, switched, accepts, progress) in [
-            (1, 1, &[Encap::Direct, Encap::Vxlan][..], Progress::Waiting),
-            (2, 1, &[Encap::Direct, Encap::Vxlan][..], Progress::Ready),
-            (2, 2, &[Encap::Direct, Encap::Vxlan][..], Progress::Switched),
-            (2, 2, &[Encap::Direct][..], Progress::Retired),
+        let (direct, both) = (&[Encap::Direct][..], &[Encap::Direct, Encap::Vxlan][..]);
+        for (ready, switched, accepts, held, progress) in [
+            (1, 1, both, &[][..], Progress::Waiting),
+            (2, 1, both, &[], Progress::Ready),
+            (2, 2, both, &[], Progress::Switched),
+            (2, 2, both, &[Encap::Vxlan], Progress::Held),
+            (2, 2, direct, &[], Progress::Retired),
         ] {
             let own = world.peers.get_mut("master1").expect("master1");
             let said = own.announcement.as_mut().expect("it speaks");
             said.pools = [("u".to_owned(), Stand { ready, switched })].into();
             said.accepts = accepts.iter().copied().collect();
+            said.held = held.iter().copied().collect();
             assert_eq!(world.progress(&name), progress);
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //!   accept   what the pool wants now is accepted here ──► announce ready
 //!   send     a peer that is ready for it and accepts it gets it; when nothing goes otherwise ──► announce switched
-//!   retire   what no pool wants is accepted until every peer has switched and sends nothing by it
+//!   retire   what no pool wants is accepted until every peer has switched and sends nothing by it, and no process here uses
+//!            its tunnel's own address
 //! ```
 //!
 //! Announcements are bound to the pool's uid and generation: what a peer said of an older wish counts for nothing. No timer
@@ -11,7 +12,7 @@
 //!
 //! What is sent and carried now is a fact of the kernel (`World::sent`, `World::carried`), never remembered.
 
-use crate::{IpipDriver, Peer, Uplink, World};
+use crate::{IPIP_DEVICE, IpipDriver, Peer, Uplink, VXLAN_DEVICE, World};
 use model::v3::{EncapMode, IpPoolSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,9 @@ pub struct Announcement {
     pub accepts: BTreeSet<Encap>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sends: BTreeSet<Encap>,
+    /// What it accepts only for a process there that uses the tunnel's own address.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub held: BTreeSet<Encap>,
     pub able: Able,
 }
 
@@ -78,6 +82,17 @@ pub struct Stand {
     pub ready: i64,
     /// All that it sends is what this generation wants.
     pub switched: i64,
+}
+
+impl Encap {
+    /// The tunnel's device, by Calico's name. `None`: it needs none.
+    pub fn device(self) -> Option<&'static str> {
+        match self {
+            Encap::Direct => None,
+            Encap::Ipip => Some(IPIP_DEVICE),
+            Encap::Vxlan => Some(VXLAN_DEVICE),
+        }
+    }
 }
 
 impl Announcement {
@@ -111,9 +126,19 @@ impl World {
     /// Whether packets that come by it are to be accepted: a pool wants it, or what stands here may not go yet (rule
     /// *retire*). What sends by it needs its device, also where nothing can come by it.
     pub fn accepts(&self, encap: Encap) -> bool {
+        self.needs(encap) || self.holds_back(encap) && !self.idle.contains(&encap)
+    }
+
+    /// Whether nodes need it: a pool wants it, or packets still go by it or may come by it.
+    fn needs(&self, encap: Encap) -> bool {
         self.wants(encap)
             || self.sent.values().any(|sent| *sent == encap)
             || self.admits(encap) && self.others().any(|peer| self.may_send(peer, encap))
+    }
+
+    /// Whether its tunnel stands though no node needs it: only a process of this node could, by the tunnel's own address.
+    pub fn holds_back(&self, encap: Encap) -> bool {
+        self.carried.contains(&encap) && !self.needs(encap)
     }
 
     /// Whether packets that come by it are let in now.
@@ -170,8 +195,9 @@ impl World {
             pools.insert(version.uid.clone(), stand);
         }
         let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
+        let held = self.carried.iter().copied().filter(|encap| self.holds_back(*encap)).collect();
         let able = Able { ipip: self.ipip, uplink: self.uplink.clone() };
-        Announcement { pools, accepts, sends: self.sent.values().copied().collect(), able }
+        Announcement { pools, accepts, sends: self.sent.values().copied().collect(), held, able }
     }
 
     /// Whether every encapsulation that the pool wants is carried here.
@@ -212,6 +238,7 @@ mod tests {
         let pool = world.pools.keys().next().expect("a pool").clone();
         world.versions = [(pool, PoolVersion { uid: "u".into(), generation: 2 })].into();
         world.carried = [Encap::Vxlan].into();
+        world.idle = [Encap::Vxlan].into();
         world.sent = world.blocks.keys().map(|block| (*block, Encap::Vxlan)).collect();
         world
     }
@@ -266,6 +293,22 @@ mod tests {
             says(&mut world, "master3", 2, switched, &[Direct, Vxlan], sends);
             assert_eq!(world.accepts(Vxlan), accepted, "switched {switched}, sends {sends:?}");
         }
+    }
+
+    #[test]
+    fn a_tunnel_whose_address_a_process_here_uses_stays_until_it_was_seen_that_none_does() {
+        let mut world = changing(EncapMode::Never);
+        world.sent.clear();
+        for node in ["master2", "master3", "master4"] {
+            says(&mut world, node, 2, 2, &[Encap::Direct], &[Encap::Direct]);
+        }
+        let held = |world: &World| world.announce(&Announcement::default(), true, true).held;
+        assert!(!world.accepts(Encap::Vxlan));
+        world.idle.clear();
+        assert!(world.accepts(Encap::Vxlan));
+        assert_eq!(held(&world), [Encap::Vxlan].into());
+        says(&mut world, "master2", 2, 2, &[Encap::Direct], &[Encap::Vxlan]);
+        assert_eq!(held(&world), [].into(), "another node needs it, too");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct World {
     pub carried: BTreeSet<Encap>,
     /// The kernel lets IP in IP in now, whether or not its tunnel has an address.
     pub admits_ipip: bool,
+    /// Tunnels of which it was seen that no process of this node uses their own addresses.
+    pub idle: BTreeSet<Encap>,
     /// Block to the node whose affinity it has.
     pub blocks: BTreeMap<Cidr, String>,
     /// Addresses inside a block of one node that belong to another.

@@ -20,6 +20,7 @@ pub mod nft;
 mod parse;
 pub mod probe;
 pub mod socket;
+pub mod sockets;
 pub mod tcp;
 pub mod writer;
 

@@ -33,6 +33,8 @@ pub enum Protocol {
     Route,
     /// nftables.
     Netfilter,
+    /// Sockets of processes.
+    Sockets,
 }
 
 /// The kernel's no.
@@ -86,6 +88,7 @@ impl Socket {
             // `NETLINK_ROUTE` is the number 0, which stands for no protocol here.
             Protocol::Route => None,
             Protocol::Netfilter => Some(netlink::NETFILTER),
+            Protocol::Sockets => Some(netlink::SOCK_DIAG),
         };
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)?;
         let socket = Socket { fd, sequence: 0, buffer: vec![0; RECEIVE] };

@@ -6,7 +6,9 @@ use bgp::Paths;
 use derive::{Attachment, AttachmentId};
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::{Cidr, store};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Names an effect, so that its outcome finds its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub enum Input {
     Overrun,
     /// The writer is done with a plan: one outcome for each key that had steps.
     Wrote { id: EffectId, outcomes: Vec<Outcome> },
+    /// These of the addresses that were asked for are used by sockets of the node's own namespace.
+    Sockets { id: EffectId, used: BTreeSet<IpAddr> },
     /// A change of an attachment's file is done, or cannot be.
     Filed { id: EffectId, result: Result<(), String> },
     /// The namespace asked for by `OpenNetns` is open, or why not.
@@ -73,6 +77,9 @@ pub enum Effect {
     /// Read a namespace whole; answered by `Input::Dumped`.
     /// The settings named are to be read besides.
     Dump { id: EffectId, netns: Netns, sysctls: Vec<String> },
+    /// Which of these addresses do sockets of the node's own namespace use? Answered by `Input::Sockets`; who cannot find out
+    /// answers that all are used.
+    Sockets { id: EffectId, addrs: BTreeSet<IpAddr> },
     /// Change an attachment's file; answered by `Input::Filed`.
     File { id: EffectId, op: FileOp },
     /// Open a pod's namespace if its inode is still the one of the attachment; answered by `Input::Opened`.

@@ -25,6 +25,7 @@ mod node;
 mod request;
 mod resize;
 pub mod socket;
+mod sockets;
 pub mod speaker;
 
 pub use cluster::seen_from;

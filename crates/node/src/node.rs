@@ -8,6 +8,7 @@ use crate::identity::Identity;
 use crate::leave::RELEASE_DEADLINE;
 use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
+use crate::sockets::Sockets;
 use crate::speaker::Speech;
 use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
@@ -49,6 +50,8 @@ pub enum Reason {
     Request,
     /// Pods' annotations.
     Annotation,
+    /// Another look at the sockets that use a tunnel's address.
+    Sockets,
     /// The slow read of the whole kernel.
     Refresh,
 }
@@ -65,6 +68,7 @@ pub struct Node {
     pub(crate) ipam: Allocator,
     pub(crate) identity: Identity,
     pub(crate) speech: Speech,
+    pub(crate) sockets: Sockets,
     /// Sections whose inputs changed since they were derived.
     pub(crate) dirty: BTreeSet<Section>,
     /// Endpoints that changed since they were derived, as they were then.
@@ -141,6 +145,7 @@ impl Node {
             datapath: Datapath::default(),
             identity: Identity::default(),
             speech: Speech::default(),
+            sockets: Sockets::default(),
             dirty: BTreeSet::new(),
             moved: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -189,6 +194,7 @@ impl Node {
                     self.read_kernel();
                 }
             }
+            Input::Sockets { id, used } => self.sockets_seen(id, &used),
             Input::Filed { id, result } => self.filed(id, result),
             Input::Opened { netns, result } => self.opened(netns, result),
             Input::Cni { id, request, netns } => self.ask(id, request, netns),
@@ -227,6 +233,7 @@ impl Node {
             (self.identity.timeout(), Reason::Identity),
             (requests.min(), Reason::Request),
             (self.annotation_timeout(), Reason::Annotation),
+            (self.sockets.timeout(), Reason::Sockets),
             (self.refresh_at, Reason::Refresh),
         ]
         .into_iter()
@@ -252,6 +259,7 @@ impl Node {
         problems.extend(self.speech.problem.clone());
         problems.extend(derive::refused(&self.world));
         problems.extend(derive::kept(&self.world));
+        problems.extend(self.held_problems());
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
         problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
         NodeStatus {
@@ -290,6 +298,7 @@ impl Node {
         self.adopt();
         let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
         self.look();
+        self.ask_for_sockets();
         self.resize_pods();
         self.identify();
         self.instruct();

@@ -376,6 +376,26 @@ fn the_tunnel_comes_and_goes_with_the_pools_mode() {
 }
 
 #[test]
+fn a_tunnel_stays_while_a_process_uses_its_address_and_goes_within_a_second_after() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let tunnel = own.metadata.annotations[model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR].parse().unwrap();
+    rig.used = [tunnel].into();
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.vxlan_mode = EncapMode::Never;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    rig.pass(Duration::from_secs(60));
+    assert!(rig.listing().contains(&format!("address {tunnel}/32 dev vxlan.calico")), "{:#?}", rig.listing());
+    let problems = rig.node.status().problems;
+    assert!(problems.iter().any(|why| why.contains(&format!("uses its address {tunnel}"))), "{problems:?}");
+    rig.used.clear();
+    rig.pass(Duration::from_secs(2));
+    assert!(!rig.listing().iter().any(|line| line.contains("vxlan.calico")), "{:#?}", rig.listing());
+    assert_eq!(rig.node.status().problems, Vec::<String>::new());
+}
+
+#[test]
 fn the_tunnel_follows_the_pool_from_vxlan_to_ipip_and_back() {
     let mut rig = Rig::new(EncapMode::Always);
     for (ipip, vxlan) in [(EncapMode::Always, EncapMode::Never), (EncapMode::Never, EncapMode::Always)] {

@@ -65,3 +65,97 @@ fn a_question_that_the_kernel_does_not_know_is_refused() {
         assert_eq!(refusal.unwrap_err().errno, libc::ENODEV);
     });
 }
+
+#[test]
+fn an_address_is_used_by_its_connections_and_bound_sockets_only() {
+    use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+    let netns = Netns::new();
+    netns.sh("for n in 1 2 3 4 5; do ip address add 192.0.2.$n/32 dev lo; done");
+    netns.run(|| {
+        let addrs: std::collections::BTreeSet<IpAddr> = (1..=5).map(|n| [192, 0, 2, n].into()).collect();
+        let using = || netlink::sockets::using(&addrs).unwrap().into_iter().collect::<Vec<IpAddr>>();
+        let open = TcpListener::bind("[::]:7001").unwrap();
+        assert_eq!(using(), [] as [IpAddr; 0], "a socket that is open to all uses none");
+        let dialed = TcpStream::connect("192.0.2.1:7001").unwrap();
+        let accepted = open.accept().unwrap();
+        let listens = TcpListener::bind("192.0.2.2:7002").unwrap();
+        let bound = UdpSocket::bind("192.0.2.3:0").unwrap();
+        let connected = UdpSocket::bind("0.0.0.0:0").unwrap();
+        connected.connect("192.0.2.4:9").unwrap();
+        // The source of what is sent to an own address is that address.
+        assert_eq!(using(), (1..=4).map(|n| IpAddr::from([192, 0, 2, n])).collect::<Vec<_>>());
+        drop((dialed, accepted, listens, bound, connected));
+        // Who closed first waits for strays, and nobody uses that any more.
+        assert_eq!(using(), [] as [IpAddr; 0]);
+    });
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+#[test]
+fn f37_a_dump_that_is_interrupted_by_changes_and_signals_never_lacks_what_stands() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const STANDING: u32 = 300;
+    let netns = Netns::new();
+    let lines = (0..STANDING).map(|n| format!("route add blackhole 10.{}.{}.0/24\n", n / 250, n % 250));
+    let file = std::env::temp_dir().join(format!("tortie-standing-{}", std::process::id()));
+    std::fs::write(&file, lines.collect::<String>()).unwrap();
+    netns.sh(&format!("ip -batch {}", file.display()));
+    std::fs::remove_file(file).unwrap();
+    // SAFETY: the handler does nothing, and the default would end the process.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                netns.sh("for n in 1 2 3 4 5 6 7 8; do ip route add blackhole 172.16.$n.0/24; ip route del 172.16.$n.0/24; done");
+            }
+        });
+        let (stop, netns) = (&stop, &netns);
+        let dumps = scope.spawn(move || {
+            // SAFETY: a thread may always ask for its own name.
+            let own = unsafe { libc::pthread_self() } as usize;
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        // SAFETY: the thread lives as long as this one, which its scope waits for.
+                        unsafe { libc::pthread_kill(own as libc::pthread_t, libc::SIGUSR1) };
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                });
+                let whole = (0..500).filter(|_| dump_is_whole(netns, STANDING as usize)).count();
+                stop.store(true, Ordering::Relaxed);
+                whole
+            })
+        });
+        assert!(dumps.join().unwrap() > 0, "some dumps succeed");
+        changes.join().unwrap();
+    });
+}
+
+/// Whether a dump succeeds; one that does has everything.
+fn dump_is_whole(netns: &Netns, standing: usize) -> bool {
+    let enter = || {
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&netns.0),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )
+    };
+    enter().unwrap();
+    let mut socket = Socket::open(Protocol::Route).unwrap();
+    match netlink::dump::objects(&mut socket, kernel::Netns::Host) {
+        Ok(objects) => {
+            let found = objects.keys().filter(|key| key.to_string().starts_with("route 10.")).count();
+            assert_eq!(found, standing);
+            true
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.errno, libc::EINTR, "{refusal}");
+            false
+        }
+    }
+}

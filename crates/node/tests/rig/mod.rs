@@ -1,5 +1,7 @@
 //! One node driven to rest: a fake API that answers at once or not at all, a kernel and files as maps.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use derive::{Attachment, AttachmentId};
 use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::store::{Error, Kind, Object, Request as Ask};
@@ -9,7 +11,7 @@ use node::{CniId, Config, Effect, FileOp, Input, Node, NotOpened, Notice};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::sim::{FakeApi, Revision};
 
-const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -32,6 +34,8 @@ pub struct Rig {
     held: Vec<Effect>,
     /// `K8S_POD_UID` of every request.
     pub pod_uid: Option<String>,
+    /// Addresses that processes of the node use.
+    pub used: BTreeSet<std::net::IpAddr>,
     /// The disk is full.
     pub disk_is_full: bool,
     /// Namespaces cannot be opened, though they may exist.
@@ -91,6 +95,7 @@ impl Rig {
             held: Vec::new(),
             pod_uid: None,
             disk_is_full: false,
+            used: BTreeSet::new(),
             netns_fail: false,
             refused: BTreeSet::new(),
             files: BTreeMap::new(),
@@ -107,6 +112,15 @@ impl Rig {
         };
         rig.start();
         rig
+    }
+
+    /// A new process on the same kernel and files, which no watch has told anything yet.
+    pub fn restart_silent(&mut self) {
+        self.node = Node::new(config(self.address));
+        self.steps.clear();
+        let attachments = self.files.values().cloned().collect();
+        self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
+        self.drive();
     }
 
     /// A new process on the same kernel and files.
@@ -250,6 +264,10 @@ impl Rig {
                 let found = self.kernel.iter().filter(|(key, _)| key.netns() == netns);
                 let objects = found.map(|(key, value)| (key.clone(), value.clone())).collect();
                 Some(Input::Dumped { id, netns, objects: Some(objects) })
+            }
+            Effect::Sockets { id, addrs } => {
+                let used = addrs.intersection(&self.used).copied().collect();
+                Some(Input::Sockets { id, used })
             }
             Effect::File { id, .. } if self.disk_is_full => {
                 Some(Input::Filed { id, result: Err("No space left on device".into()) })

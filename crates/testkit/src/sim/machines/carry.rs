@@ -7,6 +7,7 @@ use ::kernel::{ApplyError, Outcome, PodNs, Step};
 use model::Duration;
 use model::store::{self, Kind, Reply, Request};
 use node::{Effect, FileOp, Input, NotOpened};
+use std::collections::BTreeSet;
 
 /// After this long without an answer, a caller gives up.
 const API_TIMEOUT: Duration = Duration::from_millis(300);
@@ -200,6 +201,8 @@ impl Machines {
                 self.queue.push(span, Happening::Read { node, life, id, netns, settings });
                 Ok(())
             }
+            // Nothing runs on these machines beside agents and pods.
+            Effect::Sockets { id, .. } => self.input(node, Input::Sockets { id, used: BTreeSet::new() }),
             Effect::File { id, op } => {
                 let op = Box::new(op);
                 match self.moment(node, 0) {
