@@ -5,11 +5,13 @@
 
 use crate::core::{Call, Message};
 use crate::queued;
+use failpoint::failpoint;
 use node::cni::{Command, Reply, Request};
 use node::socket::{self, Answer, NodeStatus};
 use node::{CniId, Input};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::umask;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -20,9 +22,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-/// How many connections are served at once; more wait in the socket's queue.
-const CONNECTIONS: usize = 256;
+/// How many calls are carried out at once; more wait.
+const CALLS: usize = 256;
+/// How many connections may be open without a call; of more, the one that was silent longest is closed.
+const SILENT: usize = 512;
+/// How long it may have been silent at least.
+const GRACE: Duration = Duration::from_millis(250);
 /// The longest call: a GC's list of attachments.
 const MAX_CALL: usize = 4 << 20;
 /// How long a client may take to send its call, or to take its answer.
@@ -77,10 +85,11 @@ fn answers_still(path: &Path) -> bool {
 
 /// Serves for ever.
 pub(crate) async fn serve(listener: UnixListener, inbox: mpsc::Sender<Message>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CALLS));
+    // Who has not said its call yet, the longest first.
+    let mut silent: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
     let mut next = 0;
     loop {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -90,20 +99,45 @@ pub(crate) async fn serve(listener: UnixListener, inbox: mpsc::Sender<Message>) 
             }
         };
         next = (next + 1) % queued::FIRST_ID;
-        let (id, inbox) = (CniId(next), inbox.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            // A client that hangs up, or is too slow, has nobody who could be told.
-            let _ = converse(stream, id, &inbox).await;
-        });
+        silent.retain(|(_, task)| !task.is_finished());
+        while silent.len() >= SILENT {
+            // Its call may have come and not been read yet.
+            tokio::time::sleep_until(silent[0].0 + GRACE).await;
+            silent.pop_front().expect("it is not empty").1.abort();
+            silent.retain(|(_, task)| !task.is_finished());
+        }
+        let heard = tokio::spawn(hear(stream, CniId(next), permits.clone(), inbox.clone()));
+        silent.push_back((Instant::now(), heard.abort_handle()));
     }
 }
 
-async fn converse(mut stream: UnixStream, id: CniId, inbox: &mpsc::Sender<Message>) -> io::Result<()> {
+/// Takes a call, and has it answered by a task that nobody sheds. Ends before, if the client hangs up or is too slow.
+async fn hear(mut stream: UnixStream, id: CniId, permits: Arc<Semaphore>, inbox: mpsc::Sender<Message>) {
+    let Ok(call) = call(&mut stream).await else { return };
+    tokio::spawn(async move {
+        let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+        // A client that hangs up has nobody who could be told.
+        let _ = converse(stream, id, call, &inbox).await;
+    });
+}
+
+/// The call's line and what came along; `None` for who may not call.
+async fn call(stream: &mut UnixStream) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     if stream.peer_cred()?.uid() != 0 {
-        return say(&mut stream, &Answer::Refused("only root may call the agent".into())).await;
+        return Ok(None);
     }
-    let (line, descriptors) = within(receive(&mut stream)).await?;
+    within(receive(stream)).await.map(Some)
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    id: CniId,
+    call: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    inbox: &mpsc::Sender<Message>,
+) -> io::Result<()> {
+    let Some((line, descriptors)) = call else {
+        return say(&mut stream, &Answer::Refused("only root may call the agent".into())).await;
+    };
     let answer = match serde_json::from_slice(&line) {
         Err(error) => Some(Answer::Refused(format!("the call cannot be understood: {error}"))),
         Ok(socket::Call::Status) => status(inbox).await.map(|status| Answer::Status(Box::new(status))),
@@ -133,6 +167,7 @@ async fn cni(
     netns: Option<netlink::Netns>,
     inbox: &mpsc::Sender<Message>,
 ) -> Option<Reply> {
+    failpoint!("call: heard");
     let (reply, answer) = oneshot::channel();
     inbox.send(Message::Call(Call { id, request, netns, reply })).await.ok()?;
     let mut more = [0];
@@ -208,7 +243,10 @@ async fn receive(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)>
 async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    within(stream.write_all(&line)).await
+    failpoint!("call: to be answered");
+    within(stream.write_all(&line)).await?;
+    failpoint!("call: answered");
+    Ok(())
 }
 
 async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -41,6 +41,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
+    // A core file would hold the token and the passwords of sessions. Root may look on.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     raise_descriptor_limit();
     let name = node_name(&args)?;
     durable::create_directory(&args.state_dir)

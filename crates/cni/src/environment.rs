@@ -105,16 +105,38 @@ impl Environment {
         if !is_identifier(&container_id) || container_id.len() > MAX_CONTAINER_ID {
             return Err(Error::ContainerId(container_id));
         }
-        let interface = interface.map(|text| text.parse()).transpose().map_err(Error::Interface)?;
+        let interface = interface.map(|text| pod_interface(&text)).transpose()?;
         let args = Args::parse(&get("CNI_ARGS")?.unwrap_or_default())?;
         Ok(Some(Environment { verb, container_id, interface, netns, args }))
     }
+}
+
+fn pod_interface(text: &str) -> Result<IfName, Error> {
+    let interface: IfName = text.parse().map_err(Error::Interface)?;
+    if text == "lo" || text.chars().any(char::is_control) {
+        return Err(Error::PodInterface(text.to_owned()));
+    }
+    Ok(interface)
 }
 
 /// An alphanumeric character, then such, `_`, `.` and `-` (specification §2, of container ids and network names).
 pub(crate) fn is_identifier(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && text.bytes().all(inner)
+}
+
+/// A name of Kubernetes (RFC 1123): it goes into requests and answers as it is.
+fn dns_name(key: &'static str, text: Option<String>) -> Result<Option<String>, Error> {
+    match text {
+        Some(text) if !is_dns_name(&text) => Err(Error::ArgsName { key, text }),
+        text => Ok(text),
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
+    let outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    text.len() <= 253 && text.bytes().all(inner) && outer(text.bytes().next()) && outer(text.bytes().last())
 }
 
 impl Args {
@@ -126,9 +148,9 @@ impl Args {
             let (key, value) = pair.split_once('=').ok_or_else(|| Error::ArgsPair(pair.to_owned()))?;
             let text = Some(value.to_owned()).filter(|value| !value.is_empty());
             match key {
-                "K8S_POD_NAMESPACE" => args.pod_namespace = text,
-                "K8S_POD_NAME" => args.pod_name = text,
-                "K8S_POD_UID" => args.pod_uid = text,
+                "K8S_POD_NAMESPACE" => args.pod_namespace = dns_name("K8S_POD_NAMESPACE", text)?,
+                "K8S_POD_NAME" => args.pod_name = dns_name("K8S_POD_NAME", text)?,
+                "K8S_POD_UID" => args.pod_uid = dns_name("K8S_POD_UID", text)?,
                 "IP" => args.addresses = addresses(value)?,
                 _ => {}
             }
@@ -167,6 +189,85 @@ mod tests {
         assert_eq!(missing("DEL"), "CNI_CONTAINERID,CNI_IFNAME");
         for verb in ["STATUS", "GC", "VERSION"] {
             assert_eq!(missing(verb), "true", "{verb}");
+        }
+    }
+
+    #[test]
+    fn s35_a_hostile_environment_is_refused_with_the_specifications_code() {
+        let long = "x".repeat(10 << 10);
+        let hostile = [
+            "..",
+            "../x",
+            "/etc/passwd",
+            "a/b",
+            "a\\b",
+            ".",
+            "-a",
+            "_a",
+            " ",
+            "a b",
+            "a\nb",
+            "a\tb",
+            "a\0b",
+            "\x1b[2J",
+            "a;b",
+            "a=b",
+            "a@b",
+            "%2e%2e",
+            "ä",
+            "\u{202e}a",
+            "$(id)",
+            "`id`",
+            "a'b",
+            "a\"b",
+            "*",
+            &long,
+        ];
+        let mut rows = 0;
+        for verb in ["ADD", "DEL", "CHECK"] {
+            for bad in hostile {
+                let good = |name: &'static str, value: &str| (name, value.to_owned());
+                let mut environments = vec![vec![good("CNI_CONTAINERID", bad), good("CNI_IFNAME", "eth0")]];
+                environments.push(vec![good("CNI_CONTAINERID", "abc"), good("CNI_IFNAME", bad)]);
+                for args in [
+                    format!("K8S_POD_NAME={bad}"),
+                    format!("K8S_POD_NAMESPACE={bad}"),
+                    format!("K8S_POD_NAMESPACE=a;K8S_POD_NAME={bad}"),
+                    format!("K8S_POD_UID={bad}"),
+                    format!("IP={bad}"),
+                ] {
+                    let args = ("CNI_ARGS", args);
+                    environments.push(vec![good("CNI_CONTAINERID", "abc"), good("CNI_IFNAME", "eth0"), args]);
+                }
+                for (place, mut vars) in environments.into_iter().enumerate() {
+                    vars.extend([good("CNI_COMMAND", verb), good("CNI_NETNS", "/run/netns/a")]);
+                    let vars: Vec<(&str, &str)> =
+                        vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                    rows += 1;
+                    match read(&vars) {
+                        // Some are good in some places: a wildcard is no name, an underscore is a good interface.
+                        Ok(read) => {
+                            let read = read.expect("there is a command");
+                            assert!(is_identifier(&read.container_id), "{bad:?}");
+                            let interface = read.interface.expect("it is needed");
+                            assert!(
+                                !interface.as_str().contains(|c: char| c == '/' || c.is_control()),
+                                "{bad:?}"
+                            );
+                            let named = [read.args.pod_name, read.args.pod_namespace, read.args.pod_uid];
+                            for name in named.into_iter().flatten() {
+                                assert!(is_dns_name(&name), "{place}: {bad:?} is taken as {name:?}");
+                            }
+                        }
+                        Err(error) => assert!(matches!(error.code(), 4 | 7), "{place}: {bad:?}: {error}"),
+                    }
+                }
+            }
+        }
+        assert!(rows >= 500, "{rows}");
+        for interface in ["lo", "abcdefghijklmnop", "a/b", "a:b", ".."] {
+            let vars = [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", "a"), ("CNI_IFNAME", interface)];
+            assert!(read(&vars).is_err(), "{interface}");
         }
     }
 

@@ -21,6 +21,12 @@ pub enum Error {
     ContainerId(String),
     #[error("invalid CNI_IFNAME: {0}")]
     Interface(IfNameError),
+    #[error(
+        "CNI_IFNAME {0:?} cannot be a pod's interface: `lo` is taken, and control characters are no name"
+    )]
+    PodInterface(String),
+    #[error("{key}={text:?} in CNI_ARGS is no name of Kubernetes")]
+    ArgsName { key: &'static str, text: String },
     #[error("invalid pair `{0}` in CNI_ARGS")]
     ArgsPair(String),
     #[error("IP=`{0}` in CNI_ARGS is no IP address")]
@@ -65,13 +71,15 @@ pub enum Error {
 
 impl Error {
     /// The specification's code.
-    fn code(&self) -> u32 {
+    pub(crate) fn code(&self) -> u32 {
         match self {
             Error::UnknownCommand(_)
             | Error::MissingVariables(_)
             | Error::NotUtf8(_)
             | Error::ContainerId(_)
             | Error::Interface(_)
+            | Error::PodInterface(_)
+            | Error::ArgsName { .. }
             | Error::ArgsPair(_)
             | Error::ArgsAddress(_)
             | Error::Netns(_) => code::INVALID_ENVIRONMENT,

@@ -105,3 +105,58 @@ pub fn remove(directory: &Path, name: &str) -> io::Result<()> {
     durable::remove(directory, name)?;
     durable::sync_directory(directory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node::cni::Options;
+
+    #[test]
+    fn s37_whatever_an_attachment_is_called_its_file_is_in_the_directory() {
+        let top = tempfile::tempdir().expect("a folder");
+        let directory = top.path().join("state/queue");
+        let hostile = [
+            "..",
+            ".",
+            "../x",
+            "../../etc/passwd",
+            "/etc/passwd",
+            "a/b",
+            "a/../..",
+            "./a",
+            "a\0b",
+            "a\nb",
+            "..\\x",
+            "%2e%2e%2f",
+            "~",
+            "a@b@c",
+            "ä",
+            "\u{202e}a",
+            ".json",
+            "x.json/..",
+            "*",
+            "\x1b[2J",
+        ];
+        for (n, id) in hostile.iter().enumerate() {
+            let request = Request {
+                command: Command::Del,
+                network: (*id).to_owned(),
+                container_id: (*id).to_owned(),
+                interface: Some(IfName::fixed("eth0")),
+                netns: None,
+                pod: None,
+                options: Options::default(),
+            };
+            put(&directory, &request).expect("queued");
+            let names = names(&directory).expect("it can be read");
+            assert_eq!(names.len(), n + 1, "{id:?} has a file of its own: {names:?}");
+            for name in &names {
+                let read = read(&directory, name).expect("it can be read").expect("it is there");
+                assert_eq!(file_name(&self::id(&read.request.expect("a DEL")).expect("it is named")), *name);
+            }
+        }
+        let outside = std::fs::read_dir(top.path()).expect("ours").count();
+        assert_eq!(outside, 1, "nothing stands beside the state's folder");
+        assert_eq!(std::fs::read_dir(top.path().join("state")).expect("ours").count(), 1);
+    }
+}

@@ -132,8 +132,10 @@ fn host_side(endpoint: &Endpoint) -> Vec<(Key, Value)> {
         conf("ipv4/conf/IF/forwarding", "1"),
         conf("ipv4/conf/IF/proxy_arp", "1"),
         conf("ipv4/neigh/IF/proxy_delay", "0"),
-        // A pod must not become the node's router (CVE-2020-13597).
+        // A pod must not become the node's router (CVE-2020-13597), nor say where one is.
         conf("ipv6/conf/IF/accept_ra", "0"),
+        conf("ipv6/conf/IF/accept_redirects", "0"),
+        conf("ipv4/conf/IF/accept_redirects", "0"),
     ];
     for addr in &attachment.addresses {
         let route = RouteValue {
