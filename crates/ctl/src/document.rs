@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::kind::Kind;
 use model::schema::{self, Field, Type};
 use serde_json::Value;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,9 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The largest file, in bytes: an API server takes objects of at most 3 MiB.
+const LARGEST: u64 = 16 << 20;
+
 /// Where documents come from.
 pub struct Source<'a> {
     /// A file, a folder, or `-` for standard input.
@@ -78,15 +82,15 @@ impl Source<'_> {
         let mut documents = Vec::new();
         let is_folder = self.filename != "-" && path.is_dir();
         if self.filename == "-" {
-            let mut text = String::new();
-            stdin.read_to_string(&mut text).map_err(|e| failed(path, e))?;
-            documents = parse(&text)?;
+            documents = parse(&read(stdin).map_err(|e| failed(path, e))?)?;
         } else if is_folder {
             for file in files(path, self.recursive).map_err(|e| failed(path, e))? {
-                documents.extend(parse(&std::fs::read_to_string(&file).map_err(|e| failed(&file, e))?)?);
+                let text = File::open(&file).and_then(|mut opened| read(&mut opened));
+                documents.extend(parse(&text.map_err(|e| failed(&file, e))?)?);
             }
         } else {
-            documents = parse(&std::fs::read_to_string(path).map_err(|e| failed(path, e))?)?;
+            let text = File::open(path).and_then(|mut opened| read(&mut opened));
+            documents = parse(&text.map_err(|e| failed(path, e))?)?;
         }
         if documents.is_empty() && !self.skip_empty {
             let what = if is_folder { "directory" } else { "file" };
@@ -94,6 +98,17 @@ impl Source<'_> {
         }
         Ok(documents)
     }
+}
+
+/// A whole source, unless it is too large to be what somebody wrote.
+fn read(source: &mut dyn Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    source.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        let why = format!("it is larger than {} MiB: split it into several files", LARGEST >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(text)
 }
 
 /// The operating system's words without the number that Rust adds.
@@ -123,11 +138,18 @@ fn files(folder: &Path, recursive: bool) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Aliases may repeat a part here and there. What would grow to thousands of parts by them is an attack.
+fn frugal() -> serde_saphyr::Options {
+    let mut options = serde_saphyr::Options::default();
+    options.alias_limits.max_total_replayed_events = 10_000;
+    options
+}
+
 /// The documents of a text: YAML or JSON, one or several, each a resource, a list of a kind, or an array of resources.
 pub fn parse(text: &str) -> Result<Vec<Document>, Failure> {
     let mut documents = Vec::new();
     for part in split(text.trim_start_matches('\u{feff}')) {
-        let value: Value = serde_saphyr::from_str(&part).map_err(|e| not_yaml(&e))?;
+        let value: Value = serde_saphyr::from_str_with_options(&part, frugal()).map_err(|e| not_yaml(&e))?;
         match value {
             Value::Null => {}
             Value::Array(items) => flatten(items, &mut documents)?,

@@ -3,7 +3,8 @@
 //! ```text
 //!   argv ──cli──► Args ──► get write patch ipam version status ──► store ──datastore──► API server
 //!                           │                                      └ views: Node, WorkloadEndpoint, Profile
-//!                           └──► node_status ──► the agent's socket
+//!                           ├──► node_status, diags ──► the agent's socket
+//!                           └──► checksystem, diags ──► this machine's kernel
 //! ```
 //!
 //! A command reads and writes JSON documents; what a kind is called, how its table looks and how it is stored stands in one
@@ -11,8 +12,10 @@
 
 mod agent;
 mod cells;
+mod checksystem;
 mod cli;
 mod connect;
+mod diags;
 mod document;
 mod failure;
 mod get;
@@ -73,6 +76,7 @@ pub async fn execute(argv: &[OsString], io: Io<'_>) -> u8 {
     match cli::parse(argv) {
         Parsed::Run(args) => finish(*args, io).await,
         Parsed::Print { out, err, status } => {
+            let (out, err) = (output::safe::safe(&out), output::safe::safe(&err));
             // Nobody is left to tell if the streams are closed.
             let _ = io.out.write_all(out.as_bytes()).and_then(|()| io.err.write_all(err.as_bytes()));
             status
@@ -86,7 +90,7 @@ async fn finish(args: Args, io: Io<'_>) -> u8 {
     let Err(Failure { text, on_stdout }) = result else { return 0 };
     let stream = if on_stdout { session.io.out } else { session.io.err };
     // Nobody is left to tell if the stream is closed.
-    let _ = writeln!(stream, "{text}");
+    let _ = writeln!(stream, "{}", output::safe::safe(&text));
     1
 }
 
@@ -108,6 +112,8 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
         Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
         Command::Node(Node::Status(args)) => node_status::run(session, &args).await,
+        Command::Node(Node::Checksystem(args)) => checksystem::run(session, args.kernel_config.as_deref()),
+        Command::Node(Node::Diags(args)) => diags::run(session, &args).await,
         Command::Node(Node::Run(_)) => Err(Failure::new(NO_CONTAINER)),
         Command::Version(args) => version::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,

@@ -3,6 +3,7 @@
 use crate::cli::{DEFAULT_CONFIG, Global};
 use crate::connect;
 use crate::failure::Failure;
+use crate::output::safe::safe;
 use crate::store::Store;
 use crate::version;
 use std::io::{Read, Write};
@@ -23,8 +24,13 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Writes text to standard output.
+    /// Writes text to standard output, without what a terminal would obey.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+        self.draw(&safe(text))
+    }
+
+    /// Writes text that steers the terminal on purpose.
+    pub fn draw(&mut self, text: &str) -> Result<(), Failure> {
         self.io
             .out
             .write_all(text.as_bytes())

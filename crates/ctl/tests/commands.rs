@@ -405,3 +405,108 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
     let status: Value = serde_json::from_str(&got).expect("JSON");
     assert_eq!((status["nodes"][0]["network"].as_str(), status["agent"].is_null()), (Some("ok"), true));
 }
+
+/// What a text may hold that a terminal or a reader of logs would obey.
+fn hostile() -> Vec<String> {
+    let sequences = [
+        "\x1b[2J",
+        "\x1b]0;owned\x07",
+        "\x1b]8;;http://evil\x1b\\",
+        "\u{9b}31m",
+        "\rroot",
+        "\x08\x7f",
+        "\u{202e}txt",
+        "\u{2066}a\u{2069}",
+    ];
+    let frames = ["", "a", "a b", "ä", "a: b"];
+    frames.iter().flat_map(|frame| sequences.iter().map(move |s| format!("{frame}{s}"))).collect()
+}
+
+#[tokio::test]
+async fn s43_no_command_passes_on_what_a_terminal_would_obey() {
+    let cli = Cli::empty().await;
+    let texts = hostile();
+    assert_eq!(texts.len(), 40);
+    for text in &texts {
+        let pool = json!({"apiVersion": "projectcalico.org/v3", "kind": "IPPool",
+            "metadata": {"name": "p", "annotations": {"note": text}}, "spec": {"cidr": "10.244.0.0/16"}});
+        let applied = |text: String| {
+            let cli = &cli;
+            async move { cli.run_with(&["apply".into(), "-f".into(), "-".into()], &text).await }
+        };
+        // What YAML does not take as it is, it takes spelt out.
+        let spelt = |c: char| match c {
+            '\0'..'\u{7f}' => c.to_string(),
+            _ => format!("\\u{:04x}", u32::from(c)),
+        };
+        let made = applied(pool.to_string().chars().map(spelt).collect()).await;
+        assert_eq!(made.status, 0, "{made}");
+        let mut outputs = vec![made];
+        for line in [
+            "get ippool p -o yaml",
+            "get ippool p -o json",
+            "get ippool p -o wide",
+            "status",
+            "get ippool p -o go-template={{.metadata.annotations.note}}",
+        ] {
+            outputs.push(cli.line(line).await);
+        }
+        for words in [
+            ["get", "ippool", text.as_str()],
+            ["get", text.as_str(), "p"],
+            ["ipam", "show", text.as_str()],
+            ["mode", "plan", text.as_str()],
+            [text.as_str(), "a", "b"],
+        ] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            outputs.push(cli.run_with(&words, "").await);
+        }
+        outputs.push(applied(json!({"apiVersion": text, "kind": text}).to_string()).await);
+        for output in outputs {
+            let obeyed = |c: char| {
+                c != '\n'
+                    && c != '\t'
+                    && (c.is_control()
+                        || ('\u{202a}'..='\u{202e}').contains(&c)
+                        || ('\u{2066}'..='\u{2069}').contains(&c))
+            };
+            assert!(
+                !output.to_string().contains(obeyed),
+                "{text:?} in {output:?}",
+                output = output.to_string()
+            );
+        }
+        let json: Value = serde_json::from_str(&cli.line("get ippool p -o json").await.stdout).expect("JSON");
+        assert_eq!(json["metadata"]["annotations"]["note"], text.as_str(), "JSON says the same as before");
+        cli.line("delete ippool p").await;
+    }
+}
+
+#[tokio::test]
+async fn s44_documents_that_are_bombs_are_refused_at_once() {
+    let cli = Cli::of_kubeconfig("");
+    let laughs = {
+        let mut text = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+        for n in 1..12 {
+            let before = format!("*a{}", n - 1);
+            text += &format!("a{n}: &a{n} [{}]\n", vec![before; 9].join(", "));
+        }
+        text
+    };
+    for (name, text) in [
+        ("aliases", laughs),
+        ("deep lists", "[".repeat(100_000)),
+        ("deep maps", "{a: ".repeat(100_000)),
+        ("deep JSON", format!("{}{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000))),
+        ("deep blocks", (0..2_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect()),
+        ("duplicate keys", "apiVersion: projectcalico.org/v3\nkind: IPPool\nkind: BGPPeer\n".to_owned()),
+        ("too large", format!("a: {}\n", "x".repeat(17 << 20))),
+    ] {
+        std::fs::write(cli.path("bomb.yaml"), &text).expect("written");
+        let start = std::time::Instant::now();
+        let output = cli.line(&format!("validate -f {}", cli.path("bomb.yaml"))).await;
+        assert_eq!(output.status, 1, "{name}: {output}");
+        assert!(output.stderr.len() < 2_000, "{name}: a sentence, not the document");
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+    }
+}

@@ -5,10 +5,37 @@ use crate::netns::{Netns, NetnsError};
 use crate::socket::{Protocol, Socket};
 use crate::writer::Writer;
 use kernel::neigh::spelling;
-use kernel::{ApplyError, Direction, Filter, FilterKey, Key, LinkKey, LinkKind, LinkValue, Step, Value};
+use kernel::{
+    ApplyError, Direction, Filter, FilterKey, Key, LinkKey, LinkKind, LinkValue, Objects, PodNs, Step, Value,
+    ours,
+};
 use model::IfName;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsFd;
+
+/// The first object that the kernel refuses, and why.
+pub type Refused = (Key, ApplyError);
+
+/// Whether the kernel takes all of `wanted`, in a namespace whose only interface is `lo`; `pod` is another one.
+pub fn takes(wanted: &Objects, pod: PodNs) -> Result<Result<(), Refused>, NetnsError> {
+    let pods = Netns::scratch(Netns::own)??;
+    Netns::scratch(|| {
+        let mut writer = Writer::open().map_err(NetnsError::Enter)?;
+        writer.open_pod(pod, pods)?;
+        writer.apply(&[Step::Up(kernel::Netns::Host, IfName::fixed("lo"))]);
+        // Some modules put interfaces of their own into every new namespace.
+        let found = writer.dump(kernel::Netns::Host, &[]).and_then(Result::ok).unwrap_or_default();
+        let outcomes = writer.apply(&kernel::plan(kernel::diff(wanted, &found, &BTreeSet::new(), ours)));
+        Ok(outcomes.into_iter().try_for_each(|outcome| outcome.result.map_err(|error| (outcome.key, error))))
+    })?
+}
+
+/// Whether TCP connections can be signed (RFC 2385).
+pub fn signs_tcp() -> std::io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    crate::tcp::set_key(listener.as_fd(), Ipv4Addr::LOCALHOST.into(), b"probe")
+}
 
 /// Whether the kernel has IP in IP; its module is loaded by asking.
 pub fn has_ipip() -> Result<bool, NetnsError> {

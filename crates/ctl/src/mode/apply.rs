@@ -29,7 +29,7 @@ pub async fn run(session: &mut Session<'_>, store: &Store, plan: &Plan) -> Resul
         pool["metadata"]["annotations"][BEFORE] = json!(plan.now).to_string().into();
         write(store, &pool).await?;
     }
-    session.print(&format!("IPPool {}: {} -> {}\n", plan.pool, plan.now, plan.then))?;
+    session.print(&format!("IPPool {}: {} -> {}\n{}", plan.pool, plan.now, plan.then, plan.waits_text()))?;
     follow(session, store, &plan.pool, plan.then).await
 }
 
@@ -67,7 +67,7 @@ async fn follow(session: &mut Session<'_>, store: &Store, pool: &str, modes: Mod
     loop {
         let progress = look(store, pool).await?;
         let is_done = progress.values().all(|progress| *progress == Progress::Retired);
-        session.print(&screen.draw(progress))?;
+        session.draw(&screen.draw(progress))?;
         if is_done {
             return session.print(&format!("Every node has changed to {modes}.\n"));
         }

@@ -3,13 +3,15 @@
 use super::{Cluster, modes_of, set_modes, wished};
 use crate::cli::ModeTarget;
 use crate::failure::Failure;
+use crate::inquiry;
 use crate::kind::Kind;
 use crate::output::table;
 use crate::store::Store;
+use derive::change::Obstacle;
 use derive::{Change, Modes, Path};
 use model::schema;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// As many names of nodes are told, more are counted.
 const NAMED: usize = 4;
@@ -25,6 +27,8 @@ pub struct Plan {
     changes: BTreeMap<String, Change>,
     /// What is wrong with the pool that would be.
     invalid: Option<String>,
+    /// What stops nothing and will take its time.
+    waits: Vec<String>,
 }
 
 impl Plan {
@@ -44,7 +48,8 @@ impl Plan {
         };
         let changes =
             if invalid.is_some() { BTreeMap::new() } else { cluster.nodes.iter().map(of).collect() };
-        Ok(Plan { pool: pool.to_owned(), now, then, document, changes, invalid })
+        let waits = if invalid.is_some() { Vec::new() } else { waits(store, &cluster.nodes, &changes).await };
+        Ok(Plan { pool: pool.to_owned(), now, then, document, changes, invalid, waits })
     }
 
     /// What is in the way, each with the node that it is about.
@@ -95,7 +100,15 @@ impl Plan {
         for obstacle in obstacles {
             text += &format!("  {obstacle}\n");
         }
+        if !self.waits.is_empty() {
+            text += &format!("\n{}", self.waits_text());
+        }
         text
+    }
+
+    /// What the change will wait for, a line each.
+    pub fn waits_text(&self) -> String {
+        self.waits.iter().map(|wait| format!("{wait}\n")).collect()
     }
 
     /// For programs.
@@ -118,8 +131,30 @@ impl Plan {
             "then": self.then,
             "nodes": self.changes.iter().map(node).collect::<Vec<_>>(),
             "obstacles": self.obstacles(),
+            "waits": self.waits,
         })
     }
+}
+
+/// Nodes whose agents do not answer: the change goes on without them, and ends with them.
+async fn waits(store: &Store, nodes: &BTreeSet<String>, changes: &BTreeMap<String, Change>) -> Vec<String> {
+    // Who never speaks of modes is in the way already.
+    let is_dumb = |node: &&String| {
+        let of_node = changes.get(*node).into_iter().flat_map(|change| &change.obstacles);
+        of_node.into_iter().any(|obstacle| matches!(obstacle, Obstacle::Silent | Obstacle::NoAddress))
+    };
+    let asked: BTreeSet<String> = nodes.iter().filter(|node| !is_dumb(node)).cloned().collect();
+    let seconds = inquiry::PATIENCE.as_secs();
+    match inquiry::silent(store, &asked).await {
+        Ok(silent) => silent.into_iter().map(|(node, last)| {
+            let last = last.map(|time| format!(" (its last answer is of {time})")).unwrap_or_default();
+            format!("{node} has not been heard for {seconds} s{last}; the change will wait for it")
+        }),
+        Err(failure) => {
+            return vec![format!("whether the nodes' agents live is not known: {}", failure.text)];
+        }
+    }
+    .collect()
 }
 
 /// The nodes whose packets change in the same way, under that way.
@@ -159,7 +194,7 @@ fn mtu(change: &Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use derive::change::{Obstacle, Way};
+    use derive::change::Way;
     use insta::assert_snapshot;
     use model::Mtu;
     use model::v3::EncapMode::{Always, CrossSubnet, Never};
@@ -172,6 +207,7 @@ mod tests {
             document: Value::Null,
             changes,
             invalid: None,
+            waits: Vec::new(),
         }
     }
 
@@ -211,6 +247,15 @@ mod tests {
             paths[0],
             json!({"to": "node2", "now": "ipip via 192.168.50.2", "then": "direct via 192.168.50.2"})
         );
+    }
+
+    #[test]
+    fn who_is_not_heard_is_told_of_and_stops_nothing() {
+        let mut plan = plan(BTreeMap::new());
+        plan.waits = vec!["n3 has not been heard for 3 s; the change will wait for it".to_owned()];
+        assert!(plan.check().is_ok());
+        assert!(plan.table().ends_with("\n\nn3 has not been heard for 3 s; the change will wait for it\n"));
+        assert_eq!(plan.document()["waits"][0], plan.waits[0]);
     }
 
     #[test]

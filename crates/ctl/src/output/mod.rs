@@ -3,6 +3,7 @@
 pub mod boxed;
 pub mod json;
 pub mod number;
+pub mod safe;
 pub mod table;
 pub mod template;
 pub mod yaml;
