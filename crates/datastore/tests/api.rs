@@ -192,7 +192,7 @@ async fn a_watch_that_the_server_ends_goes_on_from_the_last_bookmark() {
 }
 
 #[tokio::test]
-async fn a_version_that_the_server_forgot_is_no_failure_but_a_new_list() {
+async fn f14_a_version_that_the_server_forgot_is_no_failure_but_a_new_list() {
     let server = Server::with(vec![
         list(7, "", &["a"]),
         Answer::Lines(vec![change("ERROR", &status(410, "Expired"))]),
@@ -339,4 +339,43 @@ async fn a_watch_survives_a_pause_between_its_lines() {
         tokio::time::timeout(Duration::from_millis(300), watch.next()).await.is_err(),
         "nothing was said"
     );
+}
+
+#[tokio::test]
+async fn f16_a_list_is_never_asked_of_a_replica_that_may_lag() {
+    let server = Server::with(vec![
+        list(7, "", &["a"]),
+        Answer::Lines(vec![change("ADDED", &node("b", 9)), change("ERROR", &status(410, "Expired"))]),
+        list(9, "", &["a", "b"]),
+    ])
+    .await;
+    let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
+    for told in ["listed a", "put b", "listed a b"] {
+        assert_eq!(names(watch.next().await), told);
+    }
+    // Without a version the answer is what the store holds now; with one, any replica's memory would do.
+    let lists = server.seen().into_iter().filter(|request| !request.contains("watch=true"));
+    for request in lists {
+        assert!(!request.contains("resourceVersion"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn f17_a_list_whose_token_expires_on_its_third_page_is_begun_anew_and_nothing_of_it_is_told() {
+    let server = Server::with(vec![
+        list(7, "", &["a", "b", "c"]),
+        Answer::Lines(vec![change("ERROR", &status(410, "Expired"))]),
+        list(8, "two", &["a"]),
+        list(8, "three", &["b"]),
+        Answer::Json(410, status(410, "Expired")),
+        list(9, "two", &["a"]),
+        list(9, "three", &["b"]),
+        list(9, "", &["c"]),
+        Answer::Open(vec![change("DELETED", &node("a", 10))]),
+    ])
+    .await;
+    let mut watch = Box::pin(server.client.watch(Kind::Node, Scope::All));
+    for told in ["listed a b c", "listed a b c", "gone a"] {
+        assert_eq!(names(watch.next().await), told);
+    }
 }

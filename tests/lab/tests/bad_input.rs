@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         cases![
             an_add_that_the_specification_forbids_is_refused,
             f06_a_full_disk_fails_adds_and_lets_dels_pass,
-            a_corrupt_attachments_file_is_put_aside_and_made_anew,
+            f07_a_corrupt_attachments_file_is_put_aside_and_made_anew,
             a_node_that_the_api_does_not_know_is_named,
             f11_an_add_without_an_api_server_says_so_and_leaves_nothing,
             f33_a_full_pool_says_so_and_a_freed_address_is_given_again,
@@ -121,7 +121,7 @@ fn f06_a_full_disk_fails_adds_and_lets_dels_pass(lab: &Lab) {
     lab.ping(&format!("{NODE}/{}", PODS[2].1), PODS[0].2);
 }
 
-fn a_corrupt_attachments_file_is_put_aside_and_made_anew(lab: &Lab) {
+fn f07_a_corrupt_attachments_file_is_put_aside_and_made_anew(lab: &Lab) {
     let (_, pod, address) = PODS[2];
     let container = lab.sandbox(NODE, pod)["id"].as_str().expect("a sandbox has an id").to_owned();
     let attachments = lab.node_file(NODE, "state/attachments");

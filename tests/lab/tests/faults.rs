@@ -1,23 +1,26 @@
 //! Faults and threats in mode VXLAN.
 
-use lab_tests::faults::{cni, kill, meddle, spoof};
+use lab_tests::faults::{cni, kill, meddle, pod, socket, spoof};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {cni::*, kill::*, meddle::*, spoof::*};
+    use {cni::*, kill::*, meddle::*, pod::*, socket::*, spoof::*};
     suite::run(
         &["--mode", "vxlan"],
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
             f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards,
             f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute,
+            f24_what_is_deleted_while_an_agent_is_down_goes_when_it_comes_back_and_nothing_else,
             f25_a_second_add_is_an_error_and_changes_nothing,
             f26_an_add_after_a_failed_add_works,
             f27_del_of_what_is_not_there_succeeds_and_touches_nothing,
             f27_del_after_the_netns_is_gone_gives_the_address_back,
             f28_a_netns_that_vanishes_during_add_leaves_nothing,
+            f29_an_add_that_fails_after_us_in_the_chain_is_taken_down_clean,
             f32_with_the_agent_away_add_says_try_again_and_del_is_done_later,
+            f35_gc_takes_exactly_those_that_are_not_on_the_list,
             f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
             f40_a_deleted_route_comes_back,
             f40_a_changed_route_is_set_right,
@@ -31,7 +34,13 @@ fn main() -> ExitCode {
             f42_a_flushed_ruleset_comes_back,
             f42_an_emptied_chain_is_filled_again,
             f42_a_deleted_table_comes_back,
+            f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
+            s01_what_a_pod_sends_with_anothers_source_arrives_nowhere,
+            s02_a_pod_cannot_move_its_nodes_routes,
+            s03_a_pod_cannot_take_anothers_address_by_arp,
+            s06_nobody_reaches_the_nodes_loopback_from_outside,
             s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped,
+            s34_the_agents_socket_is_roots_alone_and_idle_clients_hold_up_nobody,
             s36_only_a_pods_own_network_namespace_is_taken,
             f31_a_hundred_adds_and_a_hundred_dels_at_once,
         ],

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
             f40_a_deleted_route_comes_back,
             f40_a_deleted_pod_route_comes_back,
+            f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
             f42_a_flushed_ruleset_comes_back,
         ],
     )

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             f40_a_deleted_place_for_filters_comes_back,
             f40_a_deleted_filter_of_tunl0_comes_back,
             f42_a_flushed_ruleset_comes_back,
+            f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
             s05_a_pods_own_tunnel_packets_do_not_leave_its_node,
             s16_ip_in_ip_from_no_node_or_with_anothers_source_is_dropped,
             s58_a_planted_filter_is_left_alone_and_said,

@@ -4,6 +4,7 @@
 use lab_tests::{Lab, cases, suite, within};
 use std::process::{ExitCode, Output};
 use std::time::Duration;
+use testkit::sampler::{Place, Sampler};
 
 const POOL: &str = "default-ipv4-ippool";
 
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
             a_change_is_taken_back,
             another_nodes_agent_answers_through_the_api,
             an_agent_that_is_away_is_said_to_be,
+            a_plan_says_which_agent_is_not_heard,
+            a_process_that_uses_the_tunnels_address_keeps_the_tunnel_until_it_ends,
+            checksystem_and_diags_work_on_a_node,
         ],
     )
 }
@@ -93,8 +97,9 @@ fn a_change_is_shown_until_every_node_has_followed(lab: &Lab) {
 }
 
 fn an_interrupted_command_leaves_the_change_going_on(lab: &Lab) {
-    // An agent that is held cannot follow, so that the command has something to wait for.
-    let line = format!("timeout --signal INT 3 calicoctl mode apply {POOL} --to ipip-cross-subnet");
+    // An agent that is held cannot follow, so that the command has something to wait for. Nor does it say that it lives, for
+    // which the command gives it three seconds.
+    let line = format!("timeout --signal INT 8 calicoctl mode apply {POOL} --to ipip-cross-subnet");
     let held = lab.pid("node-master2");
     let signal = |name: &str| {
         let sent = std::process::Command::new("kill").args([name, &held.to_string()]).status();
@@ -155,4 +160,72 @@ fn an_agent_that_is_away_is_said_to_be(lab: &Lab) {
     assert_eq!(asked.status.code(), Some(1));
     assert!(texts(&asked).1.contains("the agent of node master2 does not answer"), "{:?}", texts(&asked));
     assert_eq!(questions(lab), 0);
+}
+
+fn a_plan_says_which_agent_is_not_heard(lab: &Lab) {
+    lab.verb(&["kill", "node-master3"]);
+    let output = mode(lab, &format!("plan {POOL} --to ipip"));
+    lab.verb(&["start", "node-master3"]);
+    let (shown, complaint) = texts(&output);
+    assert!(output.status.success(), "{shown}{complaint}");
+    let heard: Vec<&str> = shown.lines().filter(|line| line.contains("has not been heard")).collect();
+    assert!(heard.len() == 1 && heard[0].starts_with("master3 has not been heard for 3 s"), "{shown}");
+    assert!(heard[0].ends_with("the change will wait for it"), "{shown}");
+    assert_eq!(questions(lab), 0);
+}
+
+fn a_process_that_uses_the_tunnels_address_keeps_the_tunnel_until_it_ends(lab: &Lab) {
+    lab.patch_pool(r#"{"ipipMode":"Never","vxlanMode":"Always"}"#);
+    lab.await_device("vxlan.calico");
+    let links = || lab.exec("master1", "ip -br address show");
+    let shown = links();
+    let tunnel = shown.lines().find(|line| line.starts_with("vxlan.calico")).expect("it is there");
+    let address = tunnel.split_whitespace().nth(2).and_then(|address| address.split('/').next());
+    // The route's device gives the source of what a process of the node sends to a pod of another node.
+    let process = Place {
+        netns: lab.netns("master1"),
+        addr: address.and_then(|address| address.parse().ok()).expect("the tunnel has an address"),
+    };
+    let sampler = Sampler::start(&process, &lab.place("master2", "ping-test-fljwb"));
+    lab.patch_pool(r#"{"ipipMode":"Always","vxlanMode":"Never"}"#);
+    within(Duration::from_secs(20), "the other nodes have retired their tunnels", || {
+        ["master2", "master3"].iter().all(|node| !lab.exec(node, "ip -br link").contains("vxlan.calico"))
+    });
+    assert!(links().contains("vxlan.calico"), "{}", links());
+    let problems = lab.agent("master1")["problems"].to_string();
+    assert!(problems.contains("stays while a process of this node uses its address"), "{problems}");
+    let report = sampler.stop();
+    println!("{report}");
+    report.assert_nothing_lost();
+    within(Duration::from_secs(10), "the tunnel goes with its last user", || {
+        !links().contains("vxlan.calico")
+    });
+}
+
+fn checksystem_and_diags_work_on_a_node(lab: &Lab) {
+    let shown = lab.exec("master1", "calicoctl node checksystem");
+    assert!(shown.starts_with("Checking kernel version...\n\t\t"), "{shown}");
+    assert!(shown.contains("need Linux 5.15; IPIP without"), "{shown}");
+    assert!(shown.ends_with("System meets minimum system requirements to run Calico!\n"), "{shown}");
+    let folder = lab.root().join("diags");
+    std::fs::create_dir(&folder).expect("a folder");
+    let state = lab.node_file("master1", "state");
+    let shown = lab.exec(
+        "master1",
+        &format!(
+            "calicoctl node diags --output-dir {} --state-dir {} --log-dir {}",
+            folder.display(),
+            state.display(),
+            lab.root().join("logs").display()
+        ),
+    );
+    let path = shown.lines().find_map(|line| line.strip_prefix("Diags saved to ")).expect("it says where");
+    let listed = lab.exec("master1", &format!("tar -tzf {path}"));
+    for part in ["versions.txt", "agent.json", "kernel.txt", "resources/IPPool.json", "logs/node-master1"] {
+        assert!(listed.lines().any(|line| line == format!("diags/{part}")), "{part}: {listed}{shown}");
+    }
+    let kernel = lab.exec("master1", &format!("tar -xzOf {path} diags/kernel.txt"));
+    assert!(kernel.contains("link ens192") && kernel.contains("table inet calico"), "{kernel}");
+    let rights = lab.exec("master1", &format!("stat -c %a {path}"));
+    assert_eq!(rights.trim(), "600");
 }

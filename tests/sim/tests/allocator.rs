@@ -410,3 +410,52 @@ fn ten_thousand_blocks_of_others_are_no_burden() {
     println!("200 addresses in {:?}", before.elapsed());
     assert!(bench.now < Instant::ZERO + Duration::from_secs(1), "no back-off without a conflict");
 }
+
+/// Nineteen nodes borrow from the one block that there is, and three of ten writes conflict besides.
+#[test]
+fn f18_twenty_writers_of_one_block_get_each_an_address_of_their_own_within_a_second() {
+    const WRITERS: u64 = 20;
+    let Bench { mut api, .. } = Bench::new(serde_json::json!({"cidr": "10.0.0.0/26", "blockSize": 26}));
+    let mut now = Instant::ZERO;
+    for n in 2..=WRITERS {
+        let node = k8s::Node { metadata: Metadata::named(&format!("n{n}")), ..k8s::Node::default() };
+        api.apply(&Request::Create(Object::Node(node))).expect("it is new");
+    }
+    let mut writers: Vec<Allocator> =
+        (1..=WRITERS).map(|n| Allocator::new(&format!("n{n}"))).collect();
+    for (n, writer) in (0..).zip(&mut writers) {
+        WATCHED.iter().for_each(|kind| writer.observe(&api.list(*kind, api.revision())));
+        for request in 0..3 {
+            let id = RequestId(n * 3 + request);
+            writer.request(now, WALL, id, auto(&format!("h{}", id.0)));
+        }
+    }
+    let (mut done, mut writes) = (BTreeMap::new(), 0_u64);
+    while done.len() < 3 * WRITERS as usize {
+        let mut rests = true;
+        for writer in &mut writers {
+            // One call each, so that all have read before the first has written.
+            if let Some((call, request)) = writer.poll() {
+                rests = false;
+                let injected = matches!(request, Request::Update(_)) && {
+                    writes += 1;
+                    writes * 7 % 10 < 3
+                };
+                let reply = if injected { Err(store::Error::Conflict) } else { api.apply(&request) };
+                writer.handle(now, call, reply);
+            }
+            while let Some((id, result)) = writer.poll_done() {
+                done.insert(id, (result.expect("an address")[0].addr, now));
+            }
+        }
+        if rests {
+            now = writers.iter().filter_map(Allocator::poll_timeout).min().expect("somebody waits");
+            writers.iter_mut().for_each(|writer| writer.wake(now));
+        }
+    }
+    let addrs: std::collections::BTreeSet<IpAddr> = done.values().map(|(addr, _)| *addr).collect();
+    assert_eq!(addrs.len(), done.len(), "an address was given twice");
+    let latest = done.values().map(|(_, at)| *at).max().expect("all are done");
+    assert!(latest < Instant::ZERO + Duration::from_secs(1), "{latest:?}");
+    assert!(writes < 60 * WRITERS, "{writes} writes");
+}

@@ -36,14 +36,14 @@ pub fn without_a_trace(lab: &Lab, f: impl FnOnce()) {
     assert_eq!(self::owned(lab), owned, "addresses leak");
 }
 
-fn blocks(lab: &Lab) -> BTreeSet<String> {
+pub(super) fn blocks(lab: &Lab) -> BTreeSet<String> {
     let blocks = lab.json("kubectl get ipamblocks.projectcalico.org -o json");
     let items = blocks["items"].as_array().into_iter().flatten();
     items.filter_map(|block| Some(block["spec"]["cidr"].as_str()?.to_owned())).collect()
 }
 
 /// The addresses that are given.
-fn owned(lab: &Lab) -> BTreeSet<String> {
+pub(super) fn owned(lab: &Lab) -> BTreeSet<String> {
     let blocks = lab.json("kubectl get ipamblocks.projectcalico.org -o json");
     let mut owned = BTreeSet::new();
     for block in blocks["items"].as_array().into_iter().flatten() {
@@ -236,5 +236,64 @@ pub fn s36_only_a_pods_own_network_namespace_is_taken(lab: &Lab) {
         assert_eq!(pod.run("ip -o link"), links, "a DEL touches its own attachment only");
         del(lab, "s36-first", pod.path()).expect("DEL");
         std::fs::remove_dir_all(directory).expect("the lab's directory");
+    });
+}
+
+/// What a runtime does when the plugin after ours fails: it takes the whole chain down again.
+pub fn f29_an_add_that_fails_after_us_in_the_chain_is_taken_down_clean(lab: &Lab) {
+    without_a_trace(lab, || {
+        let pod = Netns::new();
+        for turn in 0..3 {
+            let container = format!("f29-{turn}");
+            let added = add(lab, &container, pod.path());
+            assert!(added.good, "{}", added.body);
+            // portmap or bandwidth says no here: the runtime calls DEL, with what we answered, and tries another sandbox.
+            let answer = added.expect("ADD");
+            let deleted = lab.cni_with(NODE, "DEL", &container, pod.path(), &[("prevResult", answer)]);
+            assert!(deleted.good, "{}", deleted.body);
+            within(Duration::from_secs(2), "the pod keeps no interface", || {
+                !pod.run("ip -o link").contains("eth0")
+            });
+        }
+    });
+}
+
+pub fn f35_gc_takes_exactly_those_that_are_not_on_the_list(lab: &Lab) {
+    let standing =
+        lab.sandbox(NODE, crate::PODS[2].1)["id"].as_str().expect("a sandbox has an id").to_owned();
+    without_a_trace(lab, || {
+        let pods: Vec<Netns> = (0..30).map(|_| Netns::new()).collect();
+        let added: Vec<String> = pods
+            .iter()
+            .enumerate()
+            .map(|(n, pod)| {
+                let added = add(lab, &format!("f35-{n}"), pod.path());
+                assert!(added.good, "{}", added.body);
+                added.address()
+            })
+            .collect();
+        let valid: Vec<serde_json::Value> = (0..10)
+            .map(|n| format!("f35-{n}"))
+            .chain([standing])
+            .map(|id| serde_json::json!({"containerID": id, "ifname": "eth0"}))
+            .collect();
+        let sampler = super::sample_between(lab, crate::PODS[2], crate::PODS[0]);
+        let swept =
+            lab.cni_with(NODE, "GC", "", Path::new(""), &[("cni.dev/valid-attachments", valid.into())]);
+        assert!(swept.good, "{}", swept.body);
+        within(Duration::from_secs(5), "twenty are gone, and only they", || {
+            let left = owned(lab).iter().filter(|owner| owner.contains(".f35-")).count();
+            left == 10
+        });
+        for (pod, address) in pods.iter().zip(&added).take(10) {
+            pod.run(&format!("ip -4 address show dev eth0 | grep -qw {address}"));
+            pod.run("ping -n -c1 -W2 169.254.1.1 || ping -n -c1 -W2 6.2.137.67");
+        }
+        let report = sampler.stop();
+        println!("{report}");
+        report.assert_nothing_lost();
+        for (n, pod) in pods.iter().enumerate() {
+            del(lab, &format!("f35-{n}"), pod.path()).expect("DEL");
+        }
     });
 }

@@ -2,9 +2,12 @@
 //! Names begin with the fault's (`f…`) or the threat's (`s…`) number in the catalogue of the project.
 
 pub mod cni;
+pub mod death;
 pub mod ipip;
 pub mod kill;
 pub mod meddle;
+pub mod pod;
+pub mod socket;
 pub mod spoof;
 
 use crate::{Lab, PODS};
@@ -13,8 +16,12 @@ use testkit::sampler::Sampler;
 
 /// A sampler between the pods of master1 and master2.
 fn sample(lab: &Lab) -> Sampler {
-    let [(here, pod, _), (there, other, _), _] = PODS;
-    Sampler::start(&lab.place(here, pod), &lab.place(there, other))
+    sample_between(lab, PODS[0], PODS[1])
+}
+
+/// A sampler between two pods.
+fn sample_between(lab: &Lab, a: (&str, &str, &str), b: (&str, &str, &str)) -> Sampler {
+    Sampler::start(&lab.place(a.0, a.1), &lab.place(b.0, b.1))
 }
 
 fn namespaces(lab: &Lab) -> Vec<PathBuf> {

@@ -1,0 +1,247 @@
+//! An agent that dies at every place at which something that outlives it has just been done, or is about to be.
+
+use super::cni::{blocks, owned};
+use super::{namespaces, sample};
+use crate::{Lab, program, within};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use testkit::leaks::Inventory;
+use testkit::netns::Netns;
+
+/// The node whose agent dies; the sampler's other end is master1.
+const NODE: &str = "master2";
+const AGENT: &str = "node-master2";
+const PODS: usize = 5;
+/// The longest that one act may take until the agent has done it.
+const ACT: Duration = Duration::from_secs(20);
+
+/// For the chaos there is one pool of small blocks, so that a few pods make the node claim one.
+pub fn topology() -> serde_json::Value {
+    serde_json::json!({
+        "mode": "ipip",
+        "pool": {"name": "default-ipv4-ippool", "cidr": "6.2.0.0/24", "blockSize": 30},
+        "nodes": [
+            {"name": "master1", "address": "192.168.50.161/24", "pods": [{"name": "ping-test-rfwx9"}]},
+            {"name": "master2", "address": "192.168.50.162/24", "pods": [{"name": "ping-test-fljwb"}]},
+        ],
+    })
+}
+
+pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards(lab: &Lab) {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates");
+    let places = failpoint::names(&sources).expect("the sources are there");
+    assert!(places.len() >= 30, "{places:?}");
+    let sampler = sample(lab);
+    for place in &places {
+        println!("  dying at `{place}`");
+        die_at(lab, place);
+    }
+    sleep(Duration::from_secs(1));
+    let report = sampler.stop();
+    println!("{report}");
+    report.assert_nothing_lost();
+}
+
+fn die_at(lab: &Lab, place: &str) {
+    let (before, had, known) = (Inventory::of(&namespaces(lab)), of_pods(lab), blocks(lab));
+    // A tunnel that goes and comes may have another address then.
+    let mut tunnels = tunnel_addresses(lab);
+    if place.starts_with("queued DEL") {
+        make_pods(lab, &["q"]);
+        lab.verb(&["kill", AGENT]);
+        delete_pods(lab, &["q"]);
+    } else {
+        lab.verb(&["kill", AGENT]);
+    }
+    // It may die before it is ready.
+    start(lab, place);
+    let names = if place.contains("affinity") || place == "API: block made" {
+        enough_for_a_block(&known)
+    } else {
+        PODS
+    };
+    let names: Vec<String> = (0..names).map(|n| format!("p{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if place.starts_with("pairs") {
+        come_and_go_at_once(lab);
+    } else {
+        provoke(lab, &names);
+    }
+    within(ACT, &format!("the agent dies at `{place}`"), || !lives(lab));
+
+    lab.verb(&["start", AGENT]);
+    restore_pool(lab);
+    if pods(lab).is_empty() {
+        make_pods(lab, &names);
+    } else {
+        await_running(lab);
+    }
+    delete_pods(lab, &names);
+    within(Duration::from_secs(15), &format!("after `{place}` nothing has an owner that is gone"), || {
+        of_pods(lab) == had
+    });
+    tunnels.extend(tunnel_addresses(lab));
+    let end = Instant::now() + Duration::from_secs(15);
+    loop {
+        // Blocks that were claimed meanwhile stay until a collector gives them back.
+        let claimed: Vec<String> = blocks(lab).difference(&known).cloned().collect();
+        let mut changes = Inventory::of(&namespaces(lab)).changes_since(&before);
+        changes.retain(|line| !claimed.iter().chain(&tunnels).any(|moved| line.contains(moved)));
+        if changes.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < end, "after `{place}`:\n{}", changes.join("\n"));
+        sleep(Duration::from_millis(200));
+    }
+    let check = lab.exec("master1", "calicoctl ipam check");
+    assert!(check.contains("found 0 problems"), "after `{place}`: {check}");
+}
+
+/// The addresses that are given, without the tunnels'.
+fn of_pods(lab: &Lab) -> BTreeSet<String> {
+    owned(lab).into_iter().filter(|owner| !owner.contains("tunnel-addr")).collect()
+}
+
+/// Of `tunl0` on both nodes.
+fn tunnel_addresses(lab: &Lab) -> BTreeSet<String> {
+    let address = |node| lab.exec(node, "ip -4 -o address show dev tunl0 | awk '{print $4}' | cut -d/ -f1");
+    ["master1", NODE].map(|node| address(node).trim().to_owned()).into()
+}
+
+/// So many pods that the node's blocks, of four addresses each, are too few. Two addresses are the tunnel's and a pod's.
+fn enough_for_a_block(known: &BTreeSet<String>) -> usize {
+    let own = known.len() - 1;
+    4 * own - 2 + 1
+}
+
+fn start(lab: &Lab, place: &str) {
+    let mut command = Command::new(program());
+    command.args(["lab", "--name", &lab.name, "--dir"]).arg(&lab.dir).args(["start", AGENT]);
+    let _ = command.env(failpoint::VARIABLE, place).output().expect("the program runs");
+}
+
+fn lives(lab: &Lab) -> bool {
+    // A process that has died and was not waited for has no program any more.
+    std::fs::read_link(format!("/proc/{}/exe", lab.pid(AGENT))).is_ok()
+}
+
+/// Containers of no pod in particular, whose interfaces are removed together.
+fn come_and_go_at_once(lab: &Lab) {
+    let sandboxes: Vec<Netns> = (0..PODS).map(|_| Netns::new()).collect();
+    let all = |verb: &'static str| {
+        std::thread::scope(|scope| {
+            for (n, sandbox) in sandboxes.iter().enumerate() {
+                scope.spawn(move || lab.cni(NODE, verb, &format!("f03-{n}"), sandbox.path()));
+            }
+        });
+    };
+    all("ADD");
+    all("DEL");
+    within(ACT, "the agent dies as it removes interfaces", || !lives(lab));
+    // What was not answered is asked again; an agent that is away finds it queued.
+    all("DEL");
+}
+
+/// Everything that an agent does, until it does no more.
+fn provoke(lab: &Lab, names: &[&str]) {
+    let until_dead = |holds: &dyn Fn() -> bool| {
+        let end = Instant::now() + ACT;
+        while lives(lab) && !holds() && Instant::now() < end {
+            sleep(Duration::from_millis(50));
+        }
+        lives(lab)
+    };
+    if !lives(lab) {
+        return;
+    }
+    create(lab, names);
+    if !until_dead(&|| running(lab) == names.len()) {
+        return;
+    }
+    lab.exec("master1", "kubectl delete pods -l app=chaos --wait=false");
+    if !until_dead(&|| pods(lab).is_empty()) {
+        return;
+    }
+    sleep(Duration::from_secs(1));
+    // Whose packets are let in changes with the nodes.
+    let guest = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"guest","annotations":{"projectcalico.org/IPv4Address":"192.168.50.170/24"}}}"#;
+    for line in [format!("echo '{guest}' | kubectl create -f -"), "kubectl delete node guest".to_owned()] {
+        lab.exec("master1", &line);
+        sleep(Duration::from_millis(500));
+    }
+    for spec in [
+        r#"{"natOutgoing":false}"#,
+        r#"{"ipipMode":"Never","vxlanMode":"Always"}"#,
+        r#"{"ipipMode":"Always","vxlanMode":"Never"}"#,
+    ] {
+        if !lives(lab) {
+            return;
+        }
+        lab.patch_pool(spec);
+        let device = if spec.contains(r#""vxlanMode":"Always""#) { "vxlan.calico" } else { "tunl0" };
+        if !until_dead(&|| {
+            let links = lab.exec(NODE, "ip -br link");
+            let other = if device == "tunl0" { "vxlan.calico" } else { "tunl0" };
+            links.contains(device) && !links.contains(other)
+        }) {
+            return;
+        }
+    }
+}
+
+fn restore_pool(lab: &Lab) {
+    lab.patch_pool(r#"{"natOutgoing":true,"ipipMode":"Always","vxlanMode":"Never"}"#);
+    within(ACT, "both nodes are back at IPIP", || {
+        ["master1", NODE].iter().all(|node| {
+            let links = lab.exec(node, "ip -br link");
+            links.contains("tunl0") && !links.contains("vxlan.calico")
+        })
+    });
+}
+
+fn create(lab: &Lab, names: &[&str]) {
+    let pod = |name: &&str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{app: chaos}}}}\n\
+             spec: {{nodeName: {NODE}, terminationGracePeriodSeconds: 1, containers: [{{name: main, image: pause}}]}}\n"
+        )
+    };
+    let file = lab.root().join("chaos.yaml");
+    std::fs::write(&file, names.iter().map(pod).collect::<Vec<_>>().join("---\n"))
+        .expect("the lab's directory");
+    lab.exec("master1", &format!("kubectl create -f {}", file.display()));
+}
+
+fn make_pods(lab: &Lab, names: &[&str]) {
+    create(lab, names);
+    await_running(lab);
+}
+
+fn await_running(lab: &Lab) {
+    let all = pods(lab).len();
+    within(Duration::from_secs(40), "the pods run", || {
+        sleep(Duration::from_millis(50));
+        running(lab) == all
+    });
+}
+
+fn delete_pods(lab: &Lab, names: &[&str]) {
+    lab.exec("master1", &format!("kubectl delete pods --wait=false --ignore-not-found {}", names.join(" ")));
+    within(Duration::from_secs(40), "the pods are gone", || {
+        sleep(Duration::from_millis(50));
+        pods(lab).is_empty()
+    });
+}
+
+fn pods(lab: &Lab) -> BTreeSet<String> {
+    let names = lab.exec("master1", "kubectl get pods -l app=chaos -o name");
+    names.lines().map(str::to_owned).collect()
+}
+
+fn running(lab: &Lab) -> usize {
+    let phases = lab.exec("master1", "kubectl get pods -l app=chaos -o jsonpath='{.items[*].status.phase}'");
+    phases.split_whitespace().filter(|phase| *phase == "Running").count()
+}

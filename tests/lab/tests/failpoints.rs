@@ -1,0 +1,20 @@
+//! The agent dies at each place that the sources mark.
+
+use lab_tests::faults::death::{
+    f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards, topology,
+};
+use lab_tests::{cases, suite};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let folder = std::env::temp_dir().join(format!("tortie-failpoints-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("topology.yaml");
+    std::fs::write(&file, topology().to_string()).expect("a file");
+    let ended = suite::run(
+        &["--file", &file.display().to_string()],
+        cases![f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards],
+    );
+    let _ = std::fs::remove_dir_all(folder);
+    ended
+}
