@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
+/// After a conflict: somebody got through, so that waiting long gains nobody anything.
+const LONGEST_AFTER_CONFLICT: Duration = Duration::from_millis(160);
 /// Conflicts that are answered by trying again at once.
 const FREE_CONFLICTS: u32 = 3;
 
@@ -33,7 +35,7 @@ impl Backoff {
 
     /// Somebody else wrote first.
     pub fn conflicted(&mut self, key: &Key, now: Instant) {
-        let count = self.failed(key, now);
+        let count = self.put_off(key, now, LONGEST_AFTER_CONFLICT);
         if count <= FREE_CONFLICTS
             && let Some(tries) = self.tries.get_mut(key)
         {
@@ -43,12 +45,16 @@ impl Backoff {
 
     /// No answer came. Returns how often in a row.
     pub fn failed(&mut self, key: &Key, now: Instant) -> u32 {
+        self.put_off(key, now, LONGEST)
+    }
+
+    fn put_off(&mut self, key: &Key, now: Instant, longest: Duration) -> u32 {
         let tries = self.tries.entry(key.clone()).or_insert(Tries { count: 0, until: now });
         tries.count += 1;
-        let longest = (1..tries.count.min(16)).fold(FIRST, |span, _| span.doubled(LONGEST));
+        let span = (1..tries.count.min(16)).fold(FIRST, |span, _| span.doubled(longest));
         let jitter = u64::from(fnv1(format!("{}{}{}", self.seed, key.name, tries.count).as_bytes()))
-            % (longest.micros() / 2);
-        tries.until = now + Duration::from_micros(longest.micros() - jitter);
+            % (span.micros() / 2);
+        tries.until = now + Duration::from_micros(span.micros() - jitter);
         tries.count
     }
 
