@@ -418,7 +418,7 @@ fn f18_twenty_writers_of_one_block_get_each_an_address_of_their_own_within_a_sec
     let Bench { mut api, .. } = Bench::new(serde_json::json!({"cidr": "10.0.0.0/26", "blockSize": 26}));
     let mut now = Instant::ZERO;
     for n in 2..=WRITERS {
-        let node = k8s::Node { metadata: Metadata::named(&format!("n{n}")), ..k8s::Node::default() };
+        let node = k8s::Node { metadata: Metadata::named(format!("n{n}")), ..k8s::Node::default() };
         api.apply(&Request::Create(Object::Node(node))).expect("it is new");
     }
     let mut writers: Vec<Allocator> = (1..=WRITERS).map(|n| Allocator::new(&format!("n{n}"))).collect();
