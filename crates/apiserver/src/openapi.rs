@@ -113,7 +113,7 @@ fn of_type(field: Type) -> Value {
         Type::Bool => json!({ "type": "boolean" }),
         Type::Int => json!({ "type": "integer" }),
         Type::Number => json!({ "type": "number" }),
-        Type::Str => json!({ "type": "string" }),
+        Type::Str | Type::Duration => json!({ "type": "string" }),
         Type::IntOrStr => json!({ "x-kubernetes-int-or-string": true }),
         Type::Map => json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }),
         Type::List(item) => json!({ "type": "array", "items": of_type(*item) }),

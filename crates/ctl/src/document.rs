@@ -42,9 +42,16 @@ impl Document {
             return Err(Failure::new(text));
         };
         let row = schema::find(known.kind).expect("every kind of the command line is in the schema");
+        schema::spell(known.kind, &mut value);
         coerce_metadata(&mut value["metadata"]);
         coerce_fields(&mut value["spec"], row.spec);
-        let unknown = schema::unknown_fields(known.kind, &value);
+        if known.kind == "Node" {
+            coerce_fields(&mut value["status"], NODE_STATUS);
+        }
+        let mut unknown = schema::unknown_fields(known.kind, &value);
+        if value.get("status").is_some() && !(row.status || known.kind == "Node") {
+            unknown.push("status".to_owned());
+        }
         if let Some(path) = unknown.first() {
             let field = path.rsplit('.').next().unwrap_or(path);
             return Err(Failure::new(format!(
@@ -54,6 +61,9 @@ impl Document {
         Ok(Document { kind: known, value })
     }
 }
+
+/// `status` of a Node, which users may write.
+const NODE_STATUS: &[Field] = &[("wireguardPublicKey", Type::Str), ("wireguardPublicKeyV6", Type::Str)];
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
@@ -112,7 +122,7 @@ fn read(source: &mut dyn Read) -> std::io::Result<String> {
 }
 
 /// The operating system's words without the number that Rust adds.
-fn reason(error: &std::io::Error) -> String {
+pub(crate) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -217,10 +227,18 @@ fn coerce_fields(value: &mut Value, fields: &[Field]) {
 
 fn coerce(value: &mut Value, kind: Type) {
     match kind {
-        Type::Str => to_text(value),
+        Type::Str | Type::Duration => to_text(value),
         Type::List(item) => value.as_array_mut().into_iter().flatten().for_each(|value| coerce(value, *item)),
         Type::Object(fields) => coerce_fields(value, fields),
-        Type::Bool | Type::Int | Type::Number | Type::IntOrStr | Type::Map => {}
+        // `1e3` is a whole number.
+        Type::Int | Type::IntOrStr => {
+            if let Some(whole) =
+                value.as_f64().filter(|n| value.is_f64() && n.fract() == 0.0 && n.abs() < 1e15)
+            {
+                *value = (whole as i64).into();
+            }
+        }
+        Type::Bool | Type::Number | Type::Map => {}
     }
 }
 

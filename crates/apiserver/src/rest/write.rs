@@ -230,14 +230,20 @@ impl Done {
     }
 }
 
-/// Rules between objects: a new pool may not overlap another.
+/// Rules between objects: a new pool may not overlap another, unless that one gives no addresses any more and the new one is
+/// a part of it: so a pool is split.
 fn check_others(tx: &mut Tx<'_>, kind: &'static Kind, object: &Value) -> Result<(), Status> {
-    let cidr = |object: &Value| text(object, &["spec", "cidr"]).parse().ok();
+    let cidr = |object: &Value| text(object, &["spec", "cidr"]).parse::<model::Cidr>().ok();
     let (Some(new), "ippools.projectcalico.org") = (cidr(object), kind.resource.as_str()) else {
         return Ok(());
     };
     let pools = tx.list(kind, None)?;
-    let pools = pools.iter().filter_map(|pool| Some((pool.name.as_str(), cidr(&pool.object())?)));
+    let pools = pools.iter().filter_map(|pool| {
+        let object = pool.object();
+        let theirs = cidr(&object)?;
+        let is_split = object["spec"]["disabled"] == true && theirs.covers(new);
+        (!is_split).then_some((pool.name.as_str(), theirs))
+    });
     let name = text(object, &["metadata", "name"]);
     match model::v3::overlap(name, new, pools) {
         None => Ok(()),

@@ -12,6 +12,8 @@ pub enum Type {
     Int,
     Number,
     Str,
+    /// A span of time as Go writes it: `1m30s`.
+    Duration,
     /// A port, protocol or AS number: a number or a text.
     IntOrStr,
     /// An object with keys of the user's own.
@@ -268,7 +270,7 @@ pub(super) const STAGED_KUBERNETES_NETWORK_POLICY: &[Field] = &[
     ("stagedAction", Str),
 ];
 
-const PERIODIC: Type = Object(&[("reconcilerPeriod", Str)]);
+const PERIODIC: Type = Object(&[("reconcilerPeriod", Duration)]);
 
 pub(super) const KUBE_CONTROLLERS_CONFIGURATION: &[Field] = &[
     (
@@ -285,7 +287,7 @@ pub(super) const KUBE_CONTROLLERS_CONFIGURATION: &[Field] = &[
         ]),
     ),
     ("debugProfilePort", Int),
-    ("etcdV3CompactionPeriod", Str),
+    ("etcdV3CompactionPeriod", Duration),
     ("healthChecks", Str),
     ("logSeverityScreen", Str),
     ("prometheusMetricsPort", Int),
@@ -310,8 +312,8 @@ const NODE_CONTROLLER: Type = Object(&[
             ),
         ]),
     ),
-    ("leakGracePeriod", Str),
-    ("reconcilerPeriod", Str),
+    ("leakGracePeriod", Duration),
+    ("reconcilerPeriod", Duration),
     ("syncLabels", Str),
 ]);
 

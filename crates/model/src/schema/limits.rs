@@ -32,6 +32,10 @@ enum Limit {
     Selects(&'static str),
     /// A span of time as Go writes it, not negative.
     Time,
+    /// The same, or `Auto`.
+    TimeOrAuto,
+    /// So many in a second, minute, hour or day: `10/minute`.
+    Rate,
     /// An object whose fields have limits.
     Fields(&'static [(&'static str, Limit)]),
 }
@@ -158,48 +162,70 @@ const KUBE_CONTROLLERS_CONFIGURATION: &[Row] = &[
 const FELIX_CONFIGURATION: &[Row] = &[
     ("spec.bpfAttachType", OneOf(&["TC", "TCX", "Netkit"])),
     ("spec.bpfConnectTimeLoadBalancing", OneOf(&["TCP", "Enabled", "Disabled"])),
+    ("spec.bpfConntrackTimeouts.creationGracePeriod", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.genericTimeout", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.icmpTimeout", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.tcpEstablished", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.tcpFinsSeen", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.tcpResetSeen", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.tcpSynSent", TimeOrAuto),
+    ("spec.bpfConntrackTimeouts.udpTimeout", TimeOrAuto),
     ("spec.bpfConntrackLogLevel", OneOf(&["Off", "Debug"])),
     ("spec.bpfConntrackMode", OneOf(&["Auto", "Userspace", "BPFProgram"])),
     ("spec.bpfEnforceRPF", AnyCase(&["Disabled", "Strict", "Loose"])),
     ("spec.bpfExternalServiceMode", AnyCase(&["Tunnel", "DSR"])),
     ("spec.bpfHostNetworkedNATWithoutCTLB", ON_OFF),
     ("spec.bpfLogLevel", AnyCase(&["Off", "Info", "Debug"])),
+    ("spec.bpfMapSizeConntrackCleanupQueue", Range(1, i64::MAX)),
     ("spec.bpfMapSizeConntrackScaling", AnyCase(&["Disabled", "DoubleIfFull"])),
     ("spec.bpfProfiling", ON_OFF),
     ("spec.bpfRedirectToPeer", OneOf(&["Enabled", "Disabled", "L2Only"])),
     ("spec.chainInsertMode", AnyCase(&["Insert", "Append"])),
     ("spec.defaultEndpointToHostAction", AnyCase(&["Drop", "Accept", "Return"])),
+    ("spec.debugSimulateCalcGraphHangAfter", Time),
+    ("spec.debugSimulateDataplaneApplyDelay", Time),
+    ("spec.debugSimulateDataplaneHangAfter", Time),
+    ("spec.endpointReportingDelay", Time),
+    ("spec.failsafeInboundHostPorts[].port", Range(0, 65_535)),
+    ("spec.failsafeOutboundHostPorts[].port", Range(0, 65_535)),
     ("spec.floatingIPs", ON_OFF),
     ("spec.flowLogsFlushInterval", Time),
-    ("spec.flowLogsLocalReporter", ON_OFF),
+    ("spec.flowLogsLocalReporter", OneOf(&["Disabled", "Enabled"])),
     ("spec.flowLogsPolicyEvaluationMode", OneOf(&["None", "Continuous"])),
+    ("spec.interfaceRefreshInterval", Time),
     ("spec.ipForwarding", ON_OFF),
+    // Differs from Calico, as below.
+    ("spec.ipipMTU", Range(0, 65_535)),
     ("spec.ipsetsRefreshInterval", Time),
     ("spec.iptablesBackend", AnyCase(&["Auto", "Legacy", "NFT"])),
+    ("spec.iptablesBackend", OneOf(&["Legacy", "NFT", "Auto"])),
     ("spec.iptablesFilterAllowAction", AnyCase(&["Accept", "Return"])),
     ("spec.iptablesFilterDenyAction", AnyCase(&["Drop", "Reject"])),
     ("spec.iptablesMangleAllowAction", AnyCase(&["Accept", "Return"])),
+    ("spec.iptablesMarkMask", Range(0, 0xffff_ffff)),
+    ("spec.iptablesLockProbeInterval", Time),
     ("spec.iptablesPostWriteCheckInterval", Time),
     ("spec.iptablesRefreshInterval", Time),
-    ("spec.ipv4ElevatedRoutePriority", PRIORITY),
-    ("spec.ipv4NormalRoutePriority", PRIORITY),
-    ("spec.ipv6ElevatedRoutePriority", PRIORITY),
-    ("spec.ipv6NormalRoutePriority", PRIORITY),
-    ("spec.kubeNodePortRanges", Items(7)),
     ("spec.liveMigrationRouteConvergenceTime", Time),
+    ("spec.logActionRateLimit", Rate),
     ("spec.logSeverityFile", LOG_LEVEL),
     ("spec.logSeverityScreen", LOG_LEVEL),
     ("spec.logSeveritySys", LOG_LEVEL),
     ("spec.natOutgoingExclusions", OneOf(&["IPPoolsOnly", "IPPoolsAndHostIPs"])),
+    ("spec.netlinkTimeout", Time),
     ("spec.nftablesFilterAllowAction", AnyCase(&["Accept", "Return"])),
     ("spec.nftablesFilterDenyAction", AnyCase(&["Drop", "Reject"])),
     ("spec.nftablesFlowTableOffload", OneOf(&["All", "Disabled"])),
     ("spec.nftablesMangleAllowAction", AnyCase(&["Accept", "Return"])),
+    ("spec.nftablesMarkMask", Range(0, 0xffff_ffff)),
     ("spec.nftablesMode", OneOf(&["Disabled", "Enabled", "Auto"])),
+    ("spec.nftablesRefreshInterval", Time),
     ("spec.programClusterRoutes", OneOf(CLUSTER_ROUTES)),
     ("spec.reportingInterval", Time),
     ("spec.reportingTTL", Time),
     ("spec.routeRefreshInterval", Time),
+    ("spec.usageReportingInitialDelay", Time),
+    ("spec.usageReportingInterval", Time),
     ("spec.routeSource", OneOf(&["CalicoIPAM", "WorkloadIPs"])),
     // Differs from Calico, which takes any number here and fails in the kernel.
     ("spec.vxlanMTU", Range(0, 65_535)),
@@ -208,7 +234,6 @@ const FELIX_CONFIGURATION: &[Row] = &[
     ("spec.vxlanVNI", Range(0, 16_777_215)),
     ("spec.windowsManageFirewallRules", ON_OFF),
     ("spec.wireguardKeepAlive", Time),
-    ("spec.workloadSourceSpoofing", OneOf(&["Disabled", "Any"])),
     ("spec.xdpRefreshInterval", Time),
 ];
 const LOG_LEVEL: Limit = AnyCase(&["Trace", "Debug", "Info", "Warning", "Error", "Fatal"]);
@@ -279,11 +304,28 @@ fn check(value: &Value, at: &str, limit: Limit, errors: &mut Vec<FieldError>) {
         Bytes(most) => {
             text.is_some_and(|t| t.len() > most).then(|| format!("may not be more than {most} bytes"))
         }
-        Time => text
-            .is_some_and(|t| Duration::parse_go(t).is_err())
-            .then(|| format!("{at} in body should match '^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))*$'")),
+        Time => text.is_some_and(|t| Duration::parse_go(t).is_err()).then(|| {
+            format!("{at} in body should match '^([0-9]+({}.[0-9]+)?(ms|s|m|h))*$'", backslashes(at))
+        }),
+        TimeOrAuto => text
+            .is_some_and(|t| t != "Auto" && Duration::parse_go(t).is_err())
+            .then(|| format!("{at} in body should match '^(([0-9]*(\\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$'")),
+        Rate => text
+            .is_some_and(|t| !is_rate(t))
+            .then(|| format!("{at} in body should match '^[1-9]\\d{{0,3}}/(?:second|minute|hour|day)$'")),
     };
     errors.extend(reason.map(|reason| FieldError::bare(at, reason)));
+}
+
+/// Calico's patterns escape the point twice, but for the newest.
+fn backslashes(at: &str) -> &'static str {
+    if at == "spec.liveMigrationRouteConvergenceTime" { "\\" } else { "\\\\" }
+}
+
+fn is_rate(text: &str) -> bool {
+    let Some((count, unit)) = text.split_once('/') else { return false };
+    let digits = count.bytes().all(|b| b.is_ascii_digit()) && !count.starts_with('0');
+    digits && (1..=4).contains(&count.len()) && ["second", "minute", "hour", "day"].contains(&unit)
 }
 
 fn supported(text: Option<&str>, words: &[&str]) -> Option<String> {
@@ -323,6 +365,7 @@ mod tests {
             said("FelixConfiguration", &felix),
             [
                 "spec.iptablesBackend (spec.iptablesBackend in body should match '^(?i)(Auto|Legacy|NFT)?$')",
+                "spec.iptablesBackend (supported values: \"Legacy\", \"NFT\", \"Auto\")",
                 "spec.reportingTTL (spec.reportingTTL in body should match '^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))*$')",
             ]
         );
@@ -349,8 +392,10 @@ mod tests {
             }
             (
                 Type::Str,
-                OneOf(_) | Word(_) | AnyCase(_) | Bytes(_) | Time | Selects(_) | Network | Colons,
+                OneOf(_) | Word(_) | AnyCase(_) | Bytes(_) | Time | TimeOrAuto | Rate | Selects(_) | Network
+                | Colons,
             )
+            | (Type::Duration, Time)
             | (Type::Int, Range(..)) => path.is_empty(),
             (Type::List(_), Items(_)) => path.is_empty(),
             _ => false,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 const NAME: &str = "name must consist of lower case alphanumeric characters, '-' or '.' (regex: [a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)";
 const KEY: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const PREFIX: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 /// What is wrong with the metadata of `object`.
@@ -20,18 +21,16 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     }
     let map = |field: &str| metadata[field].as_object().into_iter().flatten();
     for (key, value) in map("labels") {
-        if let Some(reason) = key_error(key) {
-            errors.push(FieldError::new("Metadata.Labels (label)", key, reason));
-        }
+        let wrong = |reason| FieldError::new("Metadata.Labels (label)", key, reason);
+        errors.extend(key_errors(key).into_iter().map(wrong));
         let value = value.as_str().unwrap_or_default();
         if let Some(reason) = label_value_error(value) {
             errors.push(FieldError::new("Metadata.Labels (value)", value, reason));
         }
     }
     for (key, _) in map("annotations") {
-        if let Some(reason) = key_error(&key.to_ascii_lowercase()) {
-            errors.push(FieldError::new("Metadata.Annotations (key)", key, reason));
-        }
+        let wrong = |reason| FieldError::new("Metadata.Annotations (key)", key, reason);
+        errors.extend(key_errors(&key.to_ascii_lowercase()).into_iter().map(wrong));
     }
     errors
 }
@@ -49,27 +48,31 @@ fn is_dns_name(name: &str) -> bool {
 }
 
 /// What is wrong with a key of a label or annotation: `name` or `dns.prefix/name`.
-fn key_error(key: &str) -> Option<String> {
+fn key_errors(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
     if name.contains('/') {
         let optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-        return Some(format!("a qualified name {KEY} {optional}"));
+        return vec![format!("a valid label key {KEY} {optional}")];
     }
+    let mut errors = Vec::new();
     match prefix {
-        Some("") => return Some("prefix part must be non-empty".to_owned()),
-        Some(prefix) if !is_dns_name(prefix) => return Some(format!("prefix part {NAME}")),
+        Some("") => errors.push("prefix part must be non-empty".to_owned()),
+        Some(prefix) if !is_dns_name(prefix) => errors.push(format!("prefix part {PREFIX}")),
         _ => {}
     }
     if name.is_empty() {
-        return Some("name part must be non-empty".to_owned());
+        errors.push("name part must be non-empty".to_owned());
     }
     if name.len() > 63 {
-        return Some("name part must be no more than 63 bytes".to_owned());
+        errors.push("name part must be no more than 63 bytes".to_owned());
     }
-    (!is_label_text(name)).then(|| format!("name part {KEY}"))
+    if !is_label_text(name) {
+        errors.push(format!("name part {KEY}"));
+    }
+    errors
 }
 
 fn label_value_error(value: &str) -> Option<String> {

@@ -4,6 +4,7 @@
 //! Input is a whole object as JSON; output is that object with Calico's defaults, or what is wrong with it, in Calico's
 //! words. Rules of one kind stand with the kind in `crate::v3`; here stand the rules that hold for all.
 
+mod encode;
 mod felix;
 mod fields;
 mod kinds;
@@ -14,11 +15,12 @@ mod types;
 mod unknown;
 
 pub use crate::field_error::{FieldError, FieldErrors};
+pub use encode::encode;
 pub use fields::{Field, Type};
 pub use kinds::{Column, KINDS, Kind, VIEWS, find};
 pub use place::Place;
 pub use types::type_errors;
-pub use unknown::{unknown_fields, unknown_in};
+pub use unknown::{spell, unknown_fields, unknown_in};
 
 use crate::v3;
 use serde_json::Value;

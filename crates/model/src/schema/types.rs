@@ -1,6 +1,7 @@
 //! Fields whose JSON type is not the one that they have.
 
 use super::{Field, FieldError, Kind, Place, Type};
+use crate::Duration;
 use serde_json::Value;
 
 /// Every field of `spec` that has another type than the kind's. `null` counts as absent.
@@ -25,6 +26,7 @@ fn check(value: &Value, wanted: Type, place: Place<'_>, errors: &mut Vec<FieldEr
             }
         }
         (Type::Bool, Value::Bool(_)) | (Type::Str, Value::String(_)) | (Type::Map, Value::Object(_)) => {}
+        (Type::Duration, Value::String(text)) if is_duration(text) => {}
         (Type::Number, Value::Number(_)) | (Type::IntOrStr, Value::String(_)) => {}
         (Type::Int | Type::IntOrStr, Value::Number(n)) if n.is_i64() || n.is_u64() => {}
         (wanted, found) => {
@@ -43,6 +45,12 @@ fn check_fields(value: &Value, fields: &[Field], place: Place<'_>, errors: &mut 
     }
 }
 
+/// Whether Go reads a span of time there: also a negative one, but none that its nanoseconds cannot count.
+fn is_duration(text: &str) -> bool {
+    let span = Duration::parse_go(text.strip_prefix(['-', '+']).unwrap_or(text));
+    span.is_ok_and(|span| span.micros() <= i64::MAX as u64 / 1_000)
+}
+
 /// The type as a CRD calls it.
 fn name(wanted: Type) -> &'static str {
     match wanted {
@@ -50,6 +58,7 @@ fn name(wanted: Type) -> &'static str {
         Type::Int => "integer",
         Type::Number => "number",
         Type::Str => "string",
+        Type::Duration => "duration, as in 1m30s",
         Type::IntOrStr => "integer or string",
         Type::Map | Type::Object(_) => "object",
         Type::List(_) => "array",

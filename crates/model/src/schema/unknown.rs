@@ -44,6 +44,38 @@ pub fn unknown_fields(kind: &str, object: &Value) -> Vec<String> {
     unknown
 }
 
+/// Gives the fields of `object` that its kind has the kind's own spelling: Calico reads them in any case (`Spec`).
+pub fn spell(kind: &str, object: &mut Value) {
+    let Some(kind) = find(kind) else { return };
+    spell_names(object, TOP.iter().copied());
+    spell_names(&mut object["metadata"], METADATA.iter().copied());
+    spell_fields(&mut object["spec"], kind.spec);
+}
+
+fn spell_names(object: &mut Value, known: impl Iterator<Item = &'static str>) {
+    let Some(object) = object.as_object_mut() else { return };
+    for name in known.filter(|name| !name.is_empty()) {
+        let other = object.keys().find(|key| *key != name && key.eq_ignore_ascii_case(name)).cloned();
+        if let Some(value) = other.and_then(|other| object.remove(&other)) {
+            object.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn spell_fields(value: &mut Value, fields: &[Field]) {
+    spell_names(value, fields.iter().map(|(name, _)| *name));
+    for (name, kind) in fields {
+        let Some(value) = value.get_mut(*name) else { continue };
+        match kind {
+            Type::Object(fields) => spell_fields(value, fields),
+            Type::List(Type::Object(fields)) => {
+                value.as_array_mut().into_iter().flatten().for_each(|item| spell_fields(item, fields));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn walk(value: &Value, fields: &[Field], place: Place<'_>, unknown: &mut Vec<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         let place = Place::Field(&place, key);
@@ -73,6 +105,13 @@ mod tests {
         });
         let unknown = unknown_fields("NetworkPolicy", &policy);
         assert_eq!(unknown, ["metadatta", "metadata.lables", "spec.ingress[1].source.netz", "spec.typo"]);
+    }
+
+    #[test]
+    fn fields_are_known_in_any_case() {
+        let mut pool = json!({"Metadata": {"NAME": "a"}, "Spec": {"CIDR": "10.0.0.0/8", "typo": 1}});
+        spell("IPPool", &mut pool);
+        assert_eq!(pool, json!({"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/8", "typo": 1}}));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! FelixConfiguration: settings of the node agent, cluster-wide (`default`) or of one node (`node.<name>`).
 
-use super::written::Written;
-use crate::field_error::FieldError;
 use crate::meta::Resource;
 use crate::{Mtu, Vni};
 use serde::{Deserialize, Serialize};
@@ -48,23 +46,6 @@ impl FelixConfigurationSpec {
         }
         serde_json::from_value(merged).expect("every field came from a spec")
     }
-}
-
-/// What is wrong with the settings that the agent reads; the others are not looked at.
-pub(super) fn errors(object: &Value) -> Vec<FieldError> {
-    let spec = Written::spec(object);
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let mut errors = Vec::new();
-    let exclusions = spec.text("natOutgoingExclusions");
-    if !matches!(exclusions, "" | "IPPoolsOnly" | "IPPoolsAndHostIPs") {
-        errors.push(FieldError::tag("NATOutgoingExclusions", exclusions, "oneof"));
-    }
-    if !spec.text("nodeSelector").is_empty() && (name == "default" || name.starts_with("node.")) {
-        let reason =
-            "nodeSelector must not be set on the 'default' or per-node ('node.*') FelixConfiguration";
-        errors.push(FieldError::bare("FelixConfiguration", reason));
-    }
-    errors
 }
 
 #[cfg(test)]

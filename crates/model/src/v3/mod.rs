@@ -1,5 +1,6 @@
 //! `projectcalico.org/v3` resources: exact field names, defaults, validation. One file a kind, in the order type,
-//! defaults, validation, tests; the rules for pools and BGP filters, which are many, have their own.
+//! defaults, validation, tests; the rules for pools, BGP filters and Felix, which are many, have their
+//! own.
 
 mod bgp_configuration;
 mod bgp_filter;
@@ -9,13 +10,17 @@ mod block_affinity;
 mod calico_node_status;
 mod cluster_information;
 mod felix_configuration;
+mod felix_configuration_rules;
 mod ip_pool;
 mod ip_pool_rules;
 mod ip_reservation;
 mod ipam_block;
 mod ipam_configuration;
 mod ipam_handle;
+mod kube_controllers_configuration;
+mod network_set;
 mod node;
+mod policy;
 mod workload_endpoint;
 mod written;
 
@@ -60,9 +65,18 @@ pub(crate) fn set_defaults(kind: &str, object: &mut Value) {
         "BGPConfiguration" => bgp_configuration::set_defaults(object),
         "BGPFilter" => bgp_filter_rules::set_defaults(object),
         "BGPPeer" => bgp_peer::set_defaults(object),
+        "FelixConfiguration" => felix_configuration_rules::set_defaults(object),
         "IPPool" => ip_pool_rules::set_defaults(object),
         "IPAMConfiguration" => ipam_configuration::set_defaults(object),
         "Node" => node::set_defaults(object),
+        "KubeControllersConfiguration" => kube_controllers_configuration::set_defaults(object),
+        "GlobalNetworkPolicy" | "NetworkPolicy" => policy::set_defaults(object),
+        "StagedGlobalNetworkPolicy" | "StagedNetworkPolicy" => {
+            policy::set_staged_action(object);
+            policy::set_defaults(object);
+        }
+        "StagedKubernetesNetworkPolicy" => policy::set_staged_action(object),
+        "Tier" => policy::set_tier_defaults(object),
         _ => {}
     }
 }
@@ -84,7 +98,8 @@ pub(crate) fn errors(kind: &str, object: &Value) -> Vec<FieldError> {
         "IPPool" => ip_pool_rules::field_errors(object),
         "IPReservation" => ip_reservation::errors(object),
         "IPAMConfiguration" => ipam_configuration::errors(object),
-        "FelixConfiguration" => felix_configuration::errors(object),
+        "FelixConfiguration" => felix_configuration_rules::errors(object),
+        "GlobalNetworkSet" | "NetworkSet" => network_set::errors(object),
         "Node" => node::errors(object),
         "BlockAffinity" => unreadable::<BlockAffinity>(object),
         "IPAMBlock" => unreadable::<IpamBlock>(object),
@@ -99,6 +114,7 @@ pub(crate) fn schema_errors(kind: &str, object: &Value) -> Vec<FieldError> {
         "BGPConfiguration" => bgp_configuration::schema_errors(object),
         "BGPFilter" => bgp_filter_rules::schema_errors(object),
         "BGPPeer" => bgp_peer::schema_errors(object),
+        "FelixConfiguration" => felix_configuration_rules::schema_errors(object),
         _ => Vec::new(),
     }
 }
@@ -115,6 +131,7 @@ pub(crate) fn last_errors(kind: &str, object: &Value) -> Vec<FieldError> {
         "BGPFilter" => unreadable::<BgpFilter>(object),
         "BGPPeer" => unreadable::<BgpPeer>(object),
         "CalicoNodeStatus" => unreadable::<CalicoNodeStatus>(object),
+        "Node" => unreadable::<Node>(object),
         _ => errors,
     }
 }

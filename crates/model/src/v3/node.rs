@@ -107,11 +107,15 @@ pub struct NodeStatus {
     pub pod_cidrs: Vec<String>,
 }
 
-/// Drops empty texts: they say that there is none.
+/// Drops empty texts, which say that there is none, and writes IPv4 addresses in IPv6 form as what they are.
 pub(super) fn set_defaults(object: &mut Value) {
     for part in ["/spec", "/spec/bgp", "/spec/wireguard", "/status"] {
-        if let Some(Value::Object(fields)) = object.pointer_mut(part) {
-            fields.retain(|_, value| value != "");
+        let Some(Value::Object(fields)) = object.pointer_mut(part) else { continue };
+        fields.retain(|_, value| value != "");
+        for (_, value) in fields.iter_mut().filter(|(field, _)| field.to_lowercase().contains("ipv4")) {
+            if let Some(Ok(addr)) = value.as_str().map(str::parse::<IpAddr>) {
+                *value = addr.to_canonical().to_string().into();
+            }
         }
     }
 }
