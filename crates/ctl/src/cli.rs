@@ -67,6 +67,9 @@ pub enum Command {
     /// Show, check and release addresses
     #[command(subcommand)]
     Ipam(Ipam),
+    /// Lock and unlock the datastore
+    #[command(subcommand)]
+    Datastore(Datastore),
     /// Show the agent of this node
     #[command(subcommand)]
     Node(Node),
@@ -218,6 +221,8 @@ pub enum Ipam {
     Check(IpamCheckArgs),
     /// Free an address that nothing uses any more
     Release(IpamReleaseArgs),
+    /// Make several smaller pools of one
+    Split(IpamSplitArgs),
     /// Change how blocks are claimed
     Configure(IpamConfigureArgs),
 }
@@ -255,7 +260,46 @@ pub struct IpamCheckArgs {
 pub struct IpamReleaseArgs {
     /// The address to free
     #[arg(long, value_name = "IP")]
-    pub ip: String,
+    pub ip: Option<String>,
+    /// Report of `ipam check -o`: free what it calls leaked; of several, what all of them call so
+    #[arg(long, value_name = "REPORT")]
+    pub from_report: Vec<PathBuf>,
+    /// Also with the datastore unlocked, or a report of another version
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct IpamSplitArgs {
+    /// How many pools to make, a power of two
+    pub number: String,
+    /// CIDR of the IPPool
+    #[arg(long, value_name = "CIDR")]
+    pub cidr: Option<String>,
+    /// Name of the IPPool
+    #[arg(long, value_name = "POOL_NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Datastore {
+    /// Hold the datastore still while its addresses are put in order
+    #[command(subcommand)]
+    Migrate(Migrate),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Migrate {
+    /// Have no address assigned
+    Lock,
+    /// Have addresses assigned again
+    Unlock,
+    /// Not here: says so
+    #[command(hide = true)]
+    Export(Ignored),
+    /// Not here: says so
+    #[command(hide = true)]
+    Import(Ignored),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -266,6 +310,12 @@ pub struct IpamConfigureArgs {
     /// Blocks that a node may have
     #[arg(long, value_name = "NUMBER")]
     pub max_blocks_per_host: Option<String>,
+    /// Whether a KubeVirt machine keeps its addresses when it is stopped
+    #[arg(long, value_name = "Enabled|Disabled")]
+    pub kubevirt_ip_persistence: Option<String>,
+    /// How long an address that was given back rests before it is given again, 0 to 1200
+    #[arg(long, value_name = "SECONDS")]
+    pub ip_cooldown_seconds: Option<String>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -371,6 +421,10 @@ pub enum Parsed {
 
 /// Reads a command line, the program's name first.
 pub fn parse(argv: &[OsString]) -> Parsed {
+    if argv.get(1).is_some_and(|arg| arg == "--version" || arg == "-V") {
+        let out = "Run 'calicoctl version' to see version information.\n".to_owned();
+        return Parsed::Print { out, err: String::new(), status: 0 };
+    }
     match Args::try_parse_from(argv) {
         Ok(args) => match log_level(&args.global.log_level) {
             Ok(()) => Parsed::Run(Box::new(args)),

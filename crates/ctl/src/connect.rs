@@ -52,6 +52,12 @@ pub async fn open(
         }
     }
     let spec = &document["spec"];
+    let is_known = |field: &&String| SETTINGS.contains(&field.as_str());
+    let unknown =
+        spec.as_object().into_iter().flatten().map(|(field, _)| field).find(|field| !is_known(field));
+    if let Some(field) = unknown {
+        return Err(wrong(format!("failed to parse config as YAML/JSON: unknown field \"{field}\"")));
+    }
     if spec["datastoreType"].as_str().is_some_and(|kind| kind != "kubernetes") {
         return Err(failed("only datastoreType kubernetes is supported".to_owned()));
     }
@@ -67,6 +73,35 @@ pub async fn open(
         None => open(Source::Environment, context).await,
     }
 }
+
+/// The settings of a CalicoAPIConfig, also those for etcd.
+const SETTINGS: &[&str] = &[
+    "calicoAPIGroup",
+    "datastoreType",
+    "etcdCACert",
+    "etcdCACertFile",
+    "etcdCert",
+    "etcdCertFile",
+    "etcdDiscoverySrv",
+    "etcdEndpoints",
+    "etcdKey",
+    "etcdKeyFile",
+    "etcdPassword",
+    "etcdUsername",
+    "k8sAPIEndpoint",
+    "k8sAPIToken",
+    "k8sCAFile",
+    "k8sCertFile",
+    "k8sClientBurst",
+    "k8sClientQPS",
+    "k8sCurrentContext",
+    "k8sDisableNodePoll",
+    "k8sInsecureSkipTLSVerify",
+    "k8sKeyFile",
+    "kubeconfig",
+    "kubeconfigInline",
+    "usePodCIDR",
+];
 
 /// The environment's name of a setting: `k8sAPIEndpoint` is `K8S_API_ENDPOINT`.
 fn environment(setting: &str) -> Option<String> {

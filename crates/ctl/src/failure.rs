@@ -58,8 +58,14 @@ pub enum Fault {
     Invalid(#[from] FieldErrors),
     #[error("resource namespace does not match client namespace. {document} != {client}")]
     OtherNamespace { document: String, client: String },
+    /// The flag names a namespace.
     #[error("{0} is not namespaced")]
     NotNamespaced(String),
+    /// The document names a namespace.
+    #[error(
+        "namespace should not be specified for a non-namespaced resource. {0} is not a namespaced resource"
+    )]
+    Namespaced(String),
     #[error("{0}")]
     Api(datastore::Error),
 }

@@ -22,6 +22,7 @@ mod get;
 mod inquiry;
 mod ipam;
 mod kind;
+mod lock;
 mod mode;
 mod namespace;
 mod node_status;
@@ -110,6 +111,8 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Fai
         Command::Ipam(Ipam::Show(args)) => ipam::show::run(session, &args).await,
         Command::Ipam(Ipam::Check(args)) => ipam::check::run(session, &args).await,
         Command::Ipam(Ipam::Release(args)) => ipam::release::run(session, &args).await,
+        Command::Ipam(Ipam::Split(args)) => ipam::split::run(session, &args).await,
+        Command::Datastore(command) => lock::run(session, &command).await,
         Command::Ipam(Ipam::Configure(args)) => ipam::configure::run(session, &args).await,
         Command::Node(Node::Status(args)) => node_status::run(session, &args).await,
         Command::Node(Node::Checksystem(args)) => checksystem::run(session, args.kernel_config.as_deref()),

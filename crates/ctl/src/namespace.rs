@@ -7,7 +7,8 @@ use crate::kind::Kind;
 pub fn of(kind: &Kind, document: Option<&str>, flag: Option<&str>) -> Result<Option<String>, Fault> {
     match (kind.namespaced(), document, flag) {
         (false, None, None) => Ok(None),
-        (false, ..) => Err(Fault::NotNamespaced(kind.kind.to_owned())),
+        (false, _, Some(_)) => Err(Fault::NotNamespaced(kind.kind.to_owned())),
+        (false, Some(_), None) => Err(Fault::Namespaced(kind.kind.to_owned())),
         (true, Some(document), Some(client)) if document != client => {
             Err(Fault::OtherNamespace { document: document.to_owned(), client: client.to_owned() })
         }

@@ -2,7 +2,7 @@
 
 use crate::cli::{LabelArgs, PatchArgs};
 use crate::document::Document;
-use crate::failure::Failure;
+use crate::failure::{Failure, Fault};
 use crate::kind::Kind;
 use crate::namespace;
 use crate::session::Session;
@@ -18,11 +18,17 @@ pub async fn patch(session: &mut Session<'_>, args: &PatchArgs) -> Result<(), Fa
     let store = session.store().await?;
     let old = store.get(kind, namespace.as_deref(), &args.name).await.map_err(|e| hit(e.to_string()))?;
     let new = patched(old, &args.patch, &args.patch_type).map_err(hit)?;
-    let document = Document::new(new)?;
+    let document = Document::new(new).map_err(|failure| match failure.text.strip_prefix(UNREADABLE) {
+        Some(why) => hit(format!("creating resource from patched data: {why}")),
+        None => failure,
+    })?;
     let written = store.write(document.kind, namespace.as_deref(), &document.value, Write::Patch).await;
     written.map_err(|e| hit(format!("updating existing resource: {e}")))?;
     session.print(&format!("Successfully patched 1 '{}' resource\n", kind.kind))
 }
+
+/// What stands before the reason why a text is no resource.
+const UNREADABLE: &str = "failed to execute command: ";
 
 fn patched(mut value: Value, patch: &str, patch_type: &str) -> Result<Value, String> {
     let invalid = |kind: &str| format!("performing {kind} patch: invalid JSON document");
@@ -59,8 +65,11 @@ pub async fn label(session: &mut Session<'_>, args: &LabelArgs) -> Result<(), Fa
     };
     let namespace = namespace::of(kind, None, args.namespace.as_deref())?;
     let store = session.store().await?;
-    let mut document =
-        store.get(kind, namespace.as_deref(), name).await.map_err(|e| failed(e.to_string()))?;
+    let found = store.get(kind, namespace.as_deref(), name).await;
+    let mut document = found.map_err(|fault| match fault {
+        Fault::NotFound { .. } => Failure::new(format!("{word} {name} not found")),
+        fault => failed(fault.to_string()),
+    })?;
     let old = document["metadata"]["labels"][key].as_str().map(str::to_owned);
     let said = match (&old, args.remove) {
         (None, true) => {

@@ -62,7 +62,8 @@ impl Store {
         };
         let (version, mut items) = list;
         if kind.kind == "Tier" {
-            items.sort_by(|a, b| tier_order(a).total_cmp(&tier_order(b)));
+            let name = |tier: &Value| tier["metadata"]["name"].as_str().map(str::to_owned);
+            items.sort_by(|a, b| tier_order(a).total_cmp(&tier_order(b)).then_with(|| name(a).cmp(&name(b))));
         }
         Ok(json!({
             "apiVersion": "projectcalico.org/v3",
@@ -86,8 +87,13 @@ impl Store {
             |reason| Fault::Unsupported { operation: write.operation(), object: object.clone(), reason };
         match kind.storage {
             Storage::Resource if kind.kind == "ClusterInformation" => {
-                let operation = if write == Write::Create { "create" } else { "apply or replace" };
-                Err(Fault::Unsupported { operation, object: kind.kind.to_owned(), reason: None })
+                let (operation, reason) = match write {
+                    Write::Create => ("create", Some(READ_ONLY)),
+                    Write::Apply => ("apply", Some(READ_ONLY)),
+                    Write::Replace => ("replace", Some(READ_ONLY)),
+                    Write::Patch => ("apply or replace", None),
+                };
+                Err(Fault::Unsupported { operation, object: kind.kind.to_owned(), reason })
             }
             Storage::Resource => self.write_stored(kind, namespace, document, write).await,
             Storage::Node => {
@@ -170,6 +176,7 @@ impl Store {
             Write::Replace | Write::Patch => Some(self.stored(kind, namespace, name).await?),
         };
         let mut new = schema::validate(kind.kind, document.clone(), old.as_ref())?;
+        schema::encode(kind.kind, &mut new);
         if kind.namespaced() {
             new["metadata"]["namespace"] = namespace.unwrap_or("default").into();
         }
@@ -265,6 +272,9 @@ fn finished(kind: &Kind, mut value: Value) -> Value {
     }
     value
 }
+
+/// Why the cluster's own account of itself is not written by users.
+const READ_ONLY: &str = "resource is readonly";
 
 /// Kinds that show a status, also an empty one.
 const ALWAYS_STATUS: &[&str] = &["CalicoNodeStatus", "KubeControllersConfiguration", "Tier"];

@@ -114,10 +114,15 @@ pub fn validate(session: &mut Session<'_>, args: &ValidateArgs) -> Result<(), Fa
     let documents = source.read(session.io.stdin)?;
     let mut done = Done::of(&kinds(&documents));
     for document in &documents {
-        let valid = schema::validate(document.kind.kind, document.value.clone(), None);
-        done.count(valid.map(|_| ()).map_err(Fault::from));
+        done.count(validate_one(document));
     }
     done.report(session, "validate", "validated")
+}
+
+fn validate_one(document: &Document) -> Result<(), Fault> {
+    namespace::of(document.kind, document.namespace(), None)?;
+    schema::validate(document.kind.kind, document.value.clone(), None)?;
+    Ok(())
 }
 
 /// `delete`, by kind and names or by file.
@@ -133,8 +138,7 @@ pub async fn delete(session: &mut Session<'_>, args: &DeleteArgs) -> Result<(), 
         }
     } else {
         let word = selection.kind.as_deref().unwrap_or_default();
-        let unsupported =
-            || Failure::new(format!("failed to delete resources: resource type '{word}' is not supported"));
+        let unsupported = || Failure::new(format!("resource type '{word}' is not supported"));
         let kind = Kind::named(word).ok_or_else(unsupported)?;
         let names = if selection.names.is_empty() { vec![String::new()] } else { selection.names.clone() };
         targets.extend(names.into_iter().map(|name| (kind, None, name)));

@@ -1,70 +1,8 @@
-//! BGP's kinds on the command line: what a real `calicoctl` 3.32.1 printed to the same commands (`golden/bgp.jsonl`).
-//!
-//! Recorded was etcd, so a few things are read as the same: the reason behind `with error:`, and the lines of the metadata
-//! that each store fills in its own way.
+//! BGP's kinds on the command line, where there is more to it than one document.
 
 mod support;
 
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use support::Cli;
-
-#[derive(Deserialize)]
-struct Record {
-    id: String,
-    steps: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    args: Vec<String>,
-    #[serde(default)]
-    files: BTreeMap<String, String>,
-    exit: u8,
-    #[serde(default)]
-    stdout: String,
-    #[serde(default)]
-    stderr: String,
-}
-
-/// Where we differ on purpose: the one document of a failed `replace` was not replaced.
-const NOT_REPLACED: &str = "Partial success: replaced the first 1 out of 1";
-
-#[tokio::test]
-async fn the_recorded_commands_print_the_same() {
-    for line in include_str!("golden/bgp.jsonl").lines() {
-        let record: Record = serde_json::from_str(line).expect("a record");
-        let cli = Cli::empty().await;
-        for (i, step) in record.steps.iter().enumerate() {
-            for (name, text) in &step.files {
-                cli.file(name, text);
-            }
-            let is_file = |arg: &str| arg.ends_with(".yaml");
-            let args = step.args.iter().map(|arg| if is_file(arg) { cli.path(arg) } else { arg.clone() });
-            let got = cli.run(&args.collect::<Vec<_>>()).await;
-            let at = format!("{} step {i}: {}", record.id, step.args.join(" "));
-            assert_eq!(got.status, step.exit, "{at}: {got}");
-            if !step.stdout.starts_with(NOT_REPLACED) {
-                assert_eq!(plain(&got.stdout), plain(&step.stdout), "{at}");
-                assert_eq!(plain(&got.stderr), plain(&step.stderr), "{at}");
-            }
-        }
-    }
-}
-
-/// Without what each store says in its own words.
-fn plain(text: &str) -> String {
-    const OWN: [&str; 4] = ["uid", "resourceVersion", "creationTimestamp", "generation"];
-    let is_own = |line: &&str| {
-        let key = line.trim_start().split(':').next().unwrap_or_default().trim_matches('"');
-        !OWN.contains(&key)
-    };
-    let reason = |line: &str| match line.split_once(" with error:") {
-        Some((object, rest)) => format!("{object}{}", if rest.ends_with(']') { "]" } else { "" }),
-        None => line.to_owned(),
-    };
-    text.lines().filter(is_own).map(|line| reason(line) + "\n").collect()
-}
 
 const PEER: &str = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: tor}\n\
     spec: {nodeSelector: rack == '1', peerIP: 192.0.2.1:180, asNumber: 64513, filters: [f1]}\n";

@@ -3,12 +3,14 @@
 use super::world::World;
 use crate::cli::IpamCheckArgs;
 use crate::failure::Failure;
-use crate::kind::Kind;
+use crate::ipam::report::{Allocation, LeakedHandle, Report};
+use crate::lock;
 use crate::session::Session;
 use crate::store::Store;
 use ::ipam::block;
 use ::ipam::check::{Problem, check};
-use serde_json::{Value, json};
+use model::v3::{AllocationAttribute, IpamBlock, IpamHandle};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Arguments, Write};
 use std::net::IpAddr;
@@ -221,42 +223,61 @@ impl<'a> Account<'a> {
         self.say(format_args!("Found {count} other inconsistencies."));
     }
 
-    /// The report of `--output`: every allocation, and the handles whose addresses nobody uses.
-    async fn report(&self, store: &Store) -> Value {
-        let kind = Kind::of_document("ClusterInformation").expect("the kind is in the table");
-        let cluster = store.get(kind, None, "default").await.unwrap_or_default();
-        let mut allocations: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    /// The report of `--output`: every allocation, and the handles without addresses.
+    async fn report(&self, store: &Store) -> Report {
+        let cluster = lock::read(store).await.unwrap_or_default();
+        let of_cluster =
+            |path: &str| cluster.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut allocations: BTreeMap<IpAddr, Vec<Allocation>> = BTreeMap::new();
         for b in &self.world.objects.blocks {
-            for (ordinal, holder) in
-                block::allocated(&b.spec).filter(|(_, holder)| holder.released_at.is_none())
-            {
+            let held = block::allocated(&b.spec).filter(|(_, holder)| holder.released_at.is_none());
+            for (ordinal, holder) in held {
                 let addr = block::addr(&b.spec, ordinal);
-                let attribute = |key: &str| holder.secondary.get(key).cloned().unwrap_or_default();
-                allocations.entry(addr.to_string()).or_default().push(json!({
-                    "ip": addr,
-                    "handle": holder.handle_id,
-                    "sequenceNumber": b.spec.sequence_number_for_allocation.get(&ordinal.to_string()),
-                    "pod": attribute("pod"),
-                    "namespace": attribute("namespace"),
-                    "node": attribute("node"),
-                    "type": attribute("type"),
-                    "creationTimestamp": attribute("timestamp"),
-                    "inUse": self.in_use.contains_key(&addr),
-                    "borrowed": block::owner(&b.spec).is_some_and(|owner| owner != attribute("node")),
-                    "owners": self.in_use.get(&addr).map(|user| vec![*user]).unwrap_or_default(),
-                }));
+                allocations.entry(addr).or_default().push(self.allocation(b, ordinal, addr, holder));
             }
         }
-        let leaked = self.world.allocations().filter(|(addr, _)| self.leaked.contains(addr));
-        let handles: BTreeSet<&str> = leaked.filter_map(|(_, holder)| holder.handle_id.as_deref()).collect();
-        json!({
-            "version": crate::version::CLIENT,
-            "clusterGUID": cluster["spec"]["clusterGUID"],
-            "clusterType": cluster["spec"]["clusterType"],
-            "clusterInformationRevision": cluster["metadata"]["resourceVersion"],
-            "datastoreLocked": cluster["spec"]["datastoreReady"] == false,
-            "allocations": allocations,
-            "leakedHandles": handles,
-        })
+        let is_idle = |id: &str| {
+            let is_told =
+                |problem: &Problem| matches!(problem, Problem::EmptyHandle { handle } if handle == id);
+            self.found.iter().any(is_told)
+        };
+        let handles = self.world.objects.handles.iter().filter(|handle| is_idle(&handle.spec.handle_id));
+        let leaked = |handle: &IpamHandle| LeakedHandle {
+            id: handle.spec.handle_id.clone(),
+            revision: handle.metadata.resource_version.clone(),
+            uid: Some(handle.metadata.uid.clone()),
+        };
+        Report {
+            version: crate::version::CLIENT.to_owned(),
+            cluster_guid: of_cluster("/spec/clusterGUID"),
+            datastore_locked: lock::is_locked(&cluster),
+            cluster_information_revision: of_cluster("/metadata/resourceVersion"),
+            cluster_type: of_cluster("/spec/clusterType"),
+            allocations,
+            leaked_handles: handles.map(leaked).collect(),
+        }
+    }
+
+    fn allocation(
+        &self,
+        block: &IpamBlock,
+        ordinal: u32,
+        addr: IpAddr,
+        holder: &AllocationAttribute,
+    ) -> Allocation {
+        let attribute = |key: &str| holder.secondary.get(key).cloned().unwrap_or_default();
+        Allocation {
+            ip: addr.to_string(),
+            handle: holder.handle_id.clone().unwrap_or_default(),
+            sequence_number: block.spec.sequence_number_for_allocation.get(&ordinal.to_string()).copied(),
+            pod: attribute("pod"),
+            namespace: attribute("namespace"),
+            node: attribute("node"),
+            allocation_type: attribute("type"),
+            creation_timestamp: attribute("timestamp"),
+            in_use: self.in_use.contains_key(&addr),
+            borrowed: block::owner(&block.spec).is_some_and(|owner| owner != attribute("node")),
+            owners: self.in_use.get(&addr).map(|user| vec![(*user).to_owned()]),
+        }
     }
 }

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod configure;
 pub mod release;
+mod report;
 pub mod show;
+pub mod split;
 mod world;
 
 use crate::failure::{Failure, Fault};

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::store::Store;
 use ::ipam::block;
 use model::Cidr;
-use model::v3::{IpPool, IpamBlock, IpamConfigurationSpec};
+use model::v3::{AllocationAttribute, IpPool, IpamBlock, IpamConfigurationSpec};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -91,19 +91,16 @@ fn borrowed(blocks: &[IpamBlock]) -> String {
     let mut unknown = 0;
     for b in blocks {
         let Some(owner) = block::owner(&b.spec) else { continue };
-        for (ordinal, holder) in block::allocated(&b.spec) {
+        let has_no_node = |(_, by): &(u32, &AllocationAttribute)| !by.secondary.contains_key("node");
+        unknown += block::allocated(&b.spec).filter(has_no_node).count();
+        for (addr, node, holder) in block::borrowed(&b.spec) {
             let attribute = |key: &str| holder.secondary.get(key).cloned().unwrap_or_default();
-            let node = attribute("node");
-            if node.is_empty() {
-                unknown += 1;
-            } else if node != owner {
-                let (kind, user) = match attribute("pod") {
-                    pod if pod.is_empty() => (attribute("type"), node.clone()),
-                    pod => ("pod".to_owned(), format!("{}/{pod}", attribute("namespace"))),
-                };
-                let addr = block::addr(&b.spec, ordinal).to_string();
-                table.row(vec![addr, node, b.spec.cidr.to_string(), owner.to_owned(), kind, user]);
-            }
+            let (kind, user) = match attribute("pod") {
+                pod if pod.is_empty() => (attribute("type"), node.to_owned()),
+                pod => ("pod".to_owned(), format!("{}/{pod}", attribute("namespace"))),
+            };
+            let (addr, cidr) = (addr.to_string(), b.spec.cidr.to_string());
+            table.row(vec![addr, node.to_owned(), cidr, owner.to_owned(), kind, user]);
         }
     }
     let note = match unknown {

@@ -73,8 +73,11 @@ const BGP_PEER: &[&str] = &[
     "localWorkloadSelector",
     "keepaliveTime",
 ];
-const BGP_FILTER: &[&str] = &["exportV4", "importV4", "exportV6", "importV6"];
-const BGP_FILTER_RULE: &[&str] = &[
+const BGP_FILTER: &[&str] = &[
+    "exportV4",
+    "importV4",
+    "exportV6",
+    "importV6",
     "cidr",
     "prefixLength",
     "source",
@@ -86,7 +89,78 @@ const BGP_FILTER_RULE: &[&str] = &[
     "priority",
     "action",
     "operations",
+    "min",
+    "max",
 ];
+const POLICY: &[&str] = &[
+    "stagedAction",
+    "tier",
+    "order",
+    "defaultAction",
+    "ingress",
+    "egress",
+    "action",
+    "ipVersion",
+    "protocol",
+    "icmp",
+    "notProtocol",
+    "notICMP",
+    "source",
+    "destination",
+    "http",
+    "metadata",
+    "nets",
+    "selector",
+    "types",
+    "doNotTrack",
+    "preDNAT",
+    "applyOnForward",
+    "serviceAccountSelector",
+    "namespaceSelector",
+    "services",
+    "ports",
+    "notNets",
+    "notSelector",
+    "notPorts",
+    "serviceAccounts",
+    "type",
+    "code",
+    "performanceHints",
+];
+const KUBERNETES_POLICY: &[&str] = &[
+    "stagedAction",
+    "podSelector",
+    "ingress",
+    "ports",
+    "from",
+    "egress",
+    "to",
+    "policyTypes",
+    "protocol",
+    "port",
+    "endPort",
+    "matchLabels",
+    "matchExpressions",
+];
+const HOST_ENDPOINT: &[&str] =
+    &["node", "interfaceName", "expectedIPs", "profiles", "ports", "name", "protocol", "port"];
+const KUBE_CONTROLLERS_CONFIGURATION: &[&str] = &[
+    "logSeverityScreen",
+    "healthChecks",
+    "etcdV3CompactionPeriod",
+    "prometheusMetricsPort",
+    "controllers",
+    "node",
+    "policy",
+    "workloadEndpoint",
+    "serviceAccount",
+    "namespace",
+    "reconcilerPeriod",
+    "syncLabels",
+    "hostEndpoint",
+    "leakGracePeriod",
+];
+const SECRET: &[&str] = &["name", "key", "optional"];
 const NODE: &[&str] = &[
     "bgp",
     "ipv4VXLANTunnelAddr",
@@ -129,12 +203,8 @@ pub fn render(value: &Value) -> String {
 enum Place<'a> {
     Document,
     Metadata,
-    /// The specification of a kind.
+    /// The specification of a kind, or what is inside of it.
     Spec(&'a str),
-    /// A rule of a BGPFilter.
-    FilterRule,
-    /// The lengths in one.
-    PrefixLength,
     Secret,
     Elsewhere,
 }
@@ -147,12 +217,14 @@ impl<'a> Place<'a> {
             Place::Spec("BGPConfiguration") => BGP_CONFIGURATION,
             Place::Spec("BGPFilter") => BGP_FILTER,
             Place::Spec("BGPPeer") => BGP_PEER,
+            Place::Spec("HostEndpoint") => HOST_ENDPOINT,
             Place::Spec("IPPool") => POOL,
+            Place::Spec("KubeControllersConfiguration") => KUBE_CONTROLLERS_CONFIGURATION,
             Place::Spec("Node") => NODE,
+            Place::Spec("StagedKubernetesNetworkPolicy") => KUBERNETES_POLICY,
             Place::Spec("WorkloadEndpoint") => WORKLOAD_ENDPOINT,
-            Place::FilterRule => BGP_FILTER_RULE,
-            Place::PrefixLength => &["min", "max"],
-            Place::Secret => &["name", "key", "optional"],
+            Place::Spec(kind) if kind.ends_with("Policy") || kind == "Tier" || kind == "Profile" => POLICY,
+            Place::Secret => SECRET,
             Place::Spec(_) | Place::Elsewhere => &[],
         }
     }
@@ -164,9 +236,10 @@ impl<'a> Place<'a> {
                 Place::Spec(object.get("kind").and_then(Value::as_str).unwrap_or_default())
             }
             (Place::Document, "items") => Place::Document,
-            (Place::Spec("BGPFilter"), _) => Place::FilterRule,
-            (Place::FilterRule, "prefixLength") => Place::PrefixLength,
             (_, "secretKeyRef") => Place::Secret,
+            // Keys of the user's own.
+            (_, "annotations" | "matchLabels" | "labelsToApply") => Place::Elsewhere,
+            (Place::Spec(kind), _) => Place::Spec(kind),
             _ => Place::Elsewhere,
         }
     }

@@ -9,15 +9,20 @@ use serde_json::Value;
 
 enum Part {
     Text(String),
-    Field(String),
-    Range(String, Vec<Part>),
+    Field(Field),
+    Range(Field, Vec<Part>),
+}
+
+/// A path of fields (`.Spec.CIDR`), and where it stands in the template: line, from 1, and column, from 0.
+struct Field {
+    path: String,
+    at: (usize, usize),
 }
 
 /// The template's text for `data`.
 pub fn render(template: &str, data: &Value) -> Result<String, Failure> {
-    let tokens = tokens(template)?;
-    let mut rest = tokens.into_iter();
-    let parts = parse(&mut rest, false)?;
+    let mut tokens = tokens(template)?.into_iter();
+    let parts = parse(template, &mut tokens, false)?;
     let mut out = String::new();
     write(&mut out, &parts, data)?;
     Ok(out)
@@ -25,7 +30,8 @@ pub fn render(template: &str, data: &Value) -> Result<String, Failure> {
 
 enum Token {
     Text(String),
-    Action(String),
+    /// What stands between the braces, and where it begins.
+    Action(String, usize),
 }
 
 fn tokens(template: &str) -> Result<Vec<Token>, Failure> {
@@ -35,26 +41,39 @@ fn tokens(template: &str) -> Result<Vec<Token>, Failure> {
         tokens.push(Token::Text(rest[..start].to_owned()));
         let inside = &rest[start + 2..];
         let end = inside.find("}}").ok_or_else(|| Failure::new("template: get:1: unclosed action"))?;
-        tokens.push(Token::Action(inside[..end].trim().to_owned()));
+        let action = inside[..end].trim_start();
+        let at = template.len() - rest.len() + start + 2 + (end - action.len());
+        tokens.push(Token::Action(action.trim_end().to_owned(), at));
         rest = &inside[end + 2..];
     }
     tokens.push(Token::Text(rest.to_owned()));
     Ok(tokens)
 }
 
-fn parse(tokens: &mut impl Iterator<Item = Token>, inside: bool) -> Result<Vec<Part>, Failure> {
+fn parse(
+    template: &str,
+    tokens: &mut impl Iterator<Item = Token>,
+    inside: bool,
+) -> Result<Vec<Part>, Failure> {
+    let field = |path: &str, at: usize| {
+        let before = &template[..at];
+        let column = at - before.rfind('\n').map_or(0, |end| end + 1);
+        Field { path: path.to_owned(), at: (before.matches('\n').count() + 1, column) }
+    };
     let mut parts = Vec::new();
     loop {
         match tokens.next() {
             None if inside => return Err(Failure::new("template: get:1: unexpected EOF")),
             None => return Ok(parts),
             Some(Token::Text(text)) => parts.push(Part::Text(text)),
-            Some(Token::Action(action)) => match action.split_once(' ') {
+            Some(Token::Action(action, at)) => match action.split_once(' ') {
                 None if action == "end" && inside => return Ok(parts),
-                Some(("range", field)) => {
-                    parts.push(Part::Range(field.trim().to_owned(), parse(tokens, true)?))
+                Some(("range", path)) => {
+                    let path = path.trim();
+                    let field = field(path, at + action.len() - path.len());
+                    parts.push(Part::Range(field, parse(template, tokens, true)?));
                 }
-                None if action.starts_with('.') => parts.push(Part::Field(action)),
+                None if action.starts_with('.') => parts.push(Part::Field(field(&action, at))),
                 _ => {
                     let text = format!(
                         "template: `{{{{{action}}}}}` is not supported: use fields, range and end, or -o json"
@@ -70,7 +89,7 @@ fn write(out: &mut String, parts: &[Part], data: &Value) -> Result<(), Failure> 
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
-            Part::Field(path) => match at(data, path)? {
+            Part::Field(field) => match at(data, field)? {
                 Value::String(text) => out.push_str(&text),
                 Value::Number(n) if n.is_f64() => {
                     out.push_str(&n.as_f64().map(number::short).unwrap_or_default())
@@ -78,20 +97,23 @@ fn write(out: &mut String, parts: &[Part], data: &Value) -> Result<(), Failure> 
                 Value::Null => out.push_str("<nil>"),
                 other => out.push_str(&other.to_string()),
             },
-            Part::Range(path, inner) => match at(data, path)? {
+            Part::Range(field, inner) => match at(data, field)? {
                 Value::Array(items) => items.iter().try_for_each(|item| write(out, inner, item))?,
                 Value::Object(map) => map.values().try_for_each(|value| write(out, inner, value))?,
                 Value::Null => {}
-                _ => return Err(Failure::new(format!("template: range can't iterate over {path}"))),
+                _ => {
+                    let path = &field.path;
+                    return Err(Failure::new(format!("template: range can't iterate over {path}")));
+                }
             },
         }
     }
     Ok(())
 }
 
-fn at(data: &Value, path: &str) -> Result<Value, Failure> {
+fn at(data: &Value, wanted: &Field) -> Result<Value, Failure> {
     let mut value = data.clone();
-    for field in path.split('.').filter(|field| !field.is_empty()) {
+    for field in wanted.path.split('.').filter(|field| !field.is_empty()) {
         let found = value.as_object().and_then(|object| {
             let json = if field == "ObjectMeta" { "metadata" } else { field };
             let named = |object: &serde_json::Map<String, Value>| {
@@ -104,8 +126,10 @@ fn at(data: &Value, path: &str) -> Result<Value, Failure> {
             (Some(found), _) => found,
             (None, true) if field != "Items" => Value::Null,
             _ => {
+                let ((line, column), path) = (wanted.at, &wanted.path);
+                let of = if value.is_array() { "[]runtime.Object" } else { "runtime.Object" };
                 return Err(Failure::new(format!(
-                    "template: get:1: executing \"get\" at <{path}>: can't evaluate field {field}"
+                    "template: get:{line}:{column}: executing \"get\" at <{path}>: can't evaluate field {field} in type {of}"
                 )));
             }
         };

@@ -75,12 +75,27 @@ impl Cli {
     pub async fn run_with(&self, args: &[String], stdin: &str) -> Output {
         let mut argv: Vec<OsString> = vec!["calicoctl".into()];
         argv.extend(args.iter().map(OsString::from));
-        argv.extend(["--kubeconfig".into(), self.path("kubeconfig").into()]);
+        // Behind the command, so that a flag at the end that lacks its argument still lacks it.
+        let has_own = args.iter().any(|arg| arg == "-c" || arg.starts_with("--config"));
+        if !has_own && args.first().is_some_and(|arg| !arg.starts_with('-')) {
+            argv.splice(2..2, ["--kubeconfig".into(), self.path("kubeconfig").into()]);
+        }
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let io = ctl::Io { stdin: &mut stdin.as_bytes(), out: &mut out, err: &mut err, is_terminal: false };
         let status = ctl::execute(&argv, io).await;
         let text = |bytes| String::from_utf8(bytes).expect("text").replace(&self.path(""), "");
         Output { status, stdout: text(out), stderr: text(err) }
+    }
+
+    /// Runs `calicoctl` with arguments that name files of this test as if it were started among them.
+    pub async fn run_here(&self, args: &[String], stdin: &str) -> Output {
+        let is_here = |name: &str| !name.is_empty() && std::path::Path::new(&self.path(name)).exists();
+        let here = |arg: &String| match arg.split_once('=') {
+            _ if is_here(arg) => self.path(arg),
+            Some((flag, name)) if is_here(name) => format!("{flag}={}", self.path(name)),
+            _ => arg.clone(),
+        };
+        self.run_with(&args.iter().map(here).collect::<Vec<_>>(), stdin).await
     }
 
     /// Writes a file of this test and says where it is.
