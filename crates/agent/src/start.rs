@@ -5,7 +5,7 @@ use crate::api::{self, Api};
 use crate::args::{Args, Backend, OwnAddress};
 use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts, Speech};
-use crate::http::{self, Site};
+use crate::health::{self, Site};
 use crate::queued::Queued;
 use crate::{files, inquiry, ipip, server, speaker, writer};
 use anyhow::{Context, bail};
@@ -57,7 +57,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let (sender, inbox) = mpsc::channel(INBOX);
     for (site, listen) in [(Site::Health, args.health), (Site::Metrics, args.metrics)] {
         if let Some(addr) = listen.0 {
-            tokio::spawn(http::serve(site, addr, sender.clone()));
+            tokio::spawn(health::serve(site, addr, sender.clone()));
         }
     }
     let address = own_address(&args, &client, &name).await?;

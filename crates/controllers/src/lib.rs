@@ -10,8 +10,8 @@
 //! is compare-and-swap all the same. Where Calico's kube-controllers run, this role is not to be started: both would be
 //! right, and do everything twice.
 
-mod http;
 mod lead;
+mod metrics;
 mod run;
 
 use ipam::collect::Patience;

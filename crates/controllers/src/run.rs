@@ -1,6 +1,7 @@
 //! The tasks around the collector: watches in, calls out, its account to the log and to whoever asks for metrics.
 
-use crate::{Args, http, lead};
+use crate::{Args, lead, metrics};
+use agent::http;
 use datastore::{Client, Scope};
 use futures::StreamExt;
 use ipam::CallId;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use model::Instant;
 use model::store::{Event, Kind, Reply};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -55,8 +57,8 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}_{}", host.trim(), std::process::id());
     tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender));
-    let (said, metrics) = watch::channel(String::new());
-    tokio::spawn(http::serve(args.metrics, metrics));
+    let (said, account) = watch::channel(String::new());
+    tokio::spawn(serve_account(args.metrics, account));
 
     let begin = tokio::time::Instant::now();
     let now = || Instant::from_micros(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -77,7 +79,7 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
         } else {
             collector.stand_down();
         }
-        said.send_replace(http::metrics(collector.account(), *leads.borrow()));
+        said.send_replace(metrics::text(collector.account(), *leads.borrow()));
         let due = collector.poll_timeout().map(|at| begin + std::time::Duration::from_micros(at.micros()));
         // As long as another leads, or a call is on its way, a message or the lease says when to go on.
         let due = due
@@ -98,6 +100,18 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
             () = tokio::time::sleep_until(due) => {}
         }
     }
+}
+
+async fn serve_account(addr: SocketAddr, account: watch::Receiver<String>) {
+    let answer = move |path: String| {
+        let text = match path.as_str() {
+            "/metrics" => Some(account.borrow().clone()),
+            "/liveness" | "/readiness" => Some("ok\n".to_owned()),
+            _ => None,
+        };
+        async { text.map(|text| (http::OK, text)) }
+    };
+    http::serve(addr, "--metrics", answer).await;
 }
 
 fn take(collector: &mut Collector, message: Message, now: Instant) {

@@ -1,72 +1,12 @@
-//! `/metrics` in Prometheus' text form, `/liveness` and `/readiness`. One request a connection.
+//! The collector's account in Prometheus' text form.
 
 use ipam::check::Problem;
 use ipam::collect::{Account, Place, Tally};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-
-const MAX_REQUEST: usize = 8 << 10;
-const PATIENCE: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_secs(10);
-
-/// Serves for ever. A port that is taken is said once and tried again.
-pub(crate) async fn serve(addr: SocketAddr, metrics: watch::Receiver<String>) {
-    let mut said = false;
-    let listener = loop {
-        match TcpListener::bind(addr).await {
-            Ok(listener) => break listener,
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::warn!("cannot listen on {addr}: {error}; choose another address with --metrics");
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    };
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let text = metrics.borrow().clone();
-        // Who does not wait for the answer is not told.
-        let _ = tokio::time::timeout(PATIENCE, converse(stream, &text)).await;
-    }
-}
-
-async fn converse(mut stream: TcpStream, metrics: &str) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let mut chunk = [0; 1024];
-        let n = stream.read(&mut chunk).await?;
-        if n == 0 || head.len() + n > MAX_REQUEST {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        head.extend_from_slice(&chunk[..n]);
-    }
-    let head = String::from_utf8_lossy(&head);
-    let path = head.split_ascii_whitespace().nth(1).unwrap_or_default();
-    let (status, body) = match path.split('?').next().unwrap_or_default() {
-        "/metrics" => ("200 OK", metrics),
-        "/liveness" | "/readiness" => ("200 OK", "ok\n"),
-        _ => ("404 Not Found", "not found\n"),
-    };
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(text.as_bytes()).await?;
-    stream.shutdown().await
-}
 
 /// The account in Prometheus' text form. Names are Calico's where the meaning is the same.
-pub(crate) fn metrics(account: &Account, leads: bool) -> String {
+pub(crate) fn text(account: &Account, leads: bool) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, rows: &[(String, u64)]| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -131,7 +71,7 @@ mod tests {
             tallies: [(place, Tally { blocks: 2, in_use: 7, borrowed: 1 })].into(),
             ..Account::default()
         };
-        let text = metrics(&account, true);
+        let text = super::text(&account, true);
         for line in [
             "ipam_blocks{ippool=\"p\",node=\"n1\"} 2",
             "ipam_allocations_in_use{ippool=\"p\",node=\"n1\"} 7",
