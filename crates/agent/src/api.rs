@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// How many requests are in flight at once.
 const IN_FLIGHT: usize = 32;
 
-/// The kinds that the agent follows.
+/// The kinds that the agent always follows.
 const WATCHED: [Kind; 13] = [
     Kind::Node,
     Kind::IpPool,
@@ -33,21 +33,25 @@ const WATCHED: [Kind; 13] = [
     Kind::BgpFilter,
 ];
 
-/// Asks the API for the core.
+/// Asks the API for the core, and watches it.
 pub(crate) struct Api {
     client: Client,
+    node: String,
     permits: Arc<Semaphore>,
-    answers: mpsc::Sender<Message>,
+    inbox: mpsc::Sender<Message>,
+    /// How many watches fail now.
+    failing: Arc<AtomicUsize>,
 }
 
 impl Api {
-    pub fn new(client: Client, answers: mpsc::Sender<Message>) -> Api {
-        Api { client, permits: Arc::new(Semaphore::new(IN_FLIGHT)), answers }
+    pub fn new(client: Client, node: String, inbox: mpsc::Sender<Message>) -> Api {
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        Api { client, node, permits, inbox, failing: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// Asks; the answer comes as an input. The client has a deadline of its own.
     pub fn ask(&self, id: EffectId, request: Request) {
-        let (client, permits, answers) = (self.client.clone(), self.permits.clone(), self.answers.clone());
+        let (client, permits, inbox) = (self.client.clone(), self.permits.clone(), self.inbox.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
             failpoint!("API: to be asked");
@@ -57,7 +61,29 @@ impl Api {
             #[cfg(debug_assertions)]
             written();
             // Without a core there is nobody to tell.
-            let _ = answers.send(Message::Input(Input::Answered { id, reply })).await;
+            let _ = inbox.send(Message::Input(Input::Answered { id, reply })).await;
+        });
+    }
+
+    /// Starts a watch of each kind that is always followed. They never end; an outage is an event.
+    pub fn watch_all(&self) {
+        WATCHED.into_iter().for_each(|kind| self.watch(kind));
+    }
+
+    /// Starts a watch.
+    pub fn watch(&self, kind: Kind) {
+        let scope = if kind == Kind::Pod { Scope::OnNode(self.node.clone()) } else { Scope::All };
+        let (events, inbox, failing) =
+            (self.client.watch(kind, scope), self.inbox.clone(), self.failing.clone());
+        tokio::spawn(async move {
+            let mut events = pin!(events);
+            let mut fails = false;
+            while let Some(event) = events.next().await {
+                fails = say(&event, fails, &failing);
+                if inbox.send(Message::Input(Input::Api(event))).await.is_err() {
+                    return;
+                }
+            }
         });
     }
 }
@@ -91,25 +117,6 @@ fn written(request: &Request) -> fn() {
             failpoint!("API: pod written");
         },
         _ => || (),
-    }
-}
-
-/// Starts a watch of each kind. They never end; an outage is an event.
-pub(crate) fn watch(client: &Client, node: &str, inbox: &mpsc::Sender<Message>) {
-    let failing = Arc::new(AtomicUsize::new(0));
-    for kind in WATCHED {
-        let scope = if kind == Kind::Pod { Scope::OnNode(node.to_owned()) } else { Scope::All };
-        let (events, inbox, failing) = (client.watch(kind, scope), inbox.clone(), failing.clone());
-        tokio::spawn(async move {
-            let mut events = pin!(events);
-            let mut fails = false;
-            while let Some(event) = events.next().await {
-                fails = say(&event, fails, &failing);
-                if inbox.send(Message::Input(Input::Api(event))).await.is_err() {
-                    return;
-                }
-            }
-        });
     }
 }
 

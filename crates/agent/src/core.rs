@@ -203,13 +203,16 @@ impl Core {
     /// Answers how things are; the sessions are the speaker's to tell.
     fn status(&self, reply: oneshot::Sender<NodeStatus>) {
         let (mut status, told) = (self.node.status(), self.node.speaks().cloned());
+        let (refused, told_at) = (self.node.refused_paths(), self.node.told_at());
         let (sessions, epoch) = (
             self.speech.voice.sessions(),
             Clock::wall_micros().saturating_sub_unsigned(self.clock.now().micros()),
         );
         tokio::spawn(async move {
             if let Some(told) = told {
-                status.bgp = Some(node::speaker::status(&told, &sessions.await, epoch));
+                let mut bgp = node::speaker::status(&told, told_at, &sessions.await, epoch);
+                bgp.complaints.extend(refused);
+                status.bgp = Some(bgp);
             }
             // Whoever asked may be gone.
             let _ = reply.send(status);
@@ -285,6 +288,7 @@ impl Core {
             Effect::Sockets { id, addrs } => self.write(writer::Job::Sockets { id, addrs }),
             Effect::File { id, op } => self.file(files::Job::Change { id, op }),
             Effect::OpenNetns { netns, path, inode } => self.open_netns(netns, &path, inode),
+            Effect::Watch(kind) => self.api.watch(kind),
             Effect::Bgp(config) => _ = self.speech.wanted.send_replace(config),
             Effect::CloseNetns(netns) => self.write(writer::Job::Close(netns)),
             Effect::Cni { id, reply } => self.reply(id, reply),

@@ -1,7 +1,7 @@
 //! Start and end: what must be there before the core may run, and who runs beside it.
 
 use crate::address;
-use crate::api::{self, Api};
+use crate::api::Api;
 use crate::args::{Args, Backend, OwnAddress};
 use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts, Speech};
@@ -97,6 +97,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let voice = speaker::start_at(clock, seed(), best_sender)?;
     let (wanted, unlocked) = watch::channel(None);
     tokio::spawn(speaker::unlock(client.clone(), args.namespace.clone(), unlocked, voice.jobs.clone()));
+    let api = Api::new(client.clone(), name.clone(), sender.clone());
+    api.watch_all();
     let core = Core::new(Parts {
         node: Node::new(config),
         clock,
@@ -104,11 +106,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         monitor,
         writer,
         files,
-        api: Api::new(client.clone(), sender.clone()),
+        api,
         queue: Queued::new(queue),
         speech: Speech { wanted, voice, best },
     })?;
-    api::watch(&client, &name, &sender);
     tokio::spawn(inquiry::serve(client, name.clone(), sender.clone()));
     tokio::spawn(server::serve(listener, sender));
     let started = Input::Started { attachments: found, boot_id: boot_id.trim().to_owned() };

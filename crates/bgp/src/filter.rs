@@ -5,6 +5,7 @@
 
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::wire::{Attributes, Community, Family, LargeCommunity};
+use model::ifname::glob;
 use model::{Asn, Cidr};
 use std::ops::RangeInclusive;
 
@@ -46,8 +47,8 @@ pub struct Matcher {
     pub cidr: Option<(MatchOperator, Cidr)>,
     /// The destination's prefix length; together with `cidr` a part of that comparison.
     pub prefix_length: Option<RangeInclusive<u8>>,
-    /// Learnt from a BGP peer, not our own (`source: RemotePeers`).
-    pub from_remote_peers: bool,
+    /// Where the route comes from.
+    pub source: Option<Source>,
     /// The interface that leads to the next hop: a name, `*` stands for anything.
     pub interface: Option<String>,
     /// The sort of peer that the filter runs for.
@@ -71,6 +72,15 @@ pub enum MatchOperator {
     In,
     /// It does not lie inside.
     NotIn,
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// We originate it.
+    Own,
+    /// A BGP peer gave it.
+    RemotePeers,
 }
 
 /// Sorts of peer.
@@ -149,7 +159,7 @@ impl Matcher {
     fn matches(&self, s: &Subject<'_>) -> bool {
         self.family.is_none_or(|family| family == Family::of(s.dst))
             && self.matches_dst(s.dst)
-            && (!self.from_remote_peers || s.from_peer)
+            && self.source.is_none_or(|source| (source == Source::RemotePeers) == s.from_peer)
             && self
                 .interface
                 .as_ref()
@@ -158,6 +168,11 @@ impl Matcher {
             && self.community.is_none_or(|community| community.is_on(s.attrs))
             && self.as_path_prefix.iter().copied().eq(s.attrs.as_path.asns().take(self.as_path_prefix.len()))
             && self.priority.is_none_or(|priority| priority == self::priority(s.attrs))
+    }
+
+    /// Whether it is for destinations like this one and says so: by comparing with a network that they are in.
+    pub fn names(&self, dst: Cidr) -> bool {
+        matches!(self.cidr, Some((MatchOperator::Equal | MatchOperator::In, _))) && self.matches_dst(dst)
     }
 
     /// A negated comparison negates the length with it, as in BIRD's `net !~ [ cidr{min,max} ]`.
@@ -202,13 +217,6 @@ impl Operation {
 
 fn priority(attrs: &Attributes) -> u32 {
     PRIORITY_SUM.saturating_sub(attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF))
-}
-
-/// Whether `name` has the form of `pattern`, in which `*` stands for anything.
-fn glob(pattern: &str, name: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(name) = name.strip_prefix(head) else { return false };
-    name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| glob(rest, &name[at..]))
 }
 
 #[cfg(test)]
@@ -258,7 +266,8 @@ mod tests {
             (length(cidr(In, "10.0.0.0/8"), 17..=24), false),
             (length(cidr(NotIn, "10.0.0.0/8"), 17..=24), true),
             (length(any(), 0..=15), false),
-            (Matcher { from_remote_peers: true, ..any() }, true),
+            (Matcher { source: Some(Source::RemotePeers), ..any() }, true),
+            (Matcher { source: Some(Source::Own), ..any() }, false),
             (Matcher { interface: Some("eth0.*".into()), ..any() }, true),
             (Matcher { interface: Some("*.100".into()), ..any() }, true),
             (Matcher { interface: Some("eth0".into()), ..any() }, false),

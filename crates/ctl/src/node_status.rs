@@ -190,7 +190,15 @@ mod tests {
     }
 
     fn status(v4: Option<Vec<SessionStatus>>, v6: Option<Vec<SessionStatus>>) -> BgpStatus {
-        BgpStatus { asn: Asn(64512), router_id: Ipv4Addr::new(10, 0, 2, 15), v4, v6, complaints: Vec::new() }
+        let times = node::bgp_status::SpeakerTimes::default();
+        BgpStatus {
+            asn: Asn(64512),
+            router_id: Ipv4Addr::new(10, 0, 2, 15),
+            v4,
+            v6,
+            times,
+            complaints: Vec::new(),
+        }
     }
 
     /// The recording of a cluster of which one node is away, without the line about a process that we do not have.

@@ -18,6 +18,7 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
         Kind::BlockAffinity => read::<v3::BlockAffinity>(json),
         Kind::CalicoNodeStatus => read::<v3::CalicoNodeStatus>(json),
         Kind::ClusterInformation => read::<v3::ClusterInformation>(json),
+        Kind::EndpointSlice => read::<k8s::EndpointSlice>(json),
         Kind::FelixConfiguration => read::<v3::FelixConfiguration>(json),
         Kind::IpPool => read::<v3::IpPool>(json),
         Kind::IpReservation => read::<v3::IpReservation>(json),
@@ -28,6 +29,7 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
         Kind::Node => read::<k8s::Node>(json),
         Kind::Pod => read::<k8s::Pod>(json),
         Kind::Secret => read::<k8s::Secret>(json),
+        Kind::Service => read::<k8s::Service>(json),
     }?;
     slim(&mut object);
     Ok(object)
@@ -36,7 +38,9 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
 /// Drops field ownership, which no client sends back, and of Kubernetes' own kinds, which are never written whole, every
 /// part of the metadata that has no meaning here.
 fn slim(object: &mut Object) {
-    let whole = !matches!(object.kind(), Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret);
+    let kubernetes =
+        [Kind::EndpointSlice, Kind::Namespace, Kind::Node, Kind::Pod, Kind::Secret, Kind::Service];
+    let whole = !kubernetes.contains(&object.kind());
     let metadata = object.metadata_mut();
     metadata.rest.remove("managedFields");
     if !whole {
@@ -67,6 +71,7 @@ pub(crate) fn document(object: &Object) -> Vec<u8> {
         Object::BlockAffinity(o) => write(resource, o),
         Object::CalicoNodeStatus(o) => write(resource, o),
         Object::ClusterInformation(o) => write(resource, o),
+        Object::EndpointSlice(o) => write(resource, o),
         Object::FelixConfiguration(o) => write(resource, o),
         Object::IpPool(o) => write(resource, o),
         Object::IpReservation(o) => write(resource, o),
@@ -77,6 +82,7 @@ pub(crate) fn document(object: &Object) -> Vec<u8> {
         Object::Node(o) => write(resource, o),
         Object::Pod(o) => write(resource, o),
         Object::Secret(o) => write(resource, o),
+        Object::Service(o) => write(resource, o),
     }
 }
 

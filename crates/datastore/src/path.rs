@@ -19,6 +19,10 @@ const fn core(kind: &'static str, plural: &'static str, namespaced: bool) -> Res
     Resource { kind, plural, group: "", version: "v1", namespaced }
 }
 
+const fn in_group(group: &'static str, kind: &'static str, plural: &'static str) -> Resource {
+    Resource { kind, plural, group, version: "v1", namespaced: true }
+}
+
 const fn calico(kind: &'static str, plural: &'static str) -> Resource {
     Resource { kind, plural, group: "projectcalico.org", version: "v3", namespaced: false }
 }
@@ -35,6 +39,7 @@ pub const RESOURCES: &[Resource] = &[
     core("Secret", "secrets", true),
     core("Service", "services", true),
     core("ServiceAccount", "serviceaccounts", true),
+    in_group("discovery.k8s.io", "EndpointSlice", "endpointslices"),
     calico("BGPConfiguration", "bgpconfigurations"),
     calico("BGPFilter", "bgpfilters"),
     calico("BGPPeer", "bgppeers"),
@@ -74,6 +79,7 @@ impl Resource {
             Kind::BlockAffinity => "BlockAffinity",
             Kind::CalicoNodeStatus => "CalicoNodeStatus",
             Kind::ClusterInformation => "ClusterInformation",
+            Kind::EndpointSlice => "EndpointSlice",
             Kind::FelixConfiguration => "FelixConfiguration",
             Kind::IpPool => "IPPool",
             Kind::IpReservation => "IPReservation",
@@ -84,6 +90,7 @@ impl Resource {
             Kind::Node => "Node",
             Kind::Pod => "Pod",
             Kind::Secret => "Secret",
+            Kind::Service => "Service",
         };
         Resource::of_kind(name).expect("the table holds every kind of the agent")
     }

@@ -109,6 +109,7 @@ impl World {
         let Ok(plan) = bgp::plan(self) else { return };
         let routers = plan.peers.into_iter().filter(|(_, peer)| peer.node.is_none());
         let learnt = routers.map(|(key, peer)| Learnt {
+            named: false,
             next_hop: key.addr,
             peer: key.addr.to_string(),
             sort: peer.sort,

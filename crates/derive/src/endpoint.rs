@@ -147,6 +147,7 @@ fn host_side(endpoint: &Endpoint) -> Vec<(Key, Value)> {
             protocol: PROTO_CALICO,
             source: None,
             mtu: None,
+            also: Vec::new(),
         };
         objects.push((main(Cidr::host(*addr)), Value::Route(route)));
         objects.push(neigh(Netns::Host, name, *addr, attachment.pod_mac()));
@@ -173,6 +174,7 @@ fn pod_side(attachment: &Attachment, netns: Netns) -> Vec<(Key, Value)> {
             protocol: PROTO_BOOT,
             source: None,
             mtu: gateway.and(attachment.path_mtu),
+            also: Vec::new(),
         };
         (Key::Route(RouteKey { netns, table: TABLE_MAIN, dst, priority: 0 }), Value::Route(value))
     };

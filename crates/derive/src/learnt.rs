@@ -1,13 +1,26 @@
 //! What counts of the paths that BGP peers give.
 //!
 //! Inside a pool the datastore says who holds a block; a path there counts only if it agrees: its prefix is the block's and
-//! its next hop the holder, or a router of ours where the holder is in another subnet. A session that lies moves nothing
-//! (`refused` names it). Outside the pools a path of a configured peer counts; nodes of the mesh have nothing to say there.
+//! its next hop the holder, or a router of ours where the holder is in another subnet. A session that lies moves nothing.
+//!
+//! Outside the pools a path of a configured peer counts, all the equally good ones together; nodes of the mesh have nothing
+//! to say there. What the node itself stands on, its subnets and its default route, is left as it is unless a rule of the
+//! peer's own BGPFilter accepts just that. Ranges of services are for kube-proxy. `refused` names who is not believed.
 
-use crate::bgp::PeerSort;
+use crate::bgp::{self, PeerSort};
 use crate::{Learnt, World};
-use model::{Cidr, IfAddr};
+use model::{Cidr, IfAddr, IfName};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+/// What is made of a path to a destination outside the pools.
+enum Verdict {
+    /// Packets go to this neighbour.
+    Counts(IpAddr),
+    /// It is as it should be, and no route follows from it.
+    Unused,
+    Refused(String),
+}
 
 impl World {
     /// The router that carries packets to `dst`, which a node of another subnet holds.
@@ -16,14 +29,38 @@ impl World {
         paths.iter().find(|path| self.is_by_router(path)).map(|path| path.next_hop)
     }
 
-    /// Destinations outside the pools, each with its next hop.
-    pub(crate) fn learnt_outside(&self) -> impl Iterator<Item = (Cidr, IpAddr)> {
+    /// Destinations outside the pools, each with all neighbours that lead there.
+    pub(crate) fn learnt_outside(&self) -> impl Iterator<Item = (Cidr, BTreeSet<IpAddr>)> {
         let outside = self.learnt.iter().filter(|(dst, _)| self.pool_of(**dst).is_none());
         outside.filter_map(|(dst, paths)| {
-            let path =
-                paths.iter().find(|path| path.sort != PeerSort::Mesh && self.is_connected(path.next_hop))?;
-            Some((*dst, path.next_hop))
+            let next_hops = paths.iter().filter_map(|path| match self.judge(*dst, path) {
+                Verdict::Counts(next_hop) => Some(next_hop),
+                Verdict::Unused | Verdict::Refused(_) => None,
+            });
+            let next_hops: BTreeSet<IpAddr> = next_hops.collect();
+            (!next_hops.is_empty()).then_some((*dst, next_hops))
         })
+    }
+
+    fn judge(&self, dst: Cidr, path: &Learnt) -> Verdict {
+        let is_service = bgp::service_ranges(&self.bgp).any(|range| range.covers(dst));
+        let own_subnet = self.subnets().find(|subnet| subnet.covers(dst));
+        let refused = |why: &str| Verdict::Refused(why.to_owned());
+        match self.neighbour_to(path.next_hop) {
+            _ if is_service && path.node.is_some() => Verdict::Unused,
+            _ if path.sort == PeerSort::Mesh => {
+                refused("a node of the mesh has nothing to say outside the pools")
+            }
+            _ if is_service => refused("it is inside a range of the cluster's services"),
+            _ if dst.is_default() && !path.named => {
+                refused("no rule of a BGPFilter for it accepts a default route")
+            }
+            _ if let (Some(subnet), false) = (own_subnet, path.named) => {
+                Verdict::Refused(format!("this node is on {subnet} itself"))
+            }
+            None => refused("its next hop is on no subnet of this node"),
+            Some(neighbour) => Verdict::Counts(neighbour),
+        }
     }
 
     /// Given by a router, with a next hop that is on our subnet and is no node.
@@ -33,10 +70,30 @@ impl World {
             && self.peers.values().all(|peer| peer.addr.addr() != path.next_hop)
     }
 
+    /// The neighbour that packets to a next hop go to: itself, or the gateway that a BGPPeer says that it is behind.
+    fn neighbour_to(&self, next_hop: IpAddr) -> Option<IpAddr> {
+        let behind = || bgp::gateways(self).find(|(peer, _)| *peer == next_hop).map(|(_, gateway)| gateway);
+        if self.is_connected(next_hop) { Some(next_hop) } else { behind() }
+    }
+
     fn is_connected(&self, addr: IpAddr) -> bool {
+        self.subnets().any(|subnet| subnet.contains(addr))
+    }
+
+    /// The subnets that this node is on.
+    fn subnets(&self) -> impl Iterator<Item = Cidr> {
         let own = self.bgp.nodes.get(&self.node);
-        let subnets = own.into_iter().flat_map(|own| [own.v4, own.v6]).flatten().map(IfAddr::subnet);
-        subnets.into_iter().any(|subnet| subnet.contains(addr))
+        let own = own.into_iter().flat_map(|own| [own.v4, own.v6]).flatten().map(IfAddr::subnet);
+        own.chain(self.connected.keys().copied())
+    }
+
+    /// The interface towards a neighbour.
+    pub(crate) fn device_to(&self, neighbour: IpAddr) -> Option<&IfName> {
+        let on = self.connected.iter().filter(|(subnet, _)| subnet.contains(neighbour));
+        let nearest = on.max_by_key(|(subnet, _)| subnet.len()).map(|(_, device)| device);
+        let uplink = self.uplink.as_ref().map(|uplink| &uplink.device);
+        let own = self.peers.get(&self.node).map(|own| own.addr.subnet());
+        if own.is_some_and(|subnet| subnet.contains(neighbour)) { uplink } else { nearest.or(uplink) }
     }
 
     /// Who holds a prefix inside a pool, if somebody holds exactly that.
@@ -44,28 +101,35 @@ impl World {
         let borrowed = || dst.is_host().then(|| self.borrowed.get(&dst.addr())).flatten();
         self.blocks.get(&dst).or_else(borrowed).map(String::as_str)
     }
+
+    /// Why a path inside a pool does not count.
+    fn disagreement(&self, dst: Cidr, path: &Learnt) -> Option<String> {
+        let holder = self.holder(dst);
+        let holder_addr = holder.and_then(|holder| self.peers.get(holder)).map(|peer| peer.addr.addr());
+        let agrees = holder.is_some_and(|holder| holder != self.node)
+            && (holder_addr == Some(path.next_hop) || self.is_by_router(path));
+        (!agrees).then(|| match holder {
+            Some(holder) => format!("in the datastore node {holder} holds it"),
+            None => "in the datastore no node holds exactly that".to_owned(),
+        })
+    }
 }
 
-/// Paths inside pools that do not agree with the datastore, in words.
+/// Paths that do not count, in words.
 pub fn refused(world: &World) -> impl Iterator<Item = String> {
-    let inside = world.learnt.iter().filter(|(dst, _)| world.pool_of(**dst).is_some());
-    inside.flat_map(move |(dst, paths)| {
-        let holder = world.holder(*dst);
-        let agrees = move |path: &&Learnt| {
-            let holder_addr = holder.and_then(|holder| world.peers.get(holder)).map(|peer| peer.addr.addr());
-            holder.is_some_and(|holder| holder != world.node)
-                && (holder_addr == Some(path.next_hop) || world.is_by_router(path))
-        };
-        paths.iter().filter(move |path| !agrees(path)).map(move |path| {
-            let truth = match holder {
-                Some(holder) => format!("node {holder} holds it"),
-                None => "no node holds exactly that".to_owned(),
-            };
-            format!(
-                "RouteRejected: BGP peer {} says that {dst} is behind {}, but in the datastore {truth}; the path is ignored",
-                path.peer, path.next_hop
-            )
-        })
+    let all = world.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
+    all.filter_map(|(dst, path)| {
+        let why = match world.pool_of(dst) {
+            Some(_) => world.disagreement(dst, path),
+            None => match world.judge(dst, path) {
+                Verdict::Refused(why) => Some(why),
+                Verdict::Counts(_) | Verdict::Unused => None,
+            },
+        }?;
+        Some(format!(
+            "RouteRejected: BGP peer {} says that {dst} is behind {}, but {why}; the path is ignored",
+            path.peer, path.next_hop
+        ))
     })
 }
 
@@ -78,7 +142,7 @@ mod tests {
 
     fn learnt(next_hop: &str, node: Option<&str>, sort: PeerSort) -> Vec<Learnt> {
         let next_hop = next_hop.parse().expect("an address");
-        vec![Learnt { next_hop, peer: "Peer".into(), sort, node: node.map(str::to_owned) }]
+        vec![Learnt { next_hop, peer: "Peer".into(), sort, node: node.map(str::to_owned), named: false }]
     }
 
     fn direct() -> World {
@@ -123,13 +187,79 @@ mod tests {
         }
     }
 
+    /// Whether a route to `dst` follows from what a peer says of it, and what is said of that.
+    fn follows(world: &World, dst: &str, said: Vec<Learnt>) -> (bool, Vec<String>) {
+        let mut world = world.clone();
+        world.learnt.insert(cidr(dst), said);
+        let routes: Vec<String> = derive(&world).keys().map(ToString::to_string).collect();
+        (routes.contains(&format!("route {dst}")), refused(&world).collect())
+    }
+
     #[test]
     fn outside_the_pools_a_configured_peer_is_believed_and_the_mesh_is_not() {
         for (sort, believed) in [(PeerSort::Global, true), (PeerSort::Mesh, false)] {
-            let mut world = direct();
-            world.learnt.insert(cidr("10.9.0.0/16"), learnt("192.168.50.1", None, sort));
-            let routes: Vec<String> = derive(&world).keys().map(ToString::to_string).collect();
-            assert_eq!(routes.contains(&"route 10.9.0.0/16".to_owned()), believed, "{sort:?}");
+            let (follows, said) = follows(&direct(), "10.9.0.0/16", learnt("192.168.50.1", None, sort));
+            assert_eq!((follows, said.is_empty()), (believed, believed), "{sort:?}: {said:?}");
         }
+    }
+
+    #[test]
+    fn s27_what_the_node_stands_on_is_moved_by_nobody_whose_filter_does_not_name_it() {
+        for (dst, why) in [
+            ("0.0.0.0/0", "accepts a default route"),
+            ("192.168.50.0/24", "this node is on 192.168.50.0/24 itself"),
+            ("192.168.50.162/32", "this node is on 192.168.50.0/24 itself"),
+        ] {
+            let mut said = learnt("192.168.50.1", None, PeerSort::Global);
+            let (does, words) = follows(&direct(), dst, said.clone());
+            assert!(!does && words.len() == 1 && words[0].contains(why), "{dst}: {words:?}");
+            assert!(
+                words[0].starts_with(&format!("RouteRejected: BGP peer Peer says that {dst} ")),
+                "{words:?}"
+            );
+            said[0].named = true;
+            assert_eq!(follows(&direct(), dst, said), (true, Vec::new()));
+        }
+        let (does, words) = follows(&direct(), "10.9.0.0/16", learnt("203.0.113.1", None, PeerSort::Global));
+        assert!(!does && words[0].contains("its next hop is on no subnet"), "{words:?}");
+    }
+
+    #[test]
+    fn s27_a_range_of_services_is_nobodys_to_route() {
+        let mut world = direct();
+        let spec = serde_json::json!({"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]});
+        world.bgp.configurations.insert("default".into(), serde_json::from_value(spec).expect("a spec"));
+        let from_node = learnt("192.168.50.162", Some("master2"), PeerSort::Mesh);
+        assert_eq!(follows(&world, "10.96.0.1/32", from_node), (false, Vec::new()));
+        let (does, words) = follows(&world, "10.96.0.0/12", learnt("192.168.50.1", None, PeerSort::Global));
+        assert!(!does && words[0].contains("a range of the cluster's services"), "{words:?}");
+    }
+
+    #[test]
+    fn of_equally_good_paths_outside_the_pools_all_are_used() {
+        let mut world = direct();
+        let said = ["192.168.50.2", "192.168.50.1", "203.0.113.1"]
+            .into_iter()
+            .flat_map(|next_hop| learnt(next_hop, None, PeerSort::Global));
+        world.learnt.insert(cidr("10.9.0.0/16"), said.collect());
+        let next_hops: Vec<_> = world.learnt_outside().collect();
+        assert_eq!(next_hops.len(), 1);
+        assert_eq!(
+            next_hops[0].1.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["192.168.50.1", "192.168.50.2"]
+        );
+    }
+
+    #[test]
+    fn a_peer_behind_a_gateway_has_a_route_and_so_has_what_it_gives() {
+        let mut world = direct();
+        let spec =
+            serde_json::json!({"peerIP": "203.0.113.1", "asNumber": 65001, "reachableBy": "192.168.50.1"});
+        world.bgp.peers.insert("tor".into(), serde_json::from_value(spec).expect("a spec"));
+        let (does, words) = follows(&world, "10.9.0.0/16", learnt("203.0.113.1", None, PeerSort::Global));
+        assert_eq!((does, words), (true, Vec::new()));
+        let to_peer = derive(&world).into_iter().find(|(key, _)| key.to_string() == "route 203.0.113.1/32");
+        let (_, value) = to_peer.expect("a route to the peer");
+        assert!(value.to_string().contains("via 192.168.50.1"), "{value}");
     }
 }

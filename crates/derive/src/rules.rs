@@ -1,7 +1,7 @@
 //! The nftables table `inet calico`:
 //!
 //! ```text
-//!  raw-PREROUTING    what a pod may not send: another's source, loopback, tunnels of its own, router advertisements;
+//!  raw-PREROUTING    what a pod may not send: another's source, loopback, tunnels of its own, router advertisements, BGP with nodes;
 //!                    what comes out of the kernel's tunl0
 //!  filter-INPUT      which tunnel packets are let in: judged on outer and inner source together
 //!  nat-POSTROUTING   whose source becomes the node's: pods of natOutgoing pools on their way out of all pools
@@ -16,7 +16,7 @@ use crate::{Encap, IPIP_DEVICE, IpipDriver, World, accept, ipip};
 use kernel::filter::ACCEPTED;
 use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP};
 use kernel::nft::rule::{
-    daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, udp_dport,
+    daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, tcp_dport, udp_dport,
     vxlan_carries_ipv4, vxlan_vni,
 };
 use kernel::nft::{
@@ -90,6 +90,11 @@ fn from_pods(world: &World) -> Vec<Rule> {
             .count("pod-router-advert")
             .drop(),
     ];
+    // Masquerade would make of a pod's session with another node one of this node's.
+    for port in world.bgp.listen_ports() {
+        let to_speaker = [set([Field::Daddr], HOSTS), tcp_dport(port)];
+        rules.push(Rule::when([iifname(PODS)].into_iter().chain(to_speaker)).count("pod-bgp").drop());
+    }
     // Masquerade would give a pod's own tunnel packet the node's address, and the far node would take it.
     if world.felix.allow_vxlan_packets_from_workloads != Some(true) {
         rules.push(Rule::when([iifname(PODS), udp_dport(vxlan_port(world))]).count("pod-vxlan").drop());

@@ -40,6 +40,8 @@ pub struct World {
     pub bgp: BgpWorld,
     /// Best paths of the speaker, by destination; none of them is ours.
     pub learnt: BTreeMap<Cidr, Vec<Learnt>>,
+    /// The subnets of our interfaces.
+    pub connected: BTreeMap<Cidr, IfName>,
     /// The interface that holds our node's address, once the kernel has been read.
     pub uplink: Option<Uplink>,
     /// Who carries IP in IP here. `None`: neither way works in this kernel.
@@ -79,6 +81,8 @@ pub struct Learnt {
     pub sort: PeerSort,
     /// The node that gave it; `None`: a router.
     pub node: Option<String>,
+    /// A rule of the peer's BGPFilter is for destinations like this one, and accepts them.
+    pub named: bool,
 }
 
 /// Who carries IP in IP.

@@ -122,6 +122,7 @@ fn route(place: usize, pick: &mut impl FnMut(u64) -> usize) -> (Key, Value) {
         protocol: [80, 2, 3, 12][pick(4)],
         source: None,
         mtu: None,
+        also: Vec::new(),
     };
     (Key::Route(RouteKey { netns, table: 254, dst, priority: 0 }), Value::Route(value))
 }

@@ -34,5 +34,5 @@ pub use neigh::{NeighKey, NeighValue};
 pub use object::{Key, Netns, Objects, PodNs, Value};
 pub use ours::{WORKLOAD_PREFIX, ours, stays};
 pub use plan::{ApplyError, Outcome, Step, plan};
-pub use route::{RouteKey, RouteKind, RouteScope, RouteValue};
+pub use route::{RouteKey, RouteKind, RouteScope, RouteValue, Way};
 pub use sysctl::{SysctlKey, SysctlValue};

@@ -188,6 +188,7 @@ mod tests {
                 protocol,
                 source: None,
                 mtu: None,
+                also: Vec::new(),
             };
             let shown = route.to_string();
             assert_eq!(ours(&Key::Route(key), &Value::Route(route)), expected, "{shown}");

@@ -39,6 +39,15 @@ pub struct RouteValue {
     pub source: Option<IpAddr>,
     /// Path MTU of this route.
     pub mtu: Option<Mtu>,
+    /// Ways that are as good as `gateway` and `device`: packets are spread over all of them.
+    pub also: Vec<Way>,
+}
+
+/// Another way of a route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    pub gateway: IpAddr,
+    pub device: IfName,
 }
 
 /// What a route does.

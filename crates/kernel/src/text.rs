@@ -103,6 +103,7 @@ impl fmt::Display for RouteValue {
         }
         words.push(format!("proto {}", self.protocol));
         words.extend(self.mtu.map(|mtu| format!("mtu {mtu}")));
+        words.extend(self.also.iter().map(|way| format!("nexthop via {} dev {}", way.gateway, way.device)));
         f.write_str(&words.join(" "))
     }
 }
@@ -274,6 +275,7 @@ mod tests {
             protocol: 80,
             source: None,
             mtu: None,
+            also: Vec::new(),
         };
         let blackhole = RouteValue { kind: RouteKind::Blackhole, ..plain.clone() };
         let tunnel = RouteValue {

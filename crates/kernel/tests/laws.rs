@@ -70,6 +70,7 @@ fn route() -> impl Strategy<Value = RouteValue> {
                 protocol,
                 source: None,
                 mtu: None,
+                also: Vec::new(),
             }
         },
     )

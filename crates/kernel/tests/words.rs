@@ -71,6 +71,7 @@ fn route(dst: &str, gateway: Option<[u8; 4]>, device: Option<&str>, protocol: u8
         protocol,
         source: None,
         mtu: gateway.map(|_| Mtu(1450)),
+        also: Vec::new(),
     };
     (Key::Route(key), Value::Route(value))
 }

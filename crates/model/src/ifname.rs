@@ -59,6 +59,13 @@ impl<'de> Deserialize<'de> for IfName {
     }
 }
 
+/// Whether an interface's name has the form of `pattern`, in which `*` stands for anything.
+pub fn glob(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(head) else { return false };
+    name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| glob(rest, &name[at..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! One home for the words that `ipam`, `node`, `datastore` and the simulator's FakeApi share.
 
-use crate::k8s::{Condition, Namespace, Node, Pod, Secret};
+use crate::k8s::{Condition, EndpointSlice, Namespace, Node, Pod, Secret, Service};
 use crate::meta::Metadata;
 use crate::v3::{
     BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoNodeStatus, ClusterInformation,
@@ -19,6 +19,7 @@ pub enum Kind {
     BlockAffinity,
     CalicoNodeStatus,
     ClusterInformation,
+    EndpointSlice,
     FelixConfiguration,
     IpPool,
     IpReservation,
@@ -30,6 +31,7 @@ pub enum Kind {
     Pod,
     /// Read by name; never watched.
     Secret,
+    Service,
 }
 
 /// Names one object.
@@ -50,6 +52,7 @@ pub enum Object {
     BlockAffinity(BlockAffinity),
     CalicoNodeStatus(Box<CalicoNodeStatus>),
     ClusterInformation(ClusterInformation),
+    EndpointSlice(EndpointSlice),
     FelixConfiguration(FelixConfiguration),
     IpPool(IpPool),
     IpReservation(IpReservation),
@@ -60,6 +63,7 @@ pub enum Object {
     Node(Node),
     Pod(Pod),
     Secret(Secret),
+    Service(Box<Service>),
 }
 
 /// What a watch says.
@@ -149,6 +153,7 @@ objects!(
     BgpFilter,
     BlockAffinity,
     ClusterInformation,
+    EndpointSlice,
     FelixConfiguration,
     IpPool,
     IpReservation,
@@ -162,6 +167,7 @@ objects!(
     boxed BgpConfiguration,
     BgpPeer,
     CalicoNodeStatus,
+    Service,
 );
 
 impl Object {
@@ -169,6 +175,17 @@ impl Object {
     pub fn key(&self) -> Key {
         let meta = self.metadata();
         Key { kind: self.kind(), namespace: meta.namespace.clone(), name: meta.name.clone() }
+    }
+}
+
+impl Event {
+    /// The kind that it is about.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Event::Listed(kind, _) | Event::Failed { kind, .. } => *kind,
+            Event::Put(object) => object.kind(),
+            Event::Gone(key) => key.kind,
+        }
     }
 }
 

@@ -71,6 +71,7 @@ fn step(n: u32) -> Step {
         protocol: PROTO_CALICO,
         source: None,
         mtu: None,
+        also: Vec::new(),
     };
     let key = RouteKey { netns: kernel::Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
     Step::Create(Key::Route(key), Value::Route(value))

@@ -2,7 +2,7 @@
 
 use crate::message::Message;
 use crate::parse::{
-    self, AF_BRIDGE, AF_INET, AF_INET6, NTF_SELF, NUD_PERMANENT, RTNH_F_ONLINK, attr, octets,
+    self, AF_BRIDGE, AF_INET, AF_INET6, NTF_SELF, NUD_PERMANENT, RTNH_F_ONLINK, RTNH_HEADER, attr, octets,
 };
 use crate::socket::Socket;
 use kernel::addr::AddrScope;
@@ -229,7 +229,7 @@ fn route_message(kind: u16, flags: u16, key: &RouteKey, value: &RouteValue, scop
         0,
         0,
     ];
-    if value.onlink && kind == libc::RTM_NEWROUTE {
+    if value.onlink && value.also.is_empty() && kind == libc::RTM_NEWROUTE {
         fixed[8..].copy_from_slice(&RTNH_F_ONLINK.to_ne_bytes());
     }
     let dst = (!key.dst.is_default()).then(|| octets(key.dst.addr()));
@@ -240,17 +240,40 @@ fn route_message(kind: u16, flags: u16, key: &RouteKey, value: &RouteValue, scop
         .attr_opt(attr::RTA_PRIORITY, priority)
 }
 
-pub(crate) fn route(key: &RouteKey, wanted: &RouteValue, index: Option<u32>, how: Write) -> Message {
+/// Where a route leads: `indexes` are of its device, if it has one, and of the devices of its further ways.
+fn ways(message: Message, value: &RouteValue, indexes: &[u32]) -> Message {
+    if value.also.is_empty() {
+        return message
+            .attr_opt(attr::RTA_GATEWAY, value.gateway.map(octets))
+            .attr_opt(attr::RTA_OIF, indexes.first().map(|index| index.to_ne_bytes()));
+    }
+    let gateways = value.gateway.into_iter().chain(value.also.iter().map(|way| way.gateway));
+    let mut ways = Vec::new();
+    for (gateway, index) in gateways.zip(indexes) {
+        let gateway = octets(gateway);
+        let gateway: &[u8] = gateway.as_ref();
+        // A header, then one attribute; both are multiples of four octets.
+        let attribute = u16::try_from(4 + gateway.len()).expect("an address is short");
+        let length = attribute + u16::try_from(RTNH_HEADER).expect("a header is short");
+        ways.extend(length.to_ne_bytes());
+        ways.extend([if value.onlink { RTNH_F_ONLINK as u8 } else { 0 }, 0]);
+        ways.extend(index.to_ne_bytes());
+        ways.extend(attribute.to_ne_bytes());
+        ways.extend(attr::RTA_GATEWAY.to_ne_bytes());
+        ways.extend(gateway);
+    }
+    message.attr(attr::RTA_MULTIPATH, &ways)
+}
+
+pub(crate) fn route(key: &RouteKey, wanted: &RouteValue, indexes: &[u32], how: Write) -> Message {
     let scope = match wanted.scope {
         RouteScope::Universe => libc::RT_SCOPE_UNIVERSE,
         RouteScope::Link => libc::RT_SCOPE_LINK,
         RouteScope::Host => libc::RT_SCOPE_HOST,
         RouteScope::Other(other) => other,
     };
-    let message = route_message(libc::RTM_NEWROUTE, how.flags(), key, wanted, scope)
-        .attr_opt(attr::RTA_GATEWAY, wanted.gateway.map(octets))
-        .attr_opt(attr::RTA_OIF, index.map(u32::to_ne_bytes))
-        .attr_opt(attr::RTA_PREFSRC, wanted.source.map(octets));
+    let message = route_message(libc::RTM_NEWROUTE, how.flags(), key, wanted, scope);
+    let message = ways(message, wanted, indexes).attr_opt(attr::RTA_PREFSRC, wanted.source.map(octets));
     match wanted.mtu {
         None => message,
         Some(mtu) => {
@@ -261,10 +284,9 @@ pub(crate) fn route(key: &RouteKey, wanted: &RouteValue, index: Option<u32>, how
 
 /// Only a route of the same protocol and kind that leads the same way goes. Of several metrics a request for metric 0
 /// means any: the way is what tells another's route from ours.
-pub(crate) fn del_route(key: &RouteKey, found: &RouteValue, index: Option<u32>) -> Message {
-    route_message(libc::RTM_DELROUTE, 0, key, found, libc::RT_SCOPE_NOWHERE)
-        .attr_opt(attr::RTA_GATEWAY, found.gateway.map(octets))
-        .attr_opt(attr::RTA_OIF, index.map(u32::to_ne_bytes))
+pub(crate) fn del_route(key: &RouteKey, found: &RouteValue, indexes: &[u32]) -> Message {
+    let message = route_message(libc::RTM_DELROUTE, 0, key, found, libc::RT_SCOPE_NOWHERE);
+    ways(message, found, indexes)
 }
 
 fn family(addr: IpAddr) -> u8 {

@@ -6,7 +6,7 @@ use crate::message::{Attributes, u16_at, u32_at};
 use kernel::addr::AddrScope;
 use kernel::{
     AddrKey, AddrValue, FdbKey, FdbValue, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns,
-    RouteKey, RouteKind, RouteScope, RouteValue, SysctlKey, SysctlValue, Value,
+    RouteKey, RouteKind, RouteScope, RouteValue, SysctlKey, SysctlValue, Value, Way,
 };
 use model::{Cidr, IfAddr, IfName, Mac, Mtu, Vni};
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ pub(crate) mod attr {
     pub const RTA_PRIORITY: u16 = 6;
     pub const RTA_PREFSRC: u16 = 7;
     pub const RTA_METRICS: u16 = 8;
+    pub const RTA_MULTIPATH: u16 = 9;
     pub const RTA_TABLE: u16 = 15;
     pub const RTAX_MTU: u16 = 2;
     pub const NDA_DST: u16 = 1;
@@ -63,6 +64,8 @@ const NTF_PROXY: u8 = 8;
 pub(crate) const NUD_PERMANENT: u16 = 0x80;
 const RTM_F_CLONED: u32 = 0x200;
 pub(crate) const RTNH_F_ONLINK: u32 = 4;
+/// `struct rtnexthop`.
+pub(crate) const RTNH_HEADER: usize = 8;
 
 /// Interface names by index, of one namespace.
 pub(crate) type Names = BTreeMap<u32, IfName>;
@@ -167,9 +170,15 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
         other => RouteKind::Other(other),
     };
     let device = attributes.number(attr::RTA_OIF).and_then(|index| names.get(&index)).cloned();
+    let mut also = ways(names, attributes.get(attr::RTA_MULTIPATH).unwrap_or_default()).unwrap_or_default();
+    let first = (!also.is_empty()).then(|| also.remove(0));
+    let (gateway, device, onlink) = match first {
+        Some((way, onlink)) => (Some(way.gateway), Some(way.device), onlink),
+        None => (attributes.get(attr::RTA_GATEWAY).and_then(address), device, flags & RTNH_F_ONLINK != 0),
+    };
     let value = RouteValue {
         kind,
-        gateway: attributes.get(attr::RTA_GATEWAY).and_then(address),
+        gateway,
         // IPv6 says `lo` of a black hole.
         device: device.filter(|_| kind != RouteKind::Blackhole),
         scope: match *body.get(6)? {
@@ -178,13 +187,29 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
             libc::RT_SCOPE_HOST => RouteScope::Host,
             other => RouteScope::Other(other),
         },
-        onlink: flags & RTNH_F_ONLINK != 0,
+        onlink,
         protocol: *body.get(5)?,
         source: attributes.get(attr::RTA_PREFSRC).and_then(address),
         mtu: attributes.nested(attr::RTA_METRICS).and_then(|metrics| metrics.number(attr::RTAX_MTU)).map(Mtu),
+        also: also.into_iter().map(|(way, _)| way).collect(),
     };
     let priority = attributes.number(attr::RTA_PRIORITY).unwrap_or(0);
     Some((Key::Route(RouteKey { netns, table, dst, priority }), Value::Route(value)))
+}
+
+/// The ways of `RTA_MULTIPATH`, and whether each is on the link although no address says so. `None`: one is of a sort that
+/// no route of ours has.
+fn ways(names: &Names, mut rest: &[u8]) -> Option<Vec<(Way, bool)>> {
+    let mut ways = Vec::new();
+    while rest.len() >= RTNH_HEADER {
+        let length = usize::from(u16_at(rest, 0)?);
+        let way = rest.get(..length).filter(|way| way.len() >= RTNH_HEADER)?;
+        let device = names.get(&u32_at(way, 4)?)?.clone();
+        let gateway = address(Attributes::after(way, RTNH_HEADER).get(attr::RTA_GATEWAY)?)?;
+        ways.push((Way { gateway, device }, u32::from(way[2]) & RTNH_F_ONLINK != 0));
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(ways)
 }
 
 /// `struct ndmsg` and attributes: a neighbour whose MAC is known, or of family bridge a forwarding entry of a VXLAN device.

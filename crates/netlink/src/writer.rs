@@ -10,8 +10,8 @@ use crate::socket::{BATCH, Protocol, Refusal, Socket};
 use failpoint::failpoint;
 use kernel::nft::{Table, TableKey};
 use kernel::{
-    ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, Step, SysctlKey,
-    SysctlValue, Value,
+    ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, RouteValue, Step,
+    SysctlKey, SysctlValue, Value,
 };
 use model::IfName;
 use std::collections::BTreeMap;
@@ -257,11 +257,8 @@ impl Writer {
                 encode::fdb(fdb, *wanted, self.index(run, netns, &fdb.device)?)
             }
             (Key::Route(route), Value::Route(wanted)) => {
-                let index = match &wanted.device {
-                    None => None,
-                    Some(device) => Some(self.index(run, netns, device)?),
-                };
-                encode::route(route, wanted, index, how)
+                let devices = devices(wanted).map(|device| self.index(run, netns, device));
+                encode::route(route, wanted, &devices.collect::<Result<Vec<_>, _>>()?, how)
             }
             _ => unreachable!("a step whose key and value are of different kinds: {key:?}, {value:?}"),
         })
@@ -368,11 +365,8 @@ impl Writer {
         Some(match (key, value) {
             (Key::Link(link), _) => encode::del_link(&link.name),
             (Key::Route(route), Value::Route(found)) => {
-                let index = match &found.device {
-                    None => None,
-                    Some(device) => Some(self.index_of(run, netns, device)?),
-                };
-                encode::del_route(route, found, index)
+                let devices = devices(found).map(|device| self.index_of(run, netns, device));
+                encode::del_route(route, found, &devices.collect::<Option<Vec<_>>>()?)
             }
             (Key::Addr(addr), _) => encode::del_addr(addr, self.index_of(run, netns, &addr.device)?),
             (Key::Neigh(neigh), _) => encode::del_neigh(neigh, self.index_of(run, netns, &neigh.device)?),
@@ -514,4 +508,8 @@ fn outcomes(steps: &[Step], results: Vec<Result<(), ApplyError>>) -> Vec<Outcome
         same
     });
     outcomes
+}
+/// The devices of a route's ways.
+fn devices(route: &RouteValue) -> impl Iterator<Item = &IfName> {
+    route.device.iter().chain(route.also.iter().map(|way| &way.device))
 }

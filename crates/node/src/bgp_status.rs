@@ -22,9 +22,19 @@ pub struct BgpStatus {
     pub v4: Option<Vec<SessionStatus>>,
     /// Sessions over IPv6; `None`: the node has no IPv6 address to speak from.
     pub v6: Option<Vec<SessionStatus>>,
+    /// When it began, and when it was last given something else to do: seconds since 1970.
+    #[serde(default)]
+    pub times: SpeakerTimes,
     /// What is wrong with the resources that sessions are made from, in words.
     #[serde(default)]
     pub complaints: Vec<String>,
+}
+
+/// Times of a speaker, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerTimes {
+    pub started: u64,
+    pub configured: u64,
 }
 
 /// One session.
@@ -106,7 +116,8 @@ fn agent(status: &NodeStatus) -> NodeAgentStatus {
             router_id: bgp.router_id.to_string(),
             state: SpeakerState::Ready,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..SpeakerStatus::default()
+            last_boot_time: rfc3339(bgp.times.started),
+            last_reconfiguration_time: rfc3339(bgp.times.configured),
         })
     };
     NodeAgentStatus { v4: speaker(|bgp| &bgp.v4), v6: speaker(|bgp| &bgp.v6) }
@@ -130,11 +141,15 @@ fn routes(status: &NodeStatus) -> NodeRouteStatus {
     routes
 }
 
+fn rfc3339(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
 impl SessionStatus {
     fn answer(&self) -> NodePeerStatus {
         let first = self.info.split(' ').next().unwrap_or_default();
         let state = STATES.iter().find(|state| **state == first).unwrap_or(&"Idle");
-        let since = i64::try_from(self.since).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
         let peer_type = match self.sort {
             PeerSort::Global => "GlobalPeer",
             PeerSort::Mesh => "NodeMesh",
@@ -142,7 +157,7 @@ impl SessionStatus {
         };
         NodePeerStatus {
             peer_ip: self.address,
-            since: since.map(|time| time.to_string()).unwrap_or_default(),
+            since: rfc3339(self.since),
             state: (*state).to_owned(),
             peer_type: peer_type.to_owned(),
         }
@@ -171,7 +186,14 @@ mod tests {
         ];
         let asn = Asn(64512);
         let router_id = Ipv4Addr::new(10, 0, 0, 1);
-        let status = BgpStatus { asn, router_id, v4: Some(v4), v6: None, complaints: Vec::new() };
+        let status = BgpStatus {
+            asn,
+            router_id,
+            v4: Some(v4),
+            v6: None,
+            times: SpeakerTimes::default(),
+            complaints: Vec::new(),
+        };
         let peer = |ip: &str, state: &str| json!({"peerIP": ip, "since": "2026-11-23T02:30:00Z", "state": state, "type": "NodeMesh"});
         assert_eq!(
             serde_json::to_value(NodeBgpStatus::from(&status)).expect("JSON"),
@@ -190,6 +212,7 @@ mod tests {
             router_id: Ipv4Addr::new(10, 0, 0, 1),
             v4: Some(Vec::new()),
             v6: None,
+            times: SpeakerTimes { started: 1_795_401_000, configured: 1_795_401_060 },
             complaints: Vec::new(),
         };
         let way = |block: &str, gateway: Option<IpAddr>| PathStatus {
@@ -209,6 +232,8 @@ mod tests {
             (agent.agent.v4.state, agent.agent.v6.state),
             (SpeakerState::Ready, SpeakerState::NotReady)
         );
+        assert_eq!(agent.agent.v4.last_boot_time, "2026-11-23T02:30:00Z");
+        assert_eq!(agent.agent.v4.last_reconfiguration_time, "2026-11-23T02:31:00Z");
         assert_eq!(agent.last_updated.as_deref(), Some("2026-11-23T02:30:00Z"));
         assert_eq!(agent.routes, NodeRouteStatus::default());
         let routes = ask(vec![NodeStatusClass::Routes]);

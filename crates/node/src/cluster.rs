@@ -42,9 +42,14 @@ impl Cluster {
         NEEDED.iter().all(|kind| self.listed.contains(kind)).then_some(InSync(()))
     }
 
-    /// Whether all that sessions are made from has been listed.
-    pub fn knows_bgp(&self) -> bool {
-        derive::bgp::BgpWorld::KINDS.iter().all(|kind| self.listed.contains(kind))
+    /// Whether each of these kinds has been listed.
+    pub fn knows(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// Whether each of these kinds has been listed, or cannot be now.
+    pub fn knows_or_cannot(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().all(|kind| self.listed.contains(kind) || self.failing.contains_key(kind))
     }
 
     /// The kinds that are needed and have not listed yet, each with what its watch says.
@@ -263,7 +268,7 @@ pub fn seen_from(node: &str, objects: &[Object]) -> World {
     let mut world = World { node: node.to_owned(), ..World::default() };
     let mut cluster = Cluster::default();
     for object in objects {
-        world.bgp.put(object);
+        world.bgp.put(node, object);
         cluster.put(&mut world, object.clone());
     }
     world.from_announcement()

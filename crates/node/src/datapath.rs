@@ -551,6 +551,7 @@ mod tests {
             protocol: PROTO_CALICO,
             source: None,
             mtu: None,
+            also: Vec::new(),
         };
         let key = RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
         (Key::Route(key), Value::Route(route))

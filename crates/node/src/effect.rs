@@ -5,6 +5,7 @@ use crate::speaker::SpeakerConfig;
 use bgp::Paths;
 use derive::{Attachment, AttachmentId};
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
+use model::store::Kind;
 use model::{Cidr, store};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -72,6 +73,8 @@ pub enum Notice {
 pub enum Effect {
     /// Ask the API; answered by `Input::Answered`.
     Api { id: EffectId, request: store::Request },
+    /// Watch this kind from now on too; told by `Input::Api`.
+    Watch(Kind),
     /// Carry a plan out, in order; answered by `Input::Wrote`. At most one is in flight.
     Kernel { id: EffectId, steps: Vec<Step> },
     /// Read a namespace whole; answered by `Input::Dumped`.

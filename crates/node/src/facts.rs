@@ -1,6 +1,8 @@
-//! What of the kernel decides how packets may travel: how our routes lead to other nodes, and which tunnels stand.
+//! What of the kernel decides how packets may travel: how our routes lead to other nodes, which tunnels stand, and which
+//! subnets we are on.
 
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
+use kernel::addr::AddrScope;
 use kernel::route::TABLE_MAIN;
 use kernel::{Direction, Filter, Key, Netns, Value, ours};
 use model::{Cidr, IfAddr, IfName};
@@ -14,6 +16,8 @@ pub(crate) struct Facts {
     tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
     /// A filter lets IP in IP in, whether or not its tunnel has an address.
     pub admits_ipip: bool,
+    /// Addresses of our interfaces that others can reach, and the interfaces; tunnels aside.
+    pub addresses: BTreeSet<(IfAddr, IfName)>,
 }
 
 impl Facts {
@@ -34,7 +38,16 @@ impl Facts {
                 before != encap
             }
             Key::Addr(addr) if addr.netns == Netns::Host => {
-                let Some(encap) = tunnel(&addr.device) else { return false };
+                let Some(encap) = tunnel(&addr.device) else {
+                    let address = (addr.addr, addr.device.clone());
+                    let global =
+                        matches!(value, Some(Value::Addr(value)) if value.scope == AddrScope::Global);
+                    return if global {
+                        self.addresses.insert(address)
+                    } else {
+                        self.addresses.remove(&address)
+                    };
+                };
                 let before = self.tunnels.contains_key(&encap);
                 let addrs = self.tunnels.entry(encap).or_default();
                 match value {
@@ -50,6 +63,14 @@ impl Facts {
             }
             _ => false,
         }
+    }
+}
+
+impl Facts {
+    /// The subnets that we are on, each with an interface there.
+    pub fn connected(&self) -> BTreeMap<Cidr, IfName> {
+        // Of several interfaces the first by name: collected in reverse, it is the last to be put.
+        self.addresses.iter().rev().map(|(addr, on)| (addr.subnet(), on.clone())).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
 use crate::socket::{NodeStatus, PathStatus};
 use crate::sockets::Sockets;
 use crate::speaker::Speech;
+use derive::bgp::BgpWorld;
 use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs, Value};
@@ -257,7 +258,7 @@ impl Node {
         let mut problems: Vec<String> = self.cluster.problems().chain(self.datapath.problems()).collect();
         problems.extend(self.identity.problem.clone());
         problems.extend(self.speech.problem.clone());
-        problems.extend(derive::refused(&self.world));
+        problems.extend(self.refused_paths());
         problems.extend(derive::kept(&self.world));
         problems.extend(self.held_problems());
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
@@ -328,6 +329,12 @@ impl Node {
         {
             self.dirty.extend([Section::Host, Section::Rules]);
         }
+        let connected = facts.connected();
+        if connected != self.world.connected {
+            self.world.connected = connected;
+            self.speech.dirty = true;
+            self.dirty.insert(Section::Routes);
+        }
         (self.world.sent, self.world.carried) = (facts.sent, carried);
         self.world.admits_ipip = facts.admits_ipip;
     }
@@ -387,13 +394,18 @@ impl Node {
     pub(crate) fn learn(&mut self, event: Event) {
         self.ipam.observe(&event);
         let bgp = &mut self.world.bgp;
-        self.speech.dirty |= match &event {
-            Event::Listed(kind, objects) => bgp.listed(*kind, objects),
-            Event::Put(object) => bgp.put(object),
+        let differs = match &event {
+            Event::Listed(kind, objects) => bgp.listed(&self.config.node, *kind, objects),
+            Event::Put(object) => bgp.put(&self.config.node, object),
             // Whoever deletes our Node does not end our sessions: the kubelet registers it anew.
             Event::Gone(key) => key.name != self.config.node && bgp.gone(key),
             Event::Failed { .. } => false,
         };
+        self.speech.dirty |= differs;
+        if differs && !BgpWorld::SERVICE_KINDS.contains(&event.kind()) {
+            // Who is behind a gateway, who is believed of what, and the ports that are closed to pods.
+            self.dirty.extend([Section::Routes, Section::Rules]);
+        }
         let dirty = self.cluster.apply(&mut self.world, event);
         self.speech.dirty |= !dirty.is_empty();
         if dirty.contains(&Section::Host) {

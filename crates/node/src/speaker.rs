@@ -7,13 +7,13 @@
 //!     └──────────────── learn ◄── Input::Best ◄──────────────┘
 //! ```
 
-use crate::bgp_status::{BgpStatus, SessionState, SessionStatus};
+use crate::bgp_status::{BgpStatus, SessionState, SessionStatus, SpeakerTimes};
 use crate::effect::Effect;
 use crate::node::Node;
-use bgp::filter::{Action, AnyCommunity, Filter, MatchOperator, Matcher, Operation, PeerType, Rule};
+use bgp::filter::{Action, AnyCommunity, Filter, MatchOperator, Matcher, Operation, PeerType, Rule, Source};
 use bgp::wire::{Community, LargeCommunity, RouterId};
 use bgp::{BestPath, NexthopMode, Origination, Paths, PeerConfig, PeerId, PeerStatus};
-use derive::bgp::{BgpPlan, Export, PeerKey, PeerPlan, PeerSort, local_pref};
+use derive::bgp::{BgpPlan, BgpWorld, Export, NoBgp, PeerKey, PeerPlan, PeerSort, local_pref};
 use derive::{Learnt, Section, World};
 use model::v3::{self, BgpFilterRule, FilterAction, FilterOperation, SecretKeyRef};
 use model::{Cidr, IfAddr, Instant};
@@ -47,27 +47,51 @@ pub(crate) struct Speech {
     pub kept_routes: bool,
     /// Why this node does not speak BGP, though it should.
     pub problem: Option<String>,
+    follows_services: bool,
+    told_at: Instant,
 }
 
 impl Default for Speech {
     fn default() -> Speech {
-        Speech { dirty: true, told: None, kept_routes: false, problem: None }
+        Speech {
+            dirty: true,
+            told: None,
+            kept_routes: false,
+            problem: None,
+            follows_services: false,
+            told_at: Instant::ZERO,
+        }
     }
 }
 
 impl Node {
     /// Tells the speaker what follows from the World, if that is something new.
     pub(crate) fn instruct(&mut self) {
-        if !self.config.bgp || !self.cluster.knows_bgp() || !std::mem::take(&mut self.speech.dirty) {
+        if !self.config.bgp || !self.speech.dirty || !self.cluster.knows(&BgpWorld::KINDS) {
             return;
         }
-        let plan = derive::bgp::plan(&self.world);
-        self.speech.problem = plan.as_ref().err().map(|why| format!("BGP: {why}"));
-        let restarting = self.speech.kept_routes;
-        let config = plan.ok().map(|plan| Box::new(config(&self.world, plan, restarting)));
+        if self.world.bgp.tells_services() {
+            self.follow_services();
+            // Sessions wait for services, so that a restart withdraws none, but not for a watch that may never speak.
+            if !self.cluster.knows_or_cannot(&BgpWorld::SERVICE_KINDS) {
+                return;
+            }
+        }
+        self.speech.dirty = false;
+        let config = configuration(&self.world, self.speech.kept_routes);
+        self.speech.problem = config.as_ref().err().map(|why| format!("BGP: {why}"));
+        let config = config.ok().map(Box::new);
         if self.speech.told.as_ref() != Some(&config) {
             self.effects.push_back(Effect::Bgp(config.clone()));
             self.speech.told = Some(config);
+            self.speech.told_at = self.now;
+        }
+    }
+
+    /// Services are watched from the first time on that somebody wants them told of.
+    fn follow_services(&mut self) {
+        if !std::mem::replace(&mut self.speech.follows_services, true) {
+            self.effects.extend(BgpWorld::SERVICE_KINDS.map(Effect::Watch));
         }
     }
 
@@ -76,12 +100,22 @@ impl Node {
         self.speech.told.as_ref()?.as_deref()
     }
 
+    /// When it was told.
+    pub fn told_at(&self) -> Instant {
+        self.speech.told_at
+    }
+
+    /// Paths of peers that do not count, in words.
+    pub fn refused_paths(&self) -> Vec<String> {
+        derive::refused(&self.world).collect()
+    }
+
     /// The speaker's best paths changed.
     pub(crate) fn learn_paths(&mut self, best: Vec<(Cidr, Paths)>) {
-        let known = self.speaks().map(|told| peers_by_id(&told.plan)).unwrap_or_default();
-        let news: Vec<(Cidr, Vec<Learnt>)> =
-            best.iter().map(|(dst, paths)| (*dst, learnt(&known, paths))).collect();
-        for (dst, learnt) in news {
+        let plan = self.speaks().map(|told| told.plan.clone());
+        let givers = plan.as_deref().map(givers).unwrap_or_default();
+        for (dst, paths) in best {
+            let learnt = learnt(&givers, dst, &paths);
             if self.world.learnt.get(&dst).map_or(&[][..], Vec::as_slice) == learnt {
                 continue;
             }
@@ -95,20 +129,24 @@ impl Node {
     }
 }
 
+/// What the speaker should do. `restarting`: the kernel held routes of ours when this process began.
+///
+/// # Errors
+/// Why this node does not speak BGP at all.
+pub fn configuration(world: &World, restarting: bool) -> Result<SpeakerConfig, NoBgp> {
+    Ok(follow(world, derive::bgp::plan(world)?, restarting))
+}
+
 /// The speaker's configuration for a plan.
-fn config(world: &World, plan: BgpPlan, restarting: bool) -> SpeakerConfig {
+fn follow(world: &World, plan: BgpPlan, restarting: bool) -> SpeakerConfig {
     let own = world.bgp.nodes.get(&world.node);
     let (v4, v6) = own.map_or((None, None), |own| (own.v4, own.v6));
-    let uplink = world.uplink.as_ref();
-    let connected = [v4, v6].into_iter().flatten().filter_map(|addr| {
-        let device = uplink.map(|uplink| uplink.device.clone())?;
-        Some((addr.subnet(), device))
-    });
     let priority = |dst: Cidr| if dst.is_ipv4() { plan.export.priority_v4 } else { plan.export.priority_v6 };
-    let originate = plan.originate.iter().map(|(dst, communities)| {
-        let (communities, large) = sorted(communities);
+    let originate = plan.originate.iter().map(|(dst, own)| {
+        let (communities, large) = sorted(&own.communities);
         let local_pref = Some(local_pref(priority(*dst)));
-        (*dst, Origination { communities, large, local_pref, ..Origination::default() })
+        let interface = own.interface.clone();
+        (*dst, Origination { communities, large, local_pref, interface, nexthop: None })
     });
     let peers = plan.peers.iter().map(|(key, peer)| (peer_id(*key, peer), peer_config(*key, peer, &plan)));
     let passwords =
@@ -126,7 +164,7 @@ fn config(world: &World, plan: BgpPlan, restarting: bool) -> SpeakerConfig {
             originate: originate.collect(),
             // The router's path to another subnet is as good as the mesh's, and the one that leads there.
             multipath: true,
-            connected: connected.collect(),
+            connected: world.connected.clone(),
             addresses: [v4, v6].into_iter().flatten().map(IfAddr::addr).collect(),
             nexthop_v4: v4.and_then(|addr| match addr.addr() {
                 IpAddr::V4(addr) => Some(addr),
@@ -173,6 +211,7 @@ fn peer_config(key: PeerKey, peer: &PeerPlan, plan: &BgpPlan) -> PeerConfig {
         },
         keepalive: peer.keepalive_time,
         restart_time: Some(seconds(peer.restart_time)),
+        prefix_limit: Some(peer.most_prefixes),
         num_allowed_local_as: u8::try_from(peer.allowed_local_asns).unwrap_or(u8::MAX),
         import: Filter { rules: peer.import.iter().map(rule).collect(), default: Action::Accept },
         export: export(&peer.export, &plan.export),
@@ -185,7 +224,8 @@ fn seconds(span: model::Duration) -> u16 {
     u16::try_from(span.micros() / 1_000_000).unwrap_or(u16::MAX).min(4095)
 }
 
-/// The peer's own rules first; what they leave undecided may be told if it is inside a pool that is not withheld.
+/// The peer's own rules first. What they leave undecided may be told if it is our own, or inside a pool that is not
+/// withheld; a subnet that we are merely connected to may not.
 fn export(rules: &[BgpFilterRule], plan: &Export) -> Filter {
     let inside = |cidr: &Cidr, action| Rule {
         matcher: Matcher { cidr: Some((MatchOperator::In, *cidr)), ..Matcher::default() },
@@ -193,8 +233,19 @@ fn export(rules: &[BgpFilterRule], plan: &Export) -> Filter {
         operations: Vec::new(),
     };
     let withheld = plan.withheld.iter().map(|cidr| inside(cidr, Action::Reject));
+    let own = |interface: Option<&str>, action| Rule {
+        matcher: Matcher {
+            source: Some(Source::Own),
+            interface: interface.map(str::to_owned),
+            ..Matcher::default()
+        },
+        action,
+        operations: Vec::new(),
+    };
+    let ours = [own(Some("*"), Action::Reject), own(None, Action::Accept)];
     let told = plan.told.iter().map(|cidr| inside(cidr, Action::Accept));
-    Filter { rules: rules.iter().map(rule).chain(withheld).chain(told).collect(), default: Action::Reject }
+    let rules = rules.iter().map(rule).chain(withheld).chain(ours).chain(told);
+    Filter { rules: rules.collect(), default: Action::Reject }
 }
 
 fn rule(rule: &BgpFilterRule) -> Rule {
@@ -216,7 +267,7 @@ fn rule(rule: &BgpFilterRule) -> Rule {
             family: None,
             cidr: operator.zip(rule.cidr),
             prefix_length,
-            from_remote_peers: rule.source.is_some(),
+            source: rule.source.map(|v3::FilterSource::RemotePeers| Source::RemotePeers),
             interface: (!rule.interface.is_empty()).then(|| rule.interface.clone()),
             peer_type: rule.peer_type.map(|sort| match sort {
                 v3::PeerType::External => PeerType::External,
@@ -268,28 +319,44 @@ fn sorted(communities: &BTreeSet<model::Community>) -> (BTreeSet<Community>, BTr
     (standard, large)
 }
 
-/// The peers of a plan by the names that the speaker knows them by.
-fn peers_by_id(plan: &BgpPlan) -> BTreeMap<PeerId, &PeerPlan> {
-    plan.peers.iter().map(|(key, peer)| (peer_id(*key, peer), peer)).collect()
+/// What matters of a peer to who hears its paths.
+struct Giver<'a> {
+    peer: &'a PeerPlan,
+    /// Destinations that rules of its BGPFilters are for and accept.
+    names: Vec<Matcher>,
+}
+
+fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
+    let givers = plan.peers.iter().map(|(key, peer)| {
+        let accepting = peer.import.iter().map(rule).filter(|rule| rule.action == Action::Accept);
+        (peer_id(*key, peer), Giver { peer, names: accepting.map(|rule| rule.matcher).collect() })
+    });
+    givers.collect()
 }
 
 /// Best paths as the World holds them; our own are none.
-fn learnt(known: &BTreeMap<PeerId, &PeerPlan>, paths: &[BestPath]) -> Vec<Learnt> {
+fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[BestPath]) -> Vec<Learnt> {
     let from_peer = paths.iter().filter_map(|path| {
         let id = path.peer.as_ref()?;
-        let peer = known.get(id)?;
+        let Giver { peer, names } = givers.get(id)?;
         Some(Learnt {
             next_hop: path.nexthop.addr(),
             peer: id.to_string(),
             sort: peer.sort,
             node: peer.node.clone(),
+            named: names.iter().any(|matcher| matcher.names(dst)),
         })
     });
     from_peer.collect()
 }
 
-/// What `node status` shows. `epoch_micros`: the wall clock at `Instant::ZERO`.
-pub fn status(told: &SpeakerConfig, sessions: &[PeerStatus], epoch_micros: i64) -> BgpStatus {
+/// What `node status` shows. `epoch_micros`: the wall clock at `Instant::ZERO`. `told_at`: when the speaker was told this.
+pub fn status(
+    told: &SpeakerConfig,
+    told_at: Instant,
+    sessions: &[PeerStatus],
+    epoch_micros: i64,
+) -> BgpStatus {
     let plan = &told.plan;
     let by_id: BTreeMap<&PeerId, &PeerStatus> =
         sessions.iter().map(|session| (&session.id, session)).collect();
@@ -304,13 +371,32 @@ pub fn status(told: &SpeakerConfig, sessions: &[PeerStatus], epoch_micros: i64) 
         router_id: plan.router_id,
         v4: told.bgp.nexthop_v4.map(|_| shown(true)),
         v6: told.bgp.nexthop_v6.map(|_| shown(false)),
-        complaints: plan.complaints.iter().map(ToString::to_string).collect(),
+        times: SpeakerTimes {
+            started: seconds_of(Instant::ZERO, epoch_micros),
+            configured: seconds_of(told_at, epoch_micros),
+        },
+        complaints: plan.complaints.iter().map(ToString::to_string).chain(refused(sessions)).collect(),
     }
 }
 
+/// Seconds since 1970.
+fn seconds_of(at: Instant, epoch_micros: i64) -> u64 {
+    epoch_micros.saturating_add_unsigned(at.micros()).max(0).cast_unsigned() / 1_000_000
+}
+
+/// What peers say that cannot be, in words.
+fn refused(sessions: &[PeerStatus]) -> impl Iterator<Item = String> {
+    let all = sessions.iter().flat_map(|peer| peer.refused.iter().map(move |refused| (peer, refused)));
+    all.map(|(peer, (dst, nexthop, why))| {
+        let nexthop = nexthop.addr();
+        format!(
+            "RouteRejected: BGP peer {} says that {dst} is behind {nexthop}, but {why}; the path is ignored",
+            peer.id
+        )
+    })
+}
+
 fn session(key: PeerKey, peer: &PeerPlan, found: Option<&PeerStatus>, epoch_micros: i64) -> SessionStatus {
-    let since =
-        |at: Instant| epoch_micros.saturating_add_unsigned(at.micros()).max(0).cast_unsigned() / 1_000_000;
     let (state, info) = match found {
         Some(session) if session.state == "Established" => (SessionState::Up, session.state.to_owned()),
         Some(session) => {
@@ -326,7 +412,7 @@ fn session(key: PeerKey, peer: &PeerPlan, found: Option<&PeerStatus>, epoch_micr
         port: (key.port != BGP_PORT).then_some(key.port),
         sort: peer.sort,
         state,
-        since: since(found.map_or(Instant::ZERO, |session| session.since)),
+        since: seconds_of(found.map_or(Instant::ZERO, |session| session.since), epoch_micros),
         info,
     }
 }

@@ -5,7 +5,7 @@
 mod rig;
 
 use model::Duration;
-use model::store::{Kind, Object, Request as Ask};
+use model::store::{Event, Kind, Object, Request as Ask};
 use model::v3::EncapMode;
 use node::cni::{Command, Reply, code};
 use node::{CniId, Input};
@@ -750,4 +750,33 @@ fn a_pod_that_asks_for_what_cannot_be_hears_which_annotation() {
     assert_eq!(code, node::cni::code::INVALID_CONFIG);
     assert!(text.contains("floating_ips") && text.contains("cni.projectcalico.org/floatingIPs"), "{text}");
     assert_eq!(rig.in_use(), 0);
+}
+
+#[test]
+fn services_are_watched_once_they_are_to_be_told_of_and_what_is_told_waits_for_them() {
+    let mut rig = direct();
+    for kind in [Kind::BgpConfiguration, Kind::BgpPeer, Kind::BgpFilter] {
+        rig.node.handle(rig.now, Input::Api(Event::Listed(kind, Vec::new())));
+    }
+    rig.settle();
+    assert_eq!(rig.watched, []);
+    let tells = |rig: &Rig| -> Vec<String> {
+        let told = &rig.node.speaks().expect("the node speaks BGP").bgp.originate;
+        told.keys().map(ToString::to_string).filter(|dst| dst.starts_with("10.96.")).collect()
+    };
+    let spec = serde_json::json!({"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]});
+    let object = serde_json::json!({"metadata": {"name": "default"}, "spec": spec});
+    let configuration: model::v3::BgpConfiguration = serde_json::from_value(object).unwrap();
+    rig.node.handle(rig.now, Input::Api(Event::Put(configuration.into())));
+    rig.settle();
+    assert_eq!(rig.watched, [Kind::Service, Kind::EndpointSlice]);
+    assert_eq!(tells(&rig), Vec::<String>::new());
+    rig.node.handle(rig.now, Input::Api(Event::Listed(Kind::Service, Vec::new())));
+    rig.settle();
+    assert_eq!(tells(&rig), Vec::<String>::new());
+    // A watch that nobody answers holds up what depends on it, and nothing else.
+    let error = "forbidden".to_owned();
+    rig.node.handle(rig.now, Input::Api(Event::Failed { kind: Kind::EndpointSlice, error }));
+    rig.settle();
+    assert_eq!(tells(&rig), ["10.96.0.0/12"]);
 }

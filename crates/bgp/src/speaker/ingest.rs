@@ -50,9 +50,8 @@ impl Speaker {
         let route = self.rib.routes.intern(said.clone());
         for dst in dsts {
             let reason = unbelievable.or(is_martian_dst(*dst).then_some(Reason::MartianDst));
-            let reported =
-                matches!(reason, Some(Reason::OwnNexthop | Reason::MartianNexthop | Reason::MartianDst));
-            if let (Some(why), true) = (reason, reported && self.outputs.len() < REPORTS) {
+            let news = reason.filter(|why| why.is_news());
+            if let Some(why) = news.filter(|_| self.outputs.len() < REPORTS) {
                 self.outputs.push_back(Output::Rejected { peer: peer.id.clone(), dst: *dst, why });
             }
             let paths = self.rib.table(Family::of(*dst)).count();

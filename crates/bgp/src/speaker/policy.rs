@@ -32,6 +32,13 @@ pub enum Reason {
     Filter,
 }
 
+impl Reason {
+    /// Whether people should know: loops and filters are as they should be.
+    pub(super) fn is_news(self) -> bool {
+        matches!(self, Reason::OwnNexthop | Reason::MartianNexthop | Reason::MartianDst)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -76,6 +83,12 @@ impl Ends<'_> {
             (is_martian(addr), Reason::MartianNexthop),
         ];
         checks.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    /// Why what a peer says of a destination cannot be, if people should know.
+    pub fn impossible(&self, dst: Cidr, nexthop: NextHop, attrs: &Attributes) -> Option<Reason> {
+        let reason = self.unbelievable(nexthop, attrs).or(is_martian_dst(dst).then_some(Reason::MartianDst));
+        reason.filter(|why| why.is_news())
     }
 
     /// What the import filter makes of a path: `None` if it is refused, else what is to be changed.

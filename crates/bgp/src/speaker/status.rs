@@ -1,11 +1,12 @@
 //! What people want to know: sessions and routes, as they are now.
 
+use super::policy::{Ends, Reason};
 use super::{FAMILIES, Speaker};
 use crate::config::PeerId;
-use crate::rib::AdjRibOut;
+use crate::rib::{AdjRibOut, Source};
 use crate::wire::{Attributes, Family, HoldTime, NextHop, RouterId};
 use model::{Asn, Cidr, Instant};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -42,7 +43,12 @@ pub struct PeerStatus {
     pub pending: usize,
     /// Its stale paths are kept until then.
     pub stale_until: Option<Instant>,
+    /// Destinations that it says what cannot be of, and why not: some, if there are many.
+    pub refused: Vec<(Cidr, NextHop, Reason)>,
 }
+
+/// So many refused destinations of a peer are told at most.
+const REFUSED: usize = 8;
 
 /// A path as one end of a session holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +68,7 @@ pub struct Heard {
 impl Speaker {
     /// Every session, in the order of names.
     pub fn status(&self) -> Vec<PeerStatus> {
+        let mut refused = self.refused();
         let sessions = self.sources().filter_map(|source| {
             let peer = self.peer(source)?;
             let terms = peer.terms.as_ref();
@@ -83,11 +90,35 @@ impl Speaker {
                 advertised: peer.outs.values().map(AdjRibOut::count).sum(),
                 pending: peer.outs.values().map(AdjRibOut::pending).sum(),
                 stale_until: peer.stale_until,
+                refused: refused.remove(&source).unwrap_or_default(),
             })
         });
         let mut sessions: Vec<_> = sessions.collect();
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         sessions
+    }
+
+    /// What peers say that cannot be.
+    fn refused(&self) -> BTreeMap<Source, Vec<(Cidr, NextHop, Reason)>> {
+        let mut refused: BTreeMap<Source, Vec<_>> = BTreeMap::new();
+        let Some(config) = self.config.as_ref() else { return refused };
+        let tables = FAMILIES.map(|family| self.rib.table(family));
+        let paths = tables.into_iter().flat_map(|table| {
+            table.ids().flat_map(move |id| table.paths(id).iter().map(move |path| (table.dst(id), path)))
+        });
+        for (dst, path) in paths.filter(|(_, path)| path.rejected) {
+            let said = &path.route.said;
+            let Some(peer) = self.peer(said.source) else { continue };
+            let local_addr = self.local_addr(said.source);
+            let ends = Ends { config, peer: &peer.config, local: &peer.local, local_addr };
+            let of_peer = refused.entry(said.source).or_default();
+            if let Some(why) = ends.impossible(dst, said.nexthop, &said.attrs)
+                && of_peer.len() < REFUSED
+            {
+                of_peer.push((dst, said.nexthop, why));
+            }
+        }
+        refused
     }
 
     /// What a peer gave, before the import filter, in the order of destinations.

@@ -1,13 +1,22 @@
-//! What this node says: its own prefixes, and which of all it knows may be told to anybody.
+//! What this node says: its own prefixes, and which of all it knows may be told to a peer whose filters leave it open.
 
-use super::{BgpNode, BgpWorld};
+use super::{BgpNode, BgpWorld, services};
 use crate::World;
-use model::{Cidr, Community};
+use model::ifname::glob;
+use model::{Cidr, Community, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NORMAL_PRIORITY: u32 = 1024;
 
-/// What any peer may be told, after its own filter has left a route undecided: what is inside a pool.
+/// A prefix of our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    pub communities: BTreeSet<Community>,
+    /// Set if this node is no more than connected to it: then it is told where a peer's filter says so, and nowhere else.
+    pub interface: Option<IfName>,
+}
+
+/// What any peer may be told, after its own filter has left a route undecided: what is our own, and what is inside a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Export {
     /// Pools with `disableBGPExport`: nothing inside them is told.
@@ -23,12 +32,6 @@ pub struct Export {
 }
 
 impl Export {
-    /// Whether a route to `dst` may be told.
-    pub fn allows(&self, dst: Cidr) -> bool {
-        let inside = |ranges: &BTreeSet<Cidr>| ranges.iter().any(|range| range.covers(dst));
-        !inside(&self.withheld) && inside(&self.told)
-    }
-
     /// The communities that a route to `dst` gets on its way out.
     pub fn communities(&self, dst: Cidr) -> BTreeSet<Community> {
         let covering = self.communities.iter().filter(|(cidr, _)| cidr.covers(dst));
@@ -72,10 +75,27 @@ fn communities(bgp: &BgpWorld, node: &str) -> Vec<(Cidr, Vec<Community>)> {
     advertisements.filter_map(|(cidr, communities)| Some((cidr?, communities))).collect()
 }
 
-/// Blocks of this node, and the addresses that its pods have from blocks of others.
-pub(super) fn originate(world: &World, export: &Export) -> BTreeMap<Cidr, BTreeSet<Community>> {
+/// Blocks of this node, the addresses that its pods have from blocks of others, services, and the subnets that it is
+/// connected to.
+pub(super) fn originate(world: &World, own: &BgpNode, export: &Export) -> BTreeMap<Cidr, Own> {
+    let told = |dst, interface| (dst, Own { communities: export.communities(dst), interface });
     let blocks = world.blocks.iter().map(|(cidr, owner)| (*cidr, owner));
     let borrowed = world.borrowed.iter().map(|(addr, owner)| (Cidr::host(*addr), owner));
-    let own = blocks.chain(borrowed).filter(|(dst, owner)| **owner == world.node && export.allows(*dst));
-    own.map(|(dst, _)| (dst, export.communities(dst))).collect()
+    let pods =
+        blocks.chain(borrowed).filter(|(dst, owner)| **owner == world.node && world.pool_of(*dst).is_some());
+    let services = services::told(&world.bgp, own);
+    let ours = pods.map(|(dst, _)| dst).chain(services).map(|dst| told(dst, None));
+    let mut originate: BTreeMap<Cidr, Own> =
+        connected(world).map(|(dst, on)| told(dst, Some(on.clone()))).collect();
+    originate.extend(ours);
+    originate
+}
+
+/// Subnets of the interfaces that count: not pods', not those of services, not those that the configuration ignores.
+fn connected(world: &World) -> impl Iterator<Item = (Cidr, &IfName)> {
+    const NEVER: [&str; 2] = ["cali*", "kube-ipvs*"];
+    let ignored = world.bgp.cluster().into_iter().flat_map(|cluster| &cluster.ignored_interfaces);
+    let ignored: Vec<&str> = ignored.map(String::as_str).chain(NEVER).collect();
+    let counts = move |on: &IfName| !ignored.iter().any(|pattern| glob(pattern, on.as_str()));
+    world.connected.iter().filter(move |(_, on)| counts(on)).map(|(dst, on)| (*dst, on))
 }

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!  nodes, BGPConfigurations ─┐            ┌─ peers    the mesh, and what BGPPeers add, from both of their ends
-//!  BGPPeers, BGPFilters ─────┼─ plan() ───┼─ originate    blocks and borrowed addresses of this node
-//!  pools, blocks ────────────┘            └─ export   what may be told to a peer, and its communities
+//!  BGPPeers, BGPFilters ─────┼─ plan() ───┼─ originate    blocks and borrowed addresses of this node, services
+//!  pools, blocks, services ──┘            └─ export   what may be told to a peer, and its communities
 //! ```
 //!
 //! What is wrong with a resource is said in `complaints` and costs no more than that resource: the other sessions live on.
 //! Of two resources that ask for the same peer, one wins and the other is said.
 
+mod contradictions;
 mod export;
 mod fold;
 mod peers;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -20,15 +22,23 @@ use model::v3::{
     BgpConfigurationSpec, BgpFilterRule, BgpFilterSpec, BgpPeerSpec, BindMode, DEFAULT_ASN, NextHopMode,
     Node, SecretKeyRef,
 };
-use model::{Asn, Cidr, Community, Duration, IfAddr};
+use model::{Asn, Cidr, Duration, IfAddr};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub use export::{Export, local_pref};
+pub use contradictions::RulePlace;
+pub use export::{Export, Own, local_pref};
+pub(crate) use peers::gateways;
+pub use services::Services;
+pub(crate) use services::ranges as service_ranges;
 
 const BGP_PORT: u16 = 179;
+/// More than a node ever has: blocks, and single addresses of others' blocks.
+const MOST_OF_A_NODE: u32 = 10_000;
+/// More than anybody needs on a node: about all of the Internet.
+const MOST_OF_A_ROUTER: u32 = 1_000_000;
 /// For how long a peer keeps the routes of a node that restarts, unless told otherwise.
 const RESTART_TIME: Duration = Duration::from_secs(120);
 
@@ -43,6 +53,7 @@ pub struct BgpWorld {
     pub peers: BTreeMap<String, BgpPeerSpec>,
     /// By name.
     pub filters: BTreeMap<String, BgpFilterSpec>,
+    pub services: Services,
     /// How this node gets its router ID (`CALICO_ROUTER_ID`).
     pub router_id: RouterId,
 }
@@ -81,8 +92,8 @@ pub struct BgpPlan {
     /// The addresses to listen on; empty: all.
     pub listen_addrs: Vec<IpAddr>,
     pub peers: BTreeMap<PeerKey, PeerPlan>,
-    /// Prefixes of our own, with their communities.
-    pub originate: BTreeMap<Cidr, BTreeSet<Community>>,
+    /// Prefixes of our own.
+    pub originate: BTreeMap<Cidr, Own>,
     /// What any peer may be told.
     pub export: Export,
     /// What is wrong, each once.
@@ -110,8 +121,6 @@ pub struct PeerPlan {
     pub passive: bool,
     /// The address of our end; `None`: what the routing table gives.
     pub source: Option<IpAddr>,
-    /// The static route to the peer, if its address is on no subnet of ours.
-    pub gateway: Option<IpAddr>,
     /// Hops to the peer, at most, 1 for a neighbour: of what it sends, a TTL below 256 less this is dropped (RFC 5082).
     /// `None`: any number of hops.
     pub ttl_security: Option<u8>,
@@ -122,6 +131,8 @@ pub struct PeerPlan {
     pub keepalive_time: Option<Duration>,
     /// How often our own AS may stand in the path of a route from this peer.
     pub allowed_local_asns: u32,
+    /// The most prefixes that it may announce.
+    pub most_prefixes: u32,
     pub next_hop: NextHopMode,
     /// The peer is a client of ours, in this cluster (RFC 4456).
     pub reflect_in: Option<Ipv4Addr>,
@@ -171,6 +182,8 @@ pub enum Complaint {
     ReservedNodeAsn { node: String, asn: Asn },
     /// A filter that is named and not there.
     NoFilter { peer: String, filter: String },
+    /// A rule of a filter that never decides, because an earlier one says the opposite of all that it is for.
+    Contradiction { peer: String, first: RulePlace, second: RulePlace },
     /// Two resources ask for the same session differently.
     Shadowed { peer: String, by: String, addr: IpAddr },
     /// A session with pods.
@@ -191,6 +204,12 @@ impl fmt::Display for Complaint {
             }
             Complaint::NoFilter { peer, filter } => {
                 write!(f, "BGPPeer {peer}: BGPFilter {filter} does not exist and filters nothing")
+            }
+            Complaint::Contradiction { peer, first, second } => {
+                write!(
+                    f,
+                    "BGPPeer {peer}: rule {second} contradicts rule {first} of its BGPFilters, which comes first and decides: remove one"
+                )
             }
             Complaint::Shadowed { peer, by, addr } => {
                 write!(
@@ -250,10 +269,20 @@ impl BgpWorld {
         own.or_else(|| self.cluster()?.listen_port).unwrap_or(BGP_PORT)
     }
 
+    /// The ports that nodes listen on.
+    pub(crate) fn listen_ports(&self) -> BTreeSet<u16> {
+        self.nodes.keys().map(|node| self.listen_port(node)).collect()
+    }
+
     /// The node that has an address.
     fn node_at(&self, addr: IpAddr) -> Option<(&str, &BgpNode)> {
         let found = self.nodes.iter().find(|(_, node)| node.addr(addr) == Some(addr));
         found.map(|(name, node)| (name.as_str(), node))
+    }
+
+    /// Whether services are told of, so that it matters which there are.
+    pub fn tells_services(&self) -> bool {
+        services::are_told(self)
     }
 
     fn has_mesh(&self) -> bool {
@@ -291,7 +320,7 @@ pub fn plan(world: &World) -> Result<BgpPlan, NoBgp> {
         listen_port: bgp.listen_port(name),
         listen_addrs: if bind == BindMode::NodeIP { own.addrs().collect() } else { Vec::new() },
         peers,
-        originate: export::originate(world, &export),
+        originate: export::originate(world, own, &export),
         export,
         complaints,
     })

@@ -4,7 +4,12 @@
 //! own end has the session (forward); a node at the other end has it too (reverse), unless `reversePeering` is `Manual`, so
 //! that neither waits for a resource that nobody wrote.
 
-use super::{BgpNode, BgpWorld, Complaint, PeerKey, PeerPlan, PeerSort, RESTART_TIME, is_reserved};
+use super::contradictions::{self, RulePlace};
+use super::{
+    BgpNode, BgpWorld, Complaint, MOST_OF_A_NODE, MOST_OF_A_ROUTER, PeerKey, PeerPlan, PeerSort,
+    RESTART_TIME, is_reserved,
+};
+use crate::World;
 use model::Asn;
 use model::v3::{
     BgpFilterRule, BgpFilterSpec, BgpPassword, BgpPeerSpec, NextHopMode, PeerType, ReversePeering,
@@ -45,6 +50,20 @@ fn sits_at_own_end(spec: &BgpPeerSpec, name: &str, node: &BgpNode) -> bool {
         None => spec.node.is_empty() || spec.node == name,
     }
 }
+
+/// Peers of this node that are behind a gateway, each with it (`reachableBy`).
+pub(crate) fn gateways(world: &World) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+    let own = world.bgp.nodes.get(&world.node);
+    let own = own.into_iter().flat_map(|own| world.bgp.peers.values().map(move |spec| (own, spec)));
+    let ours = own.filter(|(own, spec)| sits_at_own_end(spec, &world.node, own));
+    ours.filter_map(|(own, spec)| {
+        let (peer, gateway) = (spec.peer_ip?.addr, spec.reachable_by?);
+        (own.addr(peer).is_some() && peer.is_ipv4() == gateway.is_ipv4()).then_some((peer, gateway))
+    })
+}
+
+/// A list of a filter: its name, and where it is.
+type Rules = (&'static str, fn(&BgpFilterSpec) -> &Vec<BgpFilterRule>);
 
 /// The far end of a session.
 struct Far<'a> {
@@ -109,12 +128,12 @@ impl<'a> Sessions<'a> {
                 remote_asn: far.asn,
                 passive: source.is_some_and(|own| calls_us(far.key.addr, own)),
                 source,
-                gateway: None,
                 ttl_security: None,
                 password: password.clone(),
                 restart_time,
                 keepalive_time: None,
                 allowed_local_asns: 0,
+                most_prefixes: MOST_OF_A_NODE,
                 next_hop: NextHopMode::Auto,
                 reflect_in: None,
                 import: Vec::new(),
@@ -148,9 +167,8 @@ impl<'a> Sessions<'a> {
             }
         }
         for far in fars {
-            let gateway = spec.reachable_by;
             let plan = self.session(peer, spec, sort, &far, local_asn);
-            self.add(far.key, PeerPlan { gateway, ..plan });
+            self.add(far.key, plan);
         }
     }
 
@@ -206,8 +224,8 @@ impl<'a> Sessions<'a> {
         let source = spec.source_address.unwrap_or_default() == SourceAddress::UseNodeIP;
         let calls = own_addr.is_some_and(|own| calls_us(far.key.addr, own));
         let v4 = far.key.addr.is_ipv4();
-        let imports = |filter: &BgpFilterSpec| if v4 { &filter.import_v4 } else { &filter.import_v6 }.clone();
-        let exports = |filter: &BgpFilterSpec| if v4 { &filter.export_v4 } else { &filter.export_v6 }.clone();
+        let imports: Rules = if v4 { ("importV4", |f| &f.import_v4) } else { ("importV6", |f| &f.import_v6) };
+        let exports: Rules = if v4 { ("exportV4", |f| &f.export_v4) } else { ("exportV6", |f| &f.export_v6) };
         PeerPlan {
             sort,
             resource: Some(peer.to_owned()),
@@ -216,12 +234,12 @@ impl<'a> Sessions<'a> {
             remote_asn: far.asn,
             passive: sort == PeerSort::Global && far.node.is_some() && calls,
             source: own_addr.filter(|_| source),
-            gateway: None,
             ttl_security: spec.ttl_security.filter(|hops| *hops > 0),
             password: secret(spec.password.as_ref()),
             restart_time: spec.max_restart_time.unwrap_or(RESTART_TIME),
             keepalive_time: spec.keepalive_time,
             allowed_local_asns: spec.num_allowed_local_as_numbers.unwrap_or_default(),
+            most_prefixes: MOST_OF_A_ROUTER,
             next_hop,
             reflect_in,
             import: self.rules(peer, spec, internal, imports),
@@ -235,21 +253,23 @@ impl<'a> Sessions<'a> {
         peer: &str,
         spec: &BgpPeerSpec,
         internal: bool,
-        of: impl Fn(&BgpFilterSpec) -> Vec<BgpFilterRule>,
+        (list, of): Rules,
     ) -> Vec<BgpFilterRule> {
         let sort = if internal { PeerType::Internal } else { PeerType::External };
         let mut rules = Vec::new();
-        for filter in &spec.filters {
-            match self.bgp.filters.get(filter) {
-                Some(filter) => rules.extend(of(filter)),
-                None => {
-                    let (peer, filter) = (peer.to_owned(), filter.clone());
-                    self.complaints.insert(Complaint::NoFilter { peer, filter });
-                }
-            }
+        for name in &spec.filters {
+            let Some(filter) = self.bgp.filters.get(name) else {
+                self.complaints.insert(Complaint::NoFilter { peer: peer.to_owned(), filter: name.clone() });
+                continue;
+            };
+            let place = |index| RulePlace { filter: name.clone(), list, index };
+            rules.extend(of(filter).iter().enumerate().map(|(index, rule)| (place(index), rule.clone())));
         }
-        rules.retain(|rule| rule.peer_type.is_none_or(|wanted| wanted == sort));
-        rules
+        rules.retain(|(_, rule)| rule.peer_type.is_none_or(|wanted| wanted == sort));
+        for (first, second) in contradictions::find(&rules) {
+            self.complaints.insert(Complaint::Contradiction { peer: peer.to_owned(), first, second });
+        }
+        rules.into_iter().map(|(_, rule)| rule).collect()
     }
 
     /// Takes a session up. A global one gives way to one of this node's own that asks for something else.

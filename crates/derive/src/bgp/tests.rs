@@ -239,9 +239,11 @@ fn every_field_of_a_peer_reaches_its_session() {
         "reachableBy": "10.0.0.254", "maxRestartTime": "1m30s", "keepaliveTime": "10s",
         "numAllowedLocalASNumbers": 2, "nextHopMode": "Self",
         "password": {"secretKeyRef": {"name": "s", "key": "k"}}});
-    let peer = only(&peered(bare("n1"), "p", spec));
+    let world = peered(bare("n1"), "p", spec);
+    let peer = only(&world);
     assert_eq!((peer.ttl_security, peer.source), (Some(2), None));
-    assert_eq!(peer.gateway, "10.0.0.254".parse().ok());
+    let gateway = gateways(&world).map(|(_, gateway)| gateway.to_string()).collect::<Vec<_>>();
+    assert_eq!(gateway, ["10.0.0.254"]);
     assert_eq!(
         (peer.restart_time, peer.keepalive_time),
         (Duration::from_secs(90), Some(Duration::from_secs(10)))
@@ -249,7 +251,7 @@ fn every_field_of_a_peer_reaches_its_session() {
     assert_eq!((peer.allowed_local_asns, peer.next_hop), (2, NextHopMode::Own));
     assert_eq!(peer.password, Some(SecretKeyRef { name: "s".into(), key: "k".into(), optional: None }));
     let plain = only(&peered(bare("n1"), "p", json!({"peerIP": "10.9.9.9", "asNumber": 65100})));
-    assert_eq!((plain.source, plain.gateway), ("10.0.0.1".parse().ok(), None));
+    assert_eq!(plain.source, "10.0.0.1".parse().ok());
     assert_eq!((plain.restart_time, plain.next_hop), (Duration::from_secs(120), NextHopMode::Auto));
 }
 
@@ -284,7 +286,14 @@ fn filters_are_asked_in_their_order_and_those_for_the_other_sort_of_session_not_
     let peer = only(&world);
     assert_eq!(actions(&peer.import), [FilterAction::Accept]);
     assert_eq!(actions(&peer.export), [FilterAction::Reject, FilterAction::Accept]);
-    assert_eq!(complaints(&world), ["BGPPeer p: BGPFilter gone does not exist and filters nothing"]);
+    assert_eq!(
+        complaints(&world),
+        [
+            "BGPPeer p: BGPFilter gone does not exist and filters nothing",
+            "BGPPeer p: rule a exportV4[0] contradicts rule b exportV4[0] of its BGPFilters, which comes first and decides: \
+             remove one",
+        ]
+    );
 }
 
 #[test]
@@ -342,6 +351,10 @@ fn a_node_that_cannot_speak_says_why() {
     assert_eq!(plan(&world), Err(NoBgp::NoAddress { node: "n1".into() }));
 }
 
+fn originated(world: &World) -> Vec<String> {
+    plan(world).expect("a plan").originate.keys().map(ToString::to_string).collect()
+}
+
 /// Two pools, one of them withheld, with blocks of ours and of others, and an address that we have from another's block.
 fn with_pools(node: &str) -> World {
     let mut world = bare(node);
@@ -360,26 +373,105 @@ fn with_pools(node: &str) -> World {
 
 #[test]
 fn a_node_tells_its_own_blocks_and_borrowed_addresses_of_pools_that_may_be_told() {
-    let originated = |node| -> Vec<String> {
-        let plan = plan(&with_pools(node)).expect("a plan");
-        plan.originate.keys().map(ToString::to_string).collect()
-    };
-    assert_eq!(originated("n1"), ["10.1.0.0/26", "10.1.0.70/32"]);
-    assert_eq!(originated("n2"), ["10.1.0.64/26"]);
+    // What is withheld is known to the speaker all the same: a peer's filter may let it pass.
+    assert_eq!(originated(&with_pools("n1")), ["10.1.0.0/26", "10.1.0.70/32", "10.2.0.0/26"]);
+    assert_eq!(originated(&with_pools("n2")), ["10.1.0.64/26"]);
+    let export = plan(&with_pools("n1")).expect("a plan").export;
+    assert_eq!(export.withheld.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.2.0.0/16"]);
 }
 
 #[test]
-fn only_what_is_inside_a_pool_is_told_and_a_reflector_tells_services_too() {
+fn only_what_is_inside_a_pool_is_passed_on_and_a_reflector_passes_services_on_too() {
     let services = json!({"nodeToNodeMeshEnabled": false, "serviceExternalIPs": [{"cidr": "192.0.2.0/24"}],
         "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]});
     let world = configured(with_pools("n1"), "default", services);
-    let told = |world: &World| {
+    let told = |world: &World| -> Vec<String> {
         let export = plan(world).expect("a plan").export;
-        ["10.1.0.64/26", "10.2.0.0/26", "10.3.0.0/26", "192.0.2.1/32", "10.96.0.1/32", "0.0.0.0/0"]
-            .map(|dst| export.allows(dst.parse().expect("a CIDR")))
+        export.told.iter().map(ToString::to_string).collect()
     };
-    assert_eq!(told(&world), [true, false, false, false, false, false]);
-    assert_eq!(told(&reflector(world, "n1", "224.0.0.1")), [true, false, false, true, false, false]);
+    assert_eq!(told(&world), ["10.1.0.0/16"]);
+    assert_eq!(told(&reflector(world, "n1", "224.0.0.1")), ["10.1.0.0/16", "192.0.2.0/24"]);
+}
+
+/// Services of each sort in namespace `d`, with endpoints on n1 and n2; `here` of `local` and `cluster`.
+fn with_services(mut world: World) -> World {
+    let node = world.node.clone();
+    let mut put = |object: model::store::Object| world.bgp.put(&node, &object);
+    for (name, spec, ip) in [
+        (
+            "local",
+            json!({"clusterIP": "10.96.0.1", "externalTrafficPolicy": "Local",
+            "externalIPs": ["192.0.2.1", "203.0.113.9"]}),
+            "198.51.100.1",
+        ),
+        ("cluster", json!({"clusterIP": "10.96.0.2", "externalTrafficPolicy": "Cluster"}), "198.51.100.2"),
+        ("idle", json!({"clusterIP": "10.96.0.3", "externalTrafficPolicy": "Local"}), "198.51.100.3"),
+        (
+            "alone",
+            json!({"clusterIP": "10.96.0.4", "externalTrafficPolicy": "Cluster",
+            "externalIPs": ["192.0.3.4"]}),
+            "",
+        ),
+        ("headless", json!({"clusterIP": "None"}), ""),
+    ] {
+        let object = json!({"metadata": {"name": name, "namespace": "d"}, "spec": spec,
+            "status": {"loadBalancer": {"ingress": [{"ip": ip}]}}});
+        put(serde_json::from_value::<model::k8s::Service>(object).expect("a service").into());
+    }
+    for (service, on, ready) in [("local", "n1", true), ("cluster", "n2", true), ("idle", "n1", false)] {
+        let object = json!({"metadata": {"name": format!("{service}-x"), "namespace": "d",
+            "labels": {"kubernetes.io/service-name": service}},
+            "endpoints": [{"nodeName": on, "conditions": {"ready": ready}}]});
+        put(serde_json::from_value::<model::k8s::EndpointSlice>(object).expect("a slice").into());
+    }
+    world
+}
+
+#[test]
+fn services_are_told_by_range_and_singly_where_their_endpoints_decide() {
+    let ranges = |more: Value| {
+        let mut spec = json!({"nodeToNodeMeshEnabled": false, "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}],
+            "serviceExternalIPs": [{"cidr": "192.0.2.0/24"}, {"cidr": "192.0.3.4/32"}],
+            "serviceLoadBalancerIPs": [{"cidr": "198.51.100.0/24"}]});
+        spec.as_object_mut().expect("a spec").extend(more.as_object().expect("fields").clone());
+        spec
+    };
+    let of = |node, more: Value| originated(&with_services(configured(world(node), "default", ranges(more))));
+    let whole =
+        ["10.96.0.0/12", "10.96.0.1/32", "10.96.0.4/32", "192.0.2.0/24", "192.0.2.1/32", "192.0.3.4/32"];
+    let balanced = ["198.51.100.0/24", "198.51.100.1/32"];
+    assert_eq!(of("n1", json!({})), [&whole[..], &balanced[..]].concat());
+    // Nobody answers there for `local`.
+    assert_eq!(
+        of("n3", json!({})),
+        ["10.96.0.0/12", "10.96.0.4/32", "192.0.2.0/24", "192.0.3.4/32", "198.51.100.0/24"]
+    );
+    assert_eq!(
+        of("n3", json!({"serviceLoadBalancerAggregation": "Disabled"})),
+        ["10.96.0.0/12", "10.96.0.2/32", "10.96.0.4/32", "192.0.2.0/24", "192.0.3.4/32", "198.51.100.2/32"]
+    );
+    let none = json!({"serviceClusterIPs": [], "serviceExternalIPs": [], "serviceLoadBalancerIPs": []});
+    assert_eq!(of("n1", none), Vec::<String>::new());
+    let mut excluded = with_services(configured(world("n1"), "default", ranges(json!({}))));
+    let label = ("node.kubernetes.io/exclude-from-external-load-balancers".into(), "true".into());
+    excluded.bgp.nodes.get_mut("n1").expect("a node").labels.extend([label]);
+    assert_eq!(originated(&excluded), Vec::<String>::new());
+}
+
+#[test]
+fn subnets_are_originated_but_for_those_of_pods_and_of_interfaces_that_are_ignored() {
+    let mut world = configured(world("n1"), "default", json!({"ignoredInterfaces": ["docker*"]}));
+    let on = [
+        ("10.0.0.0/24", "eth0"),
+        ("172.17.0.0/16", "docker0"),
+        ("192.0.2.7/32", "lo"),
+        ("10.1.0.1/32", "cali1"),
+    ];
+    world.connected =
+        on.map(|(cidr, on)| (cidr.parse().expect("a CIDR"), on.parse().expect("a name"))).into();
+    assert_eq!(originated(&world), ["10.0.0.0/24", "192.0.2.7/32"]);
+    let own = &plan(&world).expect("a plan").originate[&"192.0.2.7/32".parse().expect("a CIDR")];
+    assert_eq!(own.interface.as_ref().map(ToString::to_string).as_deref(), Some("lo"));
 }
 
 #[test]
@@ -389,7 +481,11 @@ fn what_is_inside_an_advertised_prefix_gets_its_communities() {
             {"cidr": "10.0.0.0/8", "communities": ["64512:8"]}]});
     let communities = |world: &World| -> Vec<String> {
         let plan = plan(world).expect("a plan");
-        plan.originate[&"10.1.0.0/26".parse().expect("a CIDR")].iter().map(ToString::to_string).collect()
+        plan.originate[&"10.1.0.0/26".parse().expect("a CIDR")]
+            .communities
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     };
     let world = configured(with_pools("n1"), "default", spec);
     assert_eq!(communities(&world), ["64512:7", "64512:8", "1:2:3"]);

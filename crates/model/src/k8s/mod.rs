@@ -4,6 +4,7 @@ mod namespace;
 mod node;
 mod pod;
 mod secret;
+mod service;
 
 pub use namespace::Namespace;
 pub use node::{Condition, Node, NodeAddressStatus, NodeSpec, NodeStatus, annotation};
@@ -12,3 +13,7 @@ pub use pod::{
     refuse_unsupported, requested_pools,
 };
 pub use secret::Secret;
+pub use service::{
+    EndpointConditions, EndpointSlice, Ingress, LoadBalancerStatus, Service, ServiceSpec, ServiceStatus,
+    SliceEndpoint,
+};

@@ -150,6 +150,7 @@ pub fn via(gateway: &str, device: &str) -> RouteValue {
         protocol: PROTO_CALICO,
         source: None,
         mtu: None,
+        also: Vec::new(),
     }
 }
 

@@ -1,8 +1,17 @@
 //! Routes of every form that we write.
 
 use crate::node::*;
-use kernel::{Key, RouteValue, Step, Value};
+use kernel::{Key, RouteValue, Step, Value, Way};
 use model::{IfName, Mtu};
+
+fn way(gateway: &str, device: &str) -> Way {
+    Way { gateway: gateway.parse().unwrap(), device: IfName::fixed(device) }
+}
+
+/// By two neighbours at once.
+fn spread() -> RouteValue {
+    RouteValue { also: vec![way("192.168.50.163", "ens192")], ..via("192.168.50.162", "ens192") }
+}
 
 /// Where, what, and how iproute2 shows it.
 fn forms() -> Vec<((Key, Value), &'static str)> {
@@ -36,6 +45,19 @@ fn forms() -> Vec<((Key, Value), &'static str)> {
             plain("0.0.0.0/0", via("192.168.50.1", "ens192")),
             "default via 192.168.50.1 dev ens192 proto 80 onlink",
         ),
+        (
+            plain("10.8.0.0/16", spread()),
+            "10.8.0.0/16 proto 80 nexthop via 192.168.50.162 dev ens192 weight 1 onlink \
+             nexthop via 192.168.50.163 dev ens192 weight 1 onlink",
+        ),
+        (
+            v6(
+                "fd00:12::/64",
+                RouteValue { also: vec![way("fd00::3", "ens192")], ..via("fd00::2", "ens192") },
+            ),
+            "fd00:12::/64 proto 80 metric 1024 nexthop via fd00::2 dev ens192 weight 1 onlink \
+             nexthop via fd00::3 dev ens192 weight 1 onlink pref medium",
+        ),
         (metric, "blackhole 10.4.0.0/16 proto 80 metric 1048576"),
         (
             v6("fd00:10::/64", RouteValue { mtu: Some(Mtu(1430)), ..via("fd00::2", "ens192") }),
@@ -52,9 +74,11 @@ fn every_form_is_made_shown_read_back_and_removed() {
     node.host.sh("ip addr add fd00::1/64 dev ens192 nodad");
     for (wanted, shown) in forms() {
         node.create(&wanted);
-        let lines = node.host.sh("ip -4 route show proto 80; ip -6 route show proto 80");
+        // Every route on one line, with a backslash where a line would end.
+        let lines = node.host.sh("ip -o -4 route show proto 80; ip -o -6 route show proto 80");
         let words = |line: &str| {
-            let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let mut words: Vec<String> =
+                line.replace('\\', " ").split_whitespace().map(str::to_owned).collect();
             words.sort();
             words
         };
@@ -78,6 +102,7 @@ fn every_form_of_ipv4_replaces_every_other_in_place() {
         via("192.168.50.163", "ens192"),
         blackhole(),
         direct("ens192"),
+        spread(),
     ];
     let mut before = route("6.2.180.0/26", values[0].clone());
     node.create(&before);
@@ -85,7 +110,7 @@ fn every_form_of_ipv4_replaces_every_other_in_place() {
         let after = route("6.2.180.0/26", after.clone());
         node.replace(&before, &after);
         assert_eq!(node.found(&after.0), Some(after.1.clone()));
-        assert_eq!(node.host.sh("ip -4 route show root 6.2.180.0/26").lines().count(), 1);
+        assert_eq!(node.host.sh("ip -o -4 route show root 6.2.180.0/26").lines().count(), 1);
         before = after;
     }
 }

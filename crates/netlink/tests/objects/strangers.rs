@@ -27,7 +27,8 @@ fn routes_of_other_kinds_and_tables_are_left_alone() {
     assert_eq!(shown("route ::/0"), ["route ::/0 metric 7 via fe80::1 dev ens192 proto 3"]);
     assert_eq!(shown("route fd03::/64").len(), 1);
     assert_eq!(shown("route 10.1."), [""; 0], "another table's");
-    assert_eq!(shown("route 10.2."), ["route 10.2.0.0/16 proto 3"], "nothing that would be wanted");
+    let several = "route 10.2.0.0/16 via 192.168.50.2 dev ens192 proto 3 nexthop via 192.168.50.3 dev ens192";
+    assert_eq!(shown("route 10.2."), [several]);
     assert_eq!(shown("route 10.4."), ["route 10.4.0.0/16 type 9 proto 3"]);
     assert_eq!(changes(&node), []);
 }

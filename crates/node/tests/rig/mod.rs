@@ -45,6 +45,8 @@ pub struct Rig {
     pub files: BTreeMap<AttachmentId, Attachment>,
     /// Every step that was carried out, in words.
     pub steps: Vec<String>,
+    /// Kinds that the node asked to be watched too.
+    pub watched: Vec<Kind>,
     pub reports: Vec<String>,
     pub replies: BTreeMap<CniId, Reply>,
     pub node: Node,
@@ -100,6 +102,7 @@ impl Rig {
             refused: BTreeSet::new(),
             files: BTreeMap::new(),
             steps: Vec::new(),
+            watched: Vec::new(),
             reports: Vec::new(),
             replies: BTreeMap::new(),
             node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()))),
@@ -179,6 +182,7 @@ impl Rig {
             protocol: kernel::route::PROTO_BOOT,
             source: None,
             mtu: None,
+            also: Vec::new(),
         };
         self.put(Key::Route(key), Value::Route(route));
     }
@@ -289,6 +293,10 @@ impl Rig {
                     () => Ok(()),
                 };
                 Some(Input::Opened { netns, result })
+            }
+            Effect::Watch(kind) => {
+                self.watched.push(kind);
+                None
             }
             Effect::CloseNetns(_) | Effect::Bgp(_) => None,
             Effect::Cni { id, reply } => {

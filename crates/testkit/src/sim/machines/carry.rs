@@ -234,7 +234,7 @@ impl Machines {
                 self.machines[node].kernel.close(netns);
                 Ok(())
             }
-            Effect::Bgp(_) => Ok(()),
+            Effect::Bgp(_) | Effect::Watch(_) => Ok(()),
             Effect::Cni { id, reply } => self.answered(node, id, reply),
         }
     }

@@ -62,6 +62,7 @@ fn route(dst: Cidr, gateway: Option<IpAddr>) -> (Key, Value) {
         protocol: if gateway.is_some() { PROTO_BOOT } else { PROTO_KERNEL },
         source: None,
         mtu: None,
+        also: Vec::new(),
     };
     (Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 }), Value::Route(value))
 }
