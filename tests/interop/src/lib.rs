@@ -5,6 +5,7 @@
 //!    10.9.0.1 ─────────────── 10.9.0.2 ─────────────────────── 10.9.0.3 …      one segment, a namespace each
 //! ```
 
+pub mod cluster;
 pub mod daemon;
 pub mod ours;
 pub mod raw;
@@ -12,6 +13,7 @@ pub mod segment;
 
 use std::time::{Duration, Instant};
 
+pub use cluster::Cluster;
 pub use daemon::{Daemon, Kind, Peering, Seen, Setup};
 pub use ours::{Ours, job, peer};
 pub use raw::Raw;

@@ -76,7 +76,7 @@ fn a_peer_that_stands_still_is_given_up_when_its_hold_time_is_over() {
 }
 
 #[test]
-fn a_peer_that_never_reads_holds_nobody_up() {
+fn s24_a_peer_that_never_reads_holds_nobody_up() {
     let scene = Scene::new();
     let (mut ours, mut daemon) = scene.start();
     // It sends whatever it must, reads nothing, and there is more for it than sockets hold.
@@ -101,7 +101,7 @@ fn a_peer_that_never_reads_holds_nobody_up() {
 }
 
 #[test]
-fn a_broken_header_or_open_is_refused_by_its_number() {
+fn f55_a_broken_header_or_open_is_refused_by_its_number() {
     let segment = Segment::new();
     let here = segment.host(1);
     let router_id = Ipv4Addr::new(10, 9, 0, 9);
@@ -136,7 +136,7 @@ fn a_broken_header_or_open_is_refused_by_its_number() {
 }
 
 #[test]
-fn inside_our_as_our_own_router_id_is_refused() {
+fn f55_inside_our_as_our_own_router_id_is_refused() {
     let segment = Segment::new();
     let (here, there) = (segment.host(1), segment.host(2));
     let neighbour = PeerConfig { passive: true, ..peer(there.v4, 64512) };
@@ -147,7 +147,7 @@ fn inside_our_as_our_own_router_id_is_refused() {
 }
 
 #[test]
-fn any_octets_on_the_port_disturb_nobody() {
+fn s23_any_octets_on_the_port_disturb_nobody() {
     let scene = Scene::new();
     let (ours, daemon) = scene.start();
     let since = ours.session(scene.there.v4).since;

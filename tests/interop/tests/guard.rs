@@ -63,7 +63,7 @@ fn a_neighbour_that_is_one_hop_away_passes_the_guard_of_both() {
 }
 
 #[test]
-fn a_neighbour_whose_packets_may_come_from_afar_is_not_heard() {
+fn s21_a_neighbour_whose_packets_may_come_from_afar_is_not_heard() {
     // The other two send with the highest TTL to whoever is on the link; BIRD sends 64 or 1 unless it guards itself.
     let segment = Segment::new();
     let (here, there) = (segment.host(1), segment.host(2));
@@ -89,7 +89,7 @@ fn one_end_may_wait_for_the_other_to_call() {
 }
 
 #[test]
-fn when_both_call_at_once_one_session_is_left() {
+fn f55_when_both_call_at_once_one_session_is_left() {
     for kind in Kind::ALL {
         // The higher identifier decides whose connection stays (RFC 4271 §6.8).
         for (low, high) in [(1, 2), (3, 2)] {

@@ -310,6 +310,22 @@ fn s18_nothing_comes_out_of_the_tunnel_once_no_pool_wants_it() {
 }
 
 #[test]
+fn s19_one_packet_in_is_one_packet_out_at_most_and_a_tunnel_inside_the_tunnel_stays_shut() {
+    each_pair(|cluster| {
+        let nested = inner().inside(NODE2, NODE1).inside(NODE2, NODE1);
+        assert_eq!(cluster.delivered(&cluster.b.host, &nested, 1000), 0, "a tunnel inside the tunnel");
+        // Master1 would send it back to where it came from, which has no such pod and drops it.
+        let back = Ipv4::udp(POD2, Ipv4Addr::new(6, 2, 180, 9), PORT, b"!").inside(NODE2, NODE1);
+        let before = cluster.a.sent().1;
+        cluster.b.host.inside(|| packet::send(&back, 1000));
+        std::thread::sleep(Duration::from_millis(300));
+        let out = cluster.a.sent().1 - before;
+        // Neighbours are asked for, and the sender may be told of a shorter way, at a limited rate.
+        assert!(out <= 1000 + 20, "{out} packets left for 1000 that came");
+    });
+}
+
+#[test]
 fn a_filter_of_somebody_else_in_our_place_is_left_alone_and_said() {
     each_pair(|cluster| {
         let place = "dev ens192 ingress protocol ip prio 64 handle 1 bpf";

@@ -173,13 +173,17 @@ impl Lab {
     /// If it cannot be joined to the subnet.
     pub fn stranger(&self, address: &str) -> Netns {
         let stranger = Netns::new();
+        let host = address.split('/').next().and_then(|addr| addr.rsplit('.').next()).expect("an address");
         let join = format!(
-            "ip link add stranger type veth peer name eth0 netns {} && ip link set stranger master lan0 up",
+            // Of the one before it, what the kernel has not taken away yet.
+            "ip link del stranger{host} 2>/dev/null; ip link add stranger{host} type veth peer name eth0 netns {} && ip link set stranger{host} master lan0 up",
             stranger.path().display()
         );
         let joined = testkit::netns::command(&self.netns("fabric"), "sh").args(["-c", &join]).status();
         assert!(joined.is_ok_and(|status| status.success()), "{join}");
-        stranger.run(&format!("ip address add {address} dev eth0 && ip link set eth0 up"));
+        // Always the same MAC: nodes remember that of the one before it.
+        let mac = format!("02:00:00:00:00:{:02x}", host.parse::<u8>().expect("an octet"));
+        stranger.run(&format!("ip link set eth0 address {mac} up && ip address add {address} dev eth0"));
         within(Duration::from_secs(10), "the stranger reaches the API server's address", || {
             stranger.try_run("ping -n -c1 -W1 192.168.50.1").status.success()
         });

@@ -51,6 +51,8 @@ fn main() -> ExitCode {
             a_change_that_is_taken_back_half_way_loses_nothing,
             a_node_that_is_slow_to_follow_loses_nothing_and_holds_nobody_up_for_ever,
             f01_an_agent_that_is_killed_in_the_middle_of_a_change_loses_nothing,
+            f54_the_death_of_any_one_speaker_loses_nothing,
+            a_mesh_that_gives_way_to_a_reflector_and_comes_back_loses_nothing,
         ],
     )
 }
@@ -181,4 +183,54 @@ fn f01_an_agent_that_is_killed_in_the_middle_of_a_change_loses_nothing(lab: &Lab
         settled(lab, mode);
     }
     nothing_was_lost(running);
+}
+
+/// Without a tunnel the far node is reached by what BGP says alone.
+fn f54_the_death_of_any_one_speaker_loses_nothing(lab: &Lab) {
+    let mut router = lab.start_router();
+    patch(lab, DIRECT);
+    settled(lab, DIRECT);
+    let running = samplers(lab, 0);
+    for node in lab.nodes() {
+        lab.verb(&["kill", &format!("node-{node}")]);
+        std::thread::sleep(Duration::from_secs(1));
+        lab.verb(&["start", &format!("node-{node}")]);
+    }
+    router.crash_and_start(Duration::from_secs(2));
+    // A second time, as soon as it is back (RFC 4724 lets go of what is stale then).
+    router.crash_and_start(Duration::ZERO);
+    std::thread::sleep(Duration::from_secs(1));
+    nothing_was_lost(running);
+    patch(lab, IPIP);
+    settled(lab, IPIP);
+    drop(router);
+}
+
+fn a_mesh_that_gives_way_to_a_reflector_and_comes_back_loses_nothing(lab: &Lab) {
+    let router = lab.start_router();
+    patch(lab, DIRECT);
+    settled(lab, DIRECT);
+    let running = samplers(lab, 1);
+    for mesh in [false, true] {
+        let spec = format!(
+            "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {{name: default}}\n\
+             spec: {{nodeToNodeMeshEnabled: {mesh}}}\n"
+        );
+        let file = lab.root().join("mesh.yaml");
+        std::fs::write(&file, spec).expect("the lab's folder can be written");
+        lab.exec("master1", &format!("calicoctl apply -f {}", file.display()));
+        for node in lab.nodes() {
+            within(Duration::from_secs(60), &format!("{node} follows to a mesh: {mesh}"), || {
+                let status = lab.exec(&node, "calicoctl node status");
+                let of_mesh = status.lines().filter(|line| line.contains("node-to-node mesh"));
+                of_mesh.filter(|line| line.contains("Established")).count() == if mesh { 3 } else { 0 }
+                    && status.contains("Established")
+            });
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    nothing_was_lost(running);
+    patch(lab, IPIP);
+    settled(lab, IPIP);
+    drop(router);
 }

@@ -3,6 +3,7 @@
 use super::{Daemon, Peering, Seen, Setup};
 use crate::Host;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use testkit::process::Guard;
 
@@ -52,6 +53,7 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
     let given = [
         (peer.passive, "passive;".to_owned()),
         (peer.gtsm, "ttl security on;".to_owned()),
+        (peer.multihop, "multihop;".to_owned()),
         (peer.client, "rr client;".to_owned()),
         (setup.cluster_id.is_some(), format!("rr cluster id {};", setup.cluster_id.unwrap_or(host.v4))),
         (peer.password.is_some(), format!("password \"{}\";", peer.password.unwrap_or_default())),
@@ -67,10 +69,11 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
         )
     });
     format!(
-        "protocol bgp p{number} {{ local {} as {}; neighbor {} as {}; hold time {}; graceful restart on; \
+        "protocol bgp p{number} {{ local {}{} as {}; neighbor {} as {}; hold time {}; graceful restart on; \
          connect delay time 1; connect retry time 1; error wait time 1, 1;{options} \
          {} {{ import all; export filter {{ {decorate} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
-        host.like(peer.addr),
+        setup.source.map_or(host.like(peer.addr), IpAddr::from),
+        peer.port.map_or(String::new(), |port| format!(" port {port}")),
         setup.asn,
         peer.addr,
         peer.asn,

@@ -36,6 +36,8 @@ pub struct Setup {
     pub announce: BTreeSet<String>,
     /// A prefix of its own with community 64512:7, large community 64512:1:2, MED 50 and, inside its AS, LOCAL_PREF 250.
     pub decorated: Option<String>,
+    /// The address of its end, if that is not on the segment. For BIRD only.
+    pub source: Option<Ipv4Addr>,
 }
 
 /// A neighbour of a daemon.
@@ -51,6 +53,10 @@ pub struct Peering {
     pub client: bool,
     /// In seconds.
     pub hold: u16,
+    /// It may be several hops away. For BIRD only.
+    pub multihop: bool,
+    /// The port that the daemon listens on, if it is not 179. For BIRD only.
+    pub port: Option<u16>,
 }
 
 /// A path as a daemon has it.
@@ -70,13 +76,30 @@ pub struct Seen {
 impl Peering {
     pub fn new(addr: impl Into<IpAddr>, asn: u32) -> Peering {
         let addr = addr.into();
-        Peering { addr, asn, password: None, gtsm: false, passive: false, client: false, hold: 90 }
+        Peering {
+            addr,
+            asn,
+            password: None,
+            gtsm: false,
+            passive: false,
+            client: false,
+            hold: 90,
+            multihop: false,
+            port: None,
+        }
     }
 }
 
 impl Setup {
     pub fn new(asn: u32, peers: impl Into<Vec<Peering>>) -> Setup {
-        Setup { asn, cluster_id: None, peers: peers.into(), announce: BTreeSet::new(), decorated: None }
+        Setup {
+            asn,
+            cluster_id: None,
+            peers: peers.into(),
+            announce: BTreeSet::new(),
+            decorated: None,
+            source: None,
+        }
     }
 
     pub fn announcing(mut self, prefixes: &[&str]) -> Setup {

@@ -1,0 +1,379 @@
+//! BGP in the lab: a router beside the nodes that lies, restarts and hears of services; a split mesh; an underlay that loses
+//! packets, goes away, or is another one. Cluster traffic notices none of it.
+
+use lab_tests::{Lab, PODS, cases, suite, within};
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+use testkit::netns::{self, Netns};
+use testkit::process::Guard;
+use testkit::sampler::Sampler;
+
+const SOON: Duration = Duration::from_secs(20);
+/// The router's address; it is no node.
+const ROUTER: &str = "192.168.50.20";
+
+fn main() -> ExitCode {
+    suite::run(
+        &["--mode", "ipip"],
+        cases![
+            s22_a_pod_speaks_bgp_with_no_node,
+            s27_a_router_that_lies_moves_no_route_and_is_named,
+            equally_good_paths_outside_the_pools_share_a_route,
+            services_are_told_to_a_router_while_somebody_answers,
+            f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster,
+            f53_a_split_mesh_loses_nothing_and_is_named,
+            f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route,
+            f48_tunnels_and_pods_follow_the_mtu_of_the_uplink,
+            f45_an_uplink_that_was_down_carries_everything_again,
+            f46_another_uplink_takes_the_place_of_the_first,
+        ],
+    )
+}
+
+/// A router of AS 65001 that every node speaks with, for as long as this lives.
+struct Router<'a> {
+    lab: &'a Lab,
+    addr: &'static str,
+    host: Netns,
+    directory: PathBuf,
+    _bird: Guard,
+}
+
+impl<'a> Router<'a> {
+    /// Starts it with these prefixes of its own, and waits until every node speaks with it.
+    fn start(lab: &'a Lab, addr: &'static str, prefixes: &[&str]) -> Router<'a> {
+        let host = lab.stranger(&format!("{addr}/24"));
+        let directory = lab.root().join(addr);
+        std::fs::create_dir_all(&directory).expect("the lab's folder can be written");
+        let routes: String = prefixes.iter().map(|prefix| format!("route {prefix} blackhole; ")).collect();
+        let config = format!(
+            "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; {routes}}}\n\
+             protocol bgp nodes {{ local {addr} as 65001; neighbor range 192.168.50.0/24 as 64512; dynamic name \"n\"; \
+             passive; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+        );
+        std::fs::write(directory.join("conf"), config).expect("the lab's folder can be written");
+        let dir = directory.display();
+        let mut bird = netns::command(host.path(), "bird");
+        bird.args(["-f", "-c", &format!("{dir}/conf"), "-s", &format!("{dir}/ctl")]).stderr(Stdio::null());
+        let router = Router { lab, addr, host, directory, _bird: Guard::spawn(&mut bird) };
+        apply(lab, "BGPPeer", addr, &format!("{{peerIP: {addr}, asNumber: 65001}}"));
+        for node in lab.nodes() {
+            within(SOON, &format!("{node} and the router talk"), || {
+                session(lab, &node, addr).is_some_and(|line| line.contains("Established"))
+            });
+        }
+        router
+    }
+
+    fn ask(&self, words: &str) -> String {
+        self.host.run(&format!("birdc -s {}/ctl '{words}'", self.directory.display()))
+    }
+
+    /// The nodes that it has a path to a prefix from.
+    fn nodes_of(&self, prefix: &str) -> Vec<String> {
+        // BIRD calls it an error to have none.
+        let question = format!("birdc -s {}/ctl 'show route {prefix}'", self.directory.display());
+        let text = String::from_utf8_lossy(&self.host.try_run(&question).stdout).into_owned();
+        let vias = text.lines().filter_map(|line| line.trim().strip_prefix("via "));
+        let mut nodes: Vec<String> =
+            vias.filter_map(|via| via.split(' ').next().map(str::to_owned)).collect();
+        nodes.sort();
+        nodes
+    }
+}
+
+impl Drop for Router<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.try_exec("master1", &format!("calicoctl delete bgppeer {}", self.addr));
+    }
+}
+
+/// The line of `calicoctl node status` about a session.
+fn session(lab: &Lab, node: &str, peer: &str) -> Option<String> {
+    let status = lab.exec(node, "calicoctl node status");
+    status.lines().find(|line| line.contains(&format!(" {peer} "))).map(str::to_owned)
+}
+
+/// Since when a session of master1 is as it is.
+fn since(lab: &Lab, peer: &str) -> u64 {
+    let bgp = &lab.agent("master1")["bgp"];
+    let sessions = bgp["v4"].as_array().expect("sessions");
+    let session =
+        sessions.iter().find(|session| session["address"] == peer).expect("the session is configured");
+    session["since"].as_u64().expect("a time")
+}
+
+fn routes(lab: &Lab, node: &str) -> String {
+    lab.exec(node, "ip -4 route show")
+}
+
+fn sampler(lab: &Lab) -> Sampler {
+    let [(here, pod, _), (there, other, _), _] = PODS;
+    Sampler::start(&lab.place(here, pod), &lab.place(there, other))
+}
+
+/// Runs a line in the namespace of the bridges.
+fn in_fabric(lab: &Lab, line: &str) {
+    let done = netns::command(&lab.netns("fabric"), "sh").args(["-c", line]).status().expect("sh runs");
+    assert!(done.success(), "{line}");
+}
+
+fn apply(lab: &Lab, kind: &str, name: &str, spec: &str) {
+    let file = lab.root().join("resource.yaml");
+    let text =
+        format!("apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n");
+    std::fs::write(&file, text).expect("the lab's folder can be written");
+    lab.exec("master1", &format!("calicoctl apply -f {}", file.display()));
+}
+
+fn configure(lab: &Lab, spec: &str) {
+    apply(lab, "BGPConfiguration", "default", spec);
+}
+
+fn s22_a_pod_speaks_bgp_with_no_node(lab: &Lab) {
+    let (node, pod, _) = PODS[0];
+    let dial =
+        |place: &str, target: &str| lab.try_exec(place, &format!("nc -z -w 2 {target} 179")).status.success();
+    assert!(dial(node, "192.168.50.162"), "the node itself is let in");
+    for target in ["192.168.50.161", "192.168.50.162", "192.168.50.163"] {
+        assert!(!dial(&format!("{node}/{pod}"), target), "{target}");
+    }
+    let rules = lab.exec(node, "nft list counter inet calico pod-bgp");
+    assert!(!rules.contains("packets 0 "), "{rules}");
+}
+
+fn s27_a_router_that_lies_moves_no_route_and_is_named(lab: &Lab) {
+    configure(lab, "{serviceClusterIPs: [{cidr: 10.96.0.0/12}]}");
+    let before: Vec<String> = lab.nodes().iter().map(|node| routes(lab, node)).collect();
+    let lies = [
+        ("6.2.180.2/32", "no node holds exactly that"),
+        ("6.2.0.0/16", "no node holds exactly that"),
+        ("0.0.0.0/0", "accepts a default route"),
+        ("10.96.0.10/32", "a range of the cluster's services"),
+        ("192.168.50.0/25", "this node is on 192.168.50.0/24 itself"),
+        ("192.168.50.1/32", "this node is on 192.168.50.0/24 itself"),
+        ("192.168.50.162/32", "this node is on 192.168.50.0/24 itself"),
+    ];
+    let sampler = sampler(lab);
+    let mut prefixes = lies.map(|(prefix, _)| prefix).to_vec();
+    // Whoever passes a node's block on is no liar; its word is not needed on the subnet of the node.
+    prefixes.extend(["6.2.180.0/26", "10.77.0.0/24"]);
+    let router = Router::start(lab, ROUTER, &prefixes);
+    let honest = format!("10.77.0.0/24 via {ROUTER} dev ens192 proto 80 onlink");
+    for node in lab.nodes() {
+        within(SOON, &format!("{node} believes what is no lie"), || routes(lab, &node).contains(&honest));
+    }
+    for (node, before) in lab.nodes().iter().zip(&before) {
+        let now = routes(lab, node);
+        let others: Vec<&str> = now.lines().filter(|line| !line.starts_with("10.77.")).collect();
+        assert_eq!(others, before.lines().collect::<Vec<_>>(), "{node}");
+    }
+    let status = lab.exec("master1", "calicoctl node status");
+    for (prefix, why) in lies {
+        let said =
+            status.lines().find(|line| line.contains(&format!("says that {prefix} is behind {ROUTER}")));
+        let said = said.unwrap_or_else(|| panic!("nobody says {prefix}: {status}"));
+        assert!(
+            said.contains("RouteRejected: BGP peer Global_192_168_50_20") && said.contains(why),
+            "{said}"
+        );
+    }
+    sampler.stop().assert_nothing_lost();
+    drop(router);
+    within(SOON, "what the router said is forgotten", || !routes(lab, "master1").contains("10.77."));
+    configure(lab, "{}");
+}
+
+fn equally_good_paths_outside_the_pools_share_a_route(lab: &Lab) {
+    const OTHER: &str = "192.168.50.21";
+    let (one, other) =
+        (Router::start(lab, ROUTER, &["10.77.0.0/24"]), Router::start(lab, OTHER, &["10.77.0.0/24"]));
+    let route = || lab.exec("master1", "ip -o -4 route show 10.77.0.0/24");
+    within(SOON, "both are in the route", || {
+        [ROUTER, OTHER].iter().all(|router| route().contains(&format!("nexthop via {router} dev ens192")))
+    });
+    drop(other);
+    within(SOON, "one is left", || route().starts_with(&format!("10.77.0.0/24 via {ROUTER} dev ens192")));
+    drop(one);
+    within(SOON, "none is left", || route().is_empty());
+}
+
+fn services_are_told_to_a_router_while_somebody_answers(lab: &Lab) {
+    configure(
+        lab,
+        r#"{"serviceClusterIPs":[{"cidr":"10.96.0.0/12"}],"serviceExternalIPs":[{"cidr":"192.0.2.0/24"}]}"#,
+    );
+    let router = Router::start(lab, ROUTER, &[]);
+    for range in ["10.96.0.0/12", "192.0.2.0/24"] {
+        within(SOON, &format!("every node tells {range}"), || router.nodes_of(range).len() == 3);
+    }
+    let slice = |node: &str| {
+        format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: web-1, namespace: default, labels: \
+             {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\nendpoints: [{{addresses: [6.2.180.2], nodeName: {node}, \
+             conditions: {{ready: true}}}}]\nports: [{{port: 80}}]\n"
+        )
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\nspec: {type: LoadBalancer, \
+        clusterIP: 10.96.0.80, externalTrafficPolicy: Local, externalIPs: [192.0.2.80], ports: [{port: 80}]}\n";
+    let put = |text: &str| {
+        let file = lab.root().join("service.yaml");
+        std::fs::write(&file, text).expect("the lab's folder can be written");
+        lab.exec("master1", &format!("kubectl apply -f {}", file.display()));
+    };
+    put(&format!("{service}{}", slice("master2")));
+    for address in ["10.96.0.80/32", "192.0.2.80/32"] {
+        within(SOON, &format!("{address} is behind master2"), || {
+            router.nodes_of(address) == ["192.168.50.162"]
+        });
+    }
+    put(&slice("master3"));
+    within(SOON, "the address is behind master3", || router.nodes_of("10.96.0.80/32") == ["192.168.50.163"]);
+    lab.exec("master1", "kubectl delete service web && kubectl delete endpointslice web-1");
+    within(SOON, "the service is gone", || router.nodes_of("10.96.0.80/32").is_empty());
+    configure(lab, "{}");
+    within(SOON, "no range is told", || router.nodes_of("10.96.0.0/12").is_empty());
+}
+
+fn f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster(lab: &Lab) {
+    let router = Router::start(lab, ROUTER, &["10.77.0.0/24"]);
+    within(SOON, "its route is there", || routes(lab, "master1").contains("10.77."));
+    let sampler = sampler(lab);
+    let seen = lab.root().join("monitor");
+    let mut monitor = netns::command(&lab.netns("master1"), "ip");
+    monitor.args(["-4", "monitor", "route"]).stdout(std::fs::File::create(&seen).expect("a file"));
+    let mut monitor = monitor.spawn().expect("ip runs");
+    for _ in 0..10 {
+        router.ask("disable \"n*\"");
+        sleep(Duration::from_millis(300));
+        router.ask("enable \"n*\"");
+        sleep(Duration::from_millis(300));
+    }
+    monitor.kill().expect("it runs");
+    monitor.wait().expect("it ends");
+    sampler.stop().assert_nothing_lost();
+    let moved = std::fs::read_to_string(&seen).expect("a file");
+    assert!(!moved.contains("6.2."), "{moved}");
+    let lines = lab.log("node-master1").lines().filter(|line| line.contains("Global_192_168_50_20")).count();
+    assert!(lines <= 60, "{lines} lines of ten restarts");
+}
+
+fn f53_a_split_mesh_loses_nothing_and_is_named(lab: &Lab) {
+    let peer = "192.168.50.162";
+    mesh_is_up(lab);
+    let sampler = sampler(lab);
+    // Both ends hear that the session is over, and neither gets a new one.
+    lab.exec(
+        "master1",
+        &format!(
+            "ss -K dst {peer} '( sport = :179 or dport = :179 )' && \
+             nft 'add table inet split; add chain inet split in {{ type filter hook input priority -10; }}; \
+             add chain inet split out {{ type filter hook output priority -10; }}; \
+             add rule inet split in ip saddr {peer} tcp dport 179 reject with tcp reset; \
+             add rule inet split out ip daddr {peer} tcp dport 179 reject with tcp reset'"
+        ),
+    );
+    within(SOON, "the pair is named with what is in its way", || {
+        session(lab, "master2", "192.168.50.161").is_some_and(|line| line.contains("Socket: Connection"))
+    });
+    assert!(session(lab, "master1", "192.168.50.163").is_some_and(|line| line.contains("Established")));
+    assert!(!session(lab, "master1", peer).is_some_and(|line| line.contains("Established")));
+    sleep(Duration::from_secs(1));
+    lab.exec("master1", "nft delete table inet split");
+    mesh_is_up(lab);
+    sampler.stop().assert_nothing_lost();
+}
+
+/// Waits until master1 has its sessions of the mesh.
+fn mesh_is_up(lab: &Lab) {
+    for peer in ["192.168.50.162", "192.168.50.163"] {
+        within(Duration::from_secs(60), &format!("master1 and {peer} talk"), || {
+            session(lab, "master1", peer).is_some_and(|line| line.contains("Established"))
+        });
+    }
+}
+
+fn f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route(lab: &Lab) {
+    let peers = ["192.168.50.162", "192.168.50.163"];
+    mesh_is_up(lab);
+    let before = (routes(lab, "master1"), peers.map(|peer| since(lab, peer)));
+    lab.exec(
+        "master1",
+        "nft 'add table inet lossy; add chain inet lossy in { type filter hook prerouting priority -400; }; \
+         add rule inet lossy in iifname ens192 numgen random mod 100 < 5 drop'",
+    );
+    for _ in 0..40 {
+        sleep(Duration::from_millis(250));
+        assert_eq!(routes(lab, "master1"), before.0);
+    }
+    lab.exec("master1", "nft delete table inet lossy");
+    assert_eq!(peers.map(|peer| since(lab, peer)), before.1);
+}
+
+fn f48_tunnels_and_pods_follow_the_mtu_of_the_uplink(lab: &Lab) {
+    let pod = format!("{}/{}", PODS[0].0, PODS[0].1);
+    let set = |mtu: u32| {
+        for node in lab.nodes() {
+            lab.exec(&node, &format!("ip link set ens192 mtu {mtu}"));
+        }
+    };
+    let follows = |mtu: u32| {
+        within(Duration::from_secs(5), &format!("the tunnel and the pods take {mtu}"), || {
+            lab.exec("master1", "ip link show tunl0").contains(&format!("mtu {mtu} "))
+                && (lab.exec(&pod, "ip route show default").contains(&format!("mtu {mtu}"))
+                    || lab.exec(&pod, "ip link show eth0").contains(&format!("mtu {mtu} ")))
+        });
+    };
+    let passes = |size: u32| {
+        lab.try_exec(&pod, &format!("ping -c 1 -W 2 -M do -s {size} {}", PODS[1].2)).status.success()
+    };
+    set(1400);
+    follows(1380);
+    assert!(passes(1352) && !passes(1353), "1380 bytes with headers");
+    set(1500);
+    follows(1480);
+    assert!(passes(1452) && !passes(1453), "1480 bytes with headers");
+}
+
+/// Waits until the pods of master1 and master2 reach each other.
+fn talk_again(lab: &Lab, limit: Duration) {
+    let (node, pod, _) = PODS[0];
+    within(limit, "the pods talk again", || {
+        lab.try_exec(&format!("{node}/{pod}"), &format!("ping -n -c 1 -W 1 {}", PODS[1].2)).status.success()
+    });
+}
+
+fn f45_an_uplink_that_was_down_carries_everything_again(lab: &Lab) {
+    mesh_is_up(lab);
+    let before = routes(lab, "master1");
+    let sessions = since(lab, "192.168.50.162");
+    lab.exec("master1", "ip link set ens192 down");
+    sleep(Duration::from_secs(2));
+    // Who sets an interface up gives it its default route.
+    lab.exec("master1", "ip link set ens192 up && ip route add default via 192.168.50.1 dev ens192");
+    // Each look takes time of its own.
+    talk_again(lab, Duration::from_secs(5));
+    within(SOON, "every route is back", || routes(lab, "master1") == before);
+    assert_eq!(since(lab, "192.168.50.162"), sessions, "the sessions outlive it");
+}
+
+fn f46_another_uplink_takes_the_place_of_the_first(lab: &Lab) {
+    let before = routes(lab, "master1");
+    lab.exec("master1", "ip link del ens192");
+    in_fabric(
+        lab,
+        &format!(
+            "ip link add port9 type veth peer name ens192 netns {} && ip link set port9 master lan0 up",
+            lab.netns("master1").display()
+        ),
+    );
+    lab.exec(
+        "master1",
+        "ip addr add 192.168.50.161/24 dev ens192 && ip link set ens192 up && ip route add default via 192.168.50.1 dev ens192",
+    );
+    talk_again(lab, Duration::from_secs(5));
+    within(SOON, "every route is back", || routes(lab, "master1") == before);
+    lab.ping_all(&PODS);
+}
