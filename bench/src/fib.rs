@@ -110,6 +110,7 @@ fn steps() -> Vec<Step> {
         let value = RouteValue {
             kind: RouteKind::Unicast,
             gateway: Some(IpAddr::V4(node(n * NODES / BLOCKS))),
+            also: Vec::new(),
             device: Some(IfName::fixed("ens192")),
             scope: RouteScope::Universe,
             onlink: true,

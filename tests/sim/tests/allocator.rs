@@ -295,7 +295,7 @@ fn an_old_word_that_a_block_is_gone_makes_no_release_forget_its_address() {
     bench.run();
     let sent = bench.sent();
     assert_eq!(sent.last(), Some(&(Verb::Delete, Kind::IpamHandle)));
-    let freed = sent.iter().any(|sent| *sent == (Verb::Update, Kind::IpamBlock));
+    let freed = sent.contains(&(Verb::Update, Kind::IpamBlock));
     assert!(freed, "the address goes before its handle: {sent:?}");
 }
 
