@@ -7,7 +7,7 @@ use futures::StreamExt;
 #[cfg(debug_assertions)]
 use model::store::Object;
 use model::store::{Event, Kind, Request};
-use node::{EffectId, Input};
+use node::{EffectId, Input, WATCHED};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,23 +15,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// How many requests are in flight at once.
 const IN_FLIGHT: usize = 32;
-
-/// The kinds that the agent always follows.
-const WATCHED: [Kind; 13] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-    Kind::FelixConfiguration,
-    Kind::ClusterInformation,
-    Kind::Namespace,
-    Kind::Pod,
-    Kind::BgpConfiguration,
-    Kind::BgpPeer,
-    Kind::BgpFilter,
-];
 
 /// Asks the API for the core, and watches it.
 pub(crate) struct Api {

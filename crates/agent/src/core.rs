@@ -162,7 +162,12 @@ impl Core {
                     ready.map_err(MonitorError::Read)?.clear_ready();
                     self.listen()?;
                 }
-                Some(best) = self.speech.best.recv() => self.handle(Input::Best(best)),
+                Some(best) = self.speech.best.recv() => {
+                    self.handle(Input::Best(best.paths));
+                    if best.settled {
+                        self.handle(Input::Settled);
+                    }
+                }
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
                 _ = queue_tick.tick() => {
                     let queued = self.queue.take();

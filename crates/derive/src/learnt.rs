@@ -6,6 +6,9 @@
 //! Outside the pools a path of a configured peer counts, all the equally good ones together; nodes of the mesh have nothing
 //! to say there. What the node itself stands on, its subnets and its default route, is left as it is unless a rule of the
 //! peer's own BGPFilter accepts just that. Ranges of services are for kube-proxy. `refused` names who is not believed.
+//!
+//! A speaker that has just started knows nothing. Until its first selection is done (RFC 4724 §4.1) what it gave before counts,
+//! as the kernel has kept it.
 
 use crate::bgp::{self, PeerSort};
 use crate::{Learnt, World};
@@ -25,20 +28,33 @@ enum Verdict {
 impl World {
     /// The router that carries packets to `dst`, which a node of another subnet holds.
     pub(crate) fn router_to(&self, dst: Cidr) -> Option<IpAddr> {
-        let paths = self.learnt.get(&dst)?;
-        paths.iter().find(|path| self.is_by_router(path)).map(|path| path.next_hop)
+        let mut paths = self.learnt.get(&dst).into_iter().flatten();
+        let learnt = paths.find(|path| self.is_by_router(path)).map(|path| path.next_hop);
+        learnt.or_else(|| self.kept_hops(dst).find(|hop| self.is_router(*hop)))
+    }
+
+    /// Where the kernel sends to `dst` now, as long as the speaker may still name it.
+    fn kept_hops(&self, dst: Cidr) -> impl Iterator<Item = IpAddr> {
+        let kept = self.hops.get(&dst).filter(|_| !self.selected);
+        kept.into_iter().flatten().copied()
     }
 
     /// Destinations outside the pools, each with all neighbours that lead there.
     pub(crate) fn learnt_outside(&self) -> impl Iterator<Item = (Cidr, BTreeSet<IpAddr>)> {
-        let outside = self.learnt.iter().filter(|(dst, _)| self.pool_of(**dst).is_none());
-        outside.filter_map(|(dst, paths)| {
-            let next_hops = paths.iter().filter_map(|path| match self.judge(*dst, path) {
+        let kept = self.hops.keys().filter(|_| !self.selected);
+        let known: BTreeSet<Cidr> = self.learnt.keys().chain(kept).copied().collect();
+        let outside = known.into_iter().filter(|dst| self.pool_of(*dst).is_none());
+        outside.filter_map(|dst| {
+            let paths = self.learnt.get(&dst).into_iter().flatten();
+            let counted = paths.filter_map(|path| match self.judge(dst, path) {
                 Verdict::Counts(next_hop) => Some(next_hop),
                 Verdict::Unused | Verdict::Refused(_) => None,
             });
-            let next_hops: BTreeSet<IpAddr> = next_hops.collect();
-            (!next_hops.is_empty()).then_some((*dst, next_hops))
+            let mut next_hops: BTreeSet<IpAddr> = counted.collect();
+            if next_hops.is_empty() {
+                next_hops.extend(self.kept_hops(dst));
+            }
+            (!next_hops.is_empty()).then_some((dst, next_hops))
         })
     }
 
@@ -65,9 +81,11 @@ impl World {
 
     /// Given by a router, with a next hop that is on our subnet and is no node.
     fn is_by_router(&self, path: &Learnt) -> bool {
-        path.node.is_none()
-            && self.is_connected(path.next_hop)
-            && self.peers.values().all(|peer| peer.addr.addr() != path.next_hop)
+        path.node.is_none() && self.is_router(path.next_hop)
+    }
+
+    fn is_router(&self, addr: IpAddr) -> bool {
+        self.is_connected(addr) && self.peers.values().all(|peer| peer.addr.addr() != addr)
     }
 
     /// The neighbour that packets to a next hop go to: itself, or the gateway that a BGPPeer says that it is behind.
@@ -137,7 +155,7 @@ pub fn refused(world: &World) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::example::{article, pool_mode};
-    use crate::{Path, derive, path};
+    use crate::{Encap, Path, derive, path};
     use model::v3::EncapMode;
 
     fn learnt(next_hop: &str, node: Option<&str>, sort: PeerSort) -> Vec<Learnt> {
@@ -167,6 +185,20 @@ mod tests {
         let next_hop = "192.168.50.1".parse().expect("an address");
         assert_eq!(path(&world, dst, "master4"), Path::Direct { next_hop });
         assert_eq!(refused(&world).count(), 0);
+    }
+
+    #[test]
+    fn what_a_speaker_gave_before_it_restarted_is_kept_until_it_has_selected_anew() {
+        let (inside, outside) = (cidr("6.2.182.0/26"), cidr("10.9.0.0/16"));
+        let router: IpAddr = "192.168.50.1".parse().expect("an address");
+        let mut world = direct();
+        world.hops = [(inside, vec![router]), (outside, vec![router])].into();
+        world.sent = [(inside, Encap::Direct), (outside, Encap::Direct)].into();
+        assert_eq!(path(&world, inside, "master4"), Path::Direct { next_hop: router });
+        assert_eq!(world.learnt_outside().collect::<Vec<_>>(), [(outside, router)]);
+        world.selected = true;
+        assert!(matches!(path(&world, inside, "master4"), Path::Unreachable(_)));
+        assert_eq!(world.learnt_outside().count(), 0);
     }
 
     #[test]

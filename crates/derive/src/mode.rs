@@ -160,7 +160,7 @@ impl World {
     }
 
     /// What to send by: what the pool wants if the peer is ready for it, else what is sent now, else a tunnel that
-    /// it accepts (rule *send*).
+    /// stands here and that it accepts (rule *send*).
     pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Encap {
         let Some(said) = &peer.announcement else { return wanted };
         let version = self.versions.get(pool);
@@ -168,7 +168,7 @@ impl World {
         if is_ready && said.accepts.contains(&wanted) {
             return wanted;
         }
-        let tunnels = said.accepts.iter().copied().filter(|encap| *encap != Encap::Direct);
+        let tunnels = said.accepts.intersection(&self.carried).copied();
         // Who has said that all it sends is what the pool wants begins nothing else.
         let learnt = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
         let has_switched = version.is_some_and(|version| {

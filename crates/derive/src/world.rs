@@ -24,6 +24,8 @@ pub struct World {
     pub announced: Option<Announcement>,
     /// How the kernel sends to each destination now.
     pub sent: BTreeMap<Cidr, Encap>,
+    /// The gateways of what it sends without encapsulation now.
+    pub hops: BTreeMap<Cidr, Vec<IpAddr>>,
     /// The tunnels that stand in the kernel now, with their addresses.
     pub carried: BTreeSet<Encap>,
     /// The kernel lets IP in IP in now, whether or not its tunnel has an address.
@@ -42,6 +44,8 @@ pub struct World {
     pub learnt: BTreeMap<Cidr, Vec<Learnt>>,
     /// The subnets of our interfaces.
     pub connected: BTreeMap<Cidr, IfName>,
+    /// The speaker has made its first selection, or there is no speaker: what is not learnt is not there.
+    pub selected: bool,
     /// The interface that holds our node's address, once the kernel has been read.
     pub uplink: Option<Uplink>,
     /// Who carries IP in IP here. `None`: neither way works in this kernel.

@@ -65,8 +65,14 @@ impl Node {
         owner.map_or(taken, |owner| owner != attachment.id)
     }
 
-    fn take_up(&mut self, attachment: Attachment, stage: Stage) {
+    fn take_up(&mut self, mut attachment: Attachment, stage: Stage) {
         let id = attachment.id.clone();
+        // Its interface was being made larger when the run before ended: a smaller one would lose packets.
+        let larger = self.datapath.mtu_of(&attachment.host_interface).filter(|found| *found > attachment.mtu);
+        let cut_short = larger.is_some() && !attachment.mtu_is_given;
+        if let Some(larger) = larger.filter(|_| cut_short) {
+            attachment.mtu = larger;
+        }
         let life = Life {
             attachment,
             netns: None,
@@ -76,6 +82,7 @@ impl Node {
             order: 0,
             out_of_reach: false,
             resize: None,
+            cut_short,
         };
         if let Stage::Live = life.stage {
             self.put_endpoint(&id, life.endpoint());

@@ -8,6 +8,23 @@ use model::{Cidr, v3};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// The kinds that a node follows. Of pods, its own.
+pub const WATCHED: [Kind; 13] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::BlockAffinity,
+    Kind::IpamConfiguration,
+    Kind::IpReservation,
+    Kind::FelixConfiguration,
+    Kind::ClusterInformation,
+    Kind::Namespace,
+    Kind::Pod,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpFilter,
+];
+
 /// The kinds that must have been listed before anything is written.
 const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod];
 
@@ -201,14 +218,14 @@ impl Cluster {
 
     fn put_node(&mut self, world: &mut World, node: k8s::Node) -> BTreeSet<Section> {
         let name = node.metadata.name.clone();
-        let peer = peer(&node);
+        let said = announcement(&node);
+        let peer = peer(&node, said.clone());
         if name == world.node {
             // The answer to our own write is newer than what the watch has still to tell.
             if self.own.as_ref().is_some_and(|own| !node.metadata.may_follow(&own.metadata)) {
                 return BTreeSet::new();
             }
-            self.own_announcement = announcement(&node);
-            self.own = Some(node);
+            (self.own, self.own_announcement) = (Some(node), said);
             if peer.is_none() {
                 return BTreeSet::new();
             }
@@ -293,7 +310,7 @@ fn announcement(node: &k8s::Node) -> Option<Announcement> {
 }
 
 /// A node that has said its address.
-fn peer(node: &k8s::Node) -> Option<Peer> {
+fn peer(node: &k8s::Node, announcement: Option<Announcement>) -> Option<Peer> {
     let calico = v3::Node::from(node);
     let spec = calico.resource.spec;
     let bgp = spec.bgp?;
@@ -302,7 +319,7 @@ fn peer(node: &k8s::Node) -> Option<Peer> {
         ipip_tunnel: bgp.ipv4_ipip_tunnel_addr,
         vxlan_tunnel: spec.ipv4_vxlan_tunnel_addr,
         vtep_mac: spec.vxlan_tunnel_mac_addr.unwrap_or_else(|| model::names::vtep_mac(&node.metadata.name)),
-        announcement: announcement(node),
+        announcement,
     })
 }
 

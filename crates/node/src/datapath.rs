@@ -13,7 +13,7 @@ use kernel::{
     AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
     WORKLOAD_PREFIX, ours, plan,
 };
-use model::{Duration, IfName, Instant};
+use model::{Duration, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First and longest pause between tries of an object that the kernel refuses.
@@ -143,6 +143,15 @@ impl Datapath {
     /// What the kernel was last known to hold.
     pub fn actual(&self) -> &Objects {
         &self.actual
+    }
+
+    /// How large packets an interface of the node's own namespace takes.
+    pub fn mtu_of(&self, device: &IfName) -> Option<Mtu> {
+        let key = Key::Link(LinkKey { netns: Netns::Host, name: device.clone() });
+        match self.actual.get(&key) {
+            Some(Value::Link(link)) => link.mtu,
+            _ => None,
+        }
     }
 
     /// Whether the node's own namespace has been read.

@@ -48,6 +48,8 @@ pub enum Input {
     CniGone(CniId),
     /// The speaker's best paths to these destinations are these now; an empty list: there is none.
     Best(Vec<(Cidr, Paths)>),
+    /// The speaker has made its first selection: to what it has not named there is no path.
+    Settled,
     /// The time of `poll_timeout` has come.
     Timeout,
 }

@@ -7,11 +7,14 @@ use kernel::route::TABLE_MAIN;
 use kernel::{Direction, Filter, Key, Netns, Value, ours};
 use model::{Cidr, IfAddr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// Of our routes that have a gateway.
     pub sent: BTreeMap<Cidr, Encap>,
+    /// The gateways of those that lead without encapsulation.
+    pub hops: BTreeMap<Cidr, Vec<IpAddr>>,
     /// The addresses of the tunnels that stand. While one moves, it has two.
     tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
     /// A filter lets IP in IP in, whether or not its tunnel has an address.
@@ -31,11 +34,10 @@ impl Facts {
         match key {
             Key::Route(route) if route.netns == Netns::Host && route.table == TABLE_MAIN => {
                 let encap = value.filter(|value| ours(key, value)).and_then(encap_of);
-                let before = match encap {
-                    Some(encap) => self.sent.insert(route.dst, encap),
-                    None => self.sent.remove(&route.dst),
-                };
-                before != encap
+                let hops = value.and_then(gateways_of).filter(|_| encap == Some(Encap::Direct));
+                let sent = put(&mut self.sent, route.dst, encap);
+                let hops = put(&mut self.hops, route.dst, hops);
+                sent || hops
             }
             Key::Addr(addr) if addr.netns == Netns::Host => {
                 let Some(encap) = tunnel(&addr.device) else {
@@ -71,6 +73,25 @@ impl Facts {
     pub fn connected(&self) -> BTreeMap<Cidr, IfName> {
         // Of several interfaces the first by name: collected in reverse, it is the last to be put.
         self.addresses.iter().rev().map(|(addr, on)| (addr.subnet(), on.clone())).collect()
+    }
+}
+
+/// Whether that changes anything.
+fn put<T: PartialEq>(map: &mut BTreeMap<Cidr, T>, dst: Cidr, value: Option<T>) -> bool {
+    let changes = map.get(&dst) != value.as_ref();
+    match value {
+        Some(value) if changes => _ = map.insert(dst, value),
+        None if changes => _ = map.remove(&dst),
+        _ => {}
+    }
+    changes
+}
+
+fn gateways_of(route: &Value) -> Option<Vec<IpAddr>> {
+    let Value::Route(route) = route else { return None };
+    let gateway = route.gateway?;
+    Some(std::iter::once(gateway).chain(route.also.iter().map(|way| way.gateway)).collect())
+}
     }
 }
 

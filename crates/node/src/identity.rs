@@ -93,12 +93,13 @@ impl Node {
         {
             texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
         }
+        let mut wish = None;
         for tunnel in TUNNELS {
             let name = annotation_of(tunnel);
             let said = said(name);
             let &mut Assigned { confirmed, released } = self.identity.assigned(tunnel);
             match (self.tunnel_need(tunnel), confirmed) {
-                (TunnelNeed::Must, None) => return self.request_tunnel(tunnel, Want::Tunnel(tunnel)),
+                (TunnelNeed::Must, None) => wish = wish.or(Some((tunnel, Want::Tunnel(tunnel)))),
                 (TunnelNeed::Must, Some(addr)) if said.as_deref() != Some(&addr.to_string()) => {
                     texts.insert(name.to_owned(), Some(addr.to_string()));
                 }
@@ -107,10 +108,15 @@ impl Node {
                 }
                 (TunnelNeed::None, confirmed) if confirmed.is_some() || !released => {
                     let handle = tunnel.handle(&self.config.node);
-                    return self.request_tunnel(tunnel, Want::Release { handle });
+                    wish = wish.or(Some((tunnel, Want::Release { handle })));
                 }
                 _ => {}
             }
+        }
+        // What the allocator gives is written together with the rest, unless it could not be had before.
+        let has_failed = self.identity.problem.is_some();
+        if let Some((tunnel, want)) = wish.take_if(|_| !has_failed) {
+            return self.request_tunnel(tunnel, want);
         }
         let said = self.cluster.own_announcement();
         let announcement = self.announcement(said.unwrap_or(&Announcement::default()));
@@ -122,6 +128,8 @@ impl Node {
         let key = Key::cluster(Kind::Node, self.config.node.clone());
         let request = if !texts.is_empty() {
             Ask::Annotate { key, annotations: texts }
+        } else if let Some((tunnel, want)) = wish {
+            return self.request_tunnel(tunnel, want);
         } else if self.ready && !own.status.conditions.contains(&network_is_up()) {
             Ask::Condition { key, condition: network_is_up() }
         } else {

@@ -28,7 +28,7 @@ pub mod socket;
 mod sockets;
 pub mod speaker;
 
-pub use cluster::seen_from;
+pub use cluster::{WATCHED, seen_from};
 pub use datapath::Applied;
 pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
 pub use node::{Config, Node, Reason};

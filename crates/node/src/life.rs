@@ -46,6 +46,8 @@ pub(crate) struct Life {
     pub out_of_reach: bool,
     /// What its interface is being made.
     pub resize: Option<Size>,
+    /// A resize of the run before did not come to its end: the pod's side may not be as large as the node's.
+    pub cut_short: bool,
 }
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::speaker::Speech;
 use derive::bgp::BgpWorld;
 use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
-use kernel::{Key, LinkKey, Netns, PodNs, Value};
+use kernel::{Key, LinkKey, Netns, PodNs};
 use model::store::{Event, Reply, Request as Ask};
 use model::{Duration, IfAddr, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -137,7 +137,12 @@ impl Node {
     /// A node that knows nothing yet. The first input must be `Started`.
     pub fn new(config: Config) -> Node {
         Node {
-            world: World { node: config.node.clone(), ipip: config.ipip, ..World::default() },
+            world: World {
+                node: config.node.clone(),
+                ipip: config.ipip,
+                selected: !config.bgp,
+                ..World::default()
+            },
             ipam: Allocator::new(&config.node),
             config,
             now: Instant::ZERO,
@@ -201,6 +206,10 @@ impl Node {
             Input::Cni { id, request, netns } => self.ask(id, request, netns),
             Input::CniGone(id) => self.client_gone(id),
             Input::Best(best) => self.learn_paths(best),
+            Input::Settled => {
+                self.world.selected = true;
+                self.dirty.insert(Section::Routes);
+            }
             Input::Timeout => {
                 self.ipam.wake(now);
                 self.retry_annotations();
@@ -335,7 +344,7 @@ impl Node {
             self.speech.dirty = true;
             self.dirty.insert(Section::Routes);
         }
-        (self.world.sent, self.world.carried) = (facts.sent, carried);
+        (self.world.sent, self.world.hops, self.world.carried) = (facts.sent, facts.hops, carried);
         self.world.admits_ipip = facts.admits_ipip;
     }
 
@@ -499,19 +508,14 @@ impl Node {
             Key::Addr(key) if key.netns == Netns::Host && key.addr.addr() == addr => Some(key.device.clone()),
             _ => None,
         });
-        let uplink = device.map(|device| Uplink { mtu: self.mtu_of(&device), device });
+        let uplink = device.map(|device| Uplink {
+            mtu: self.datapath.mtu_of(&device).unwrap_or(derive::mtu::UNKNOWN_UPLINK),
+            device,
+        });
         if uplink != self.world.uplink {
             self.speech.dirty = true;
             self.world.uplink = uplink;
             self.dirty.extend(Section::ALL);
-        }
-    }
-
-    fn mtu_of(&self, device: &IfName) -> Mtu {
-        let key = Key::Link(LinkKey { netns: Netns::Host, name: device.clone() });
-        match self.datapath.actual().get(&key) {
-            Some(Value::Link(link)) => link.mtu.unwrap_or(derive::mtu::UNKNOWN_UPLINK),
-            _ => derive::mtu::UNKNOWN_UPLINK,
         }
     }
 

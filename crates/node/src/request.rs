@@ -84,6 +84,7 @@ impl Node {
             order,
             out_of_reach: false,
             resize: None,
+            cut_short: false,
         };
         let attachment = life.attachment.clone();
         self.lives.insert(id.clone(), life);
@@ -194,6 +195,7 @@ impl Node {
                 order: 0,
                 out_of_reach: false,
                 resize: None,
+                cut_short: false,
             };
             self.lives.insert(id.clone(), life);
         }

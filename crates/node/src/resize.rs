@@ -61,7 +61,7 @@ impl Node {
                 && !life.attachment.mtu_is_given
                 && !life.out_of_reach
                 && !life.attachment.netns.is_empty()
-                && life.size() != life.size_for(largest)
+                && (life.size() != life.size_for(largest) || life.cut_short)
         };
         let ids: Vec<AttachmentId> =
             self.lives.values().filter(is_other).map(|life| life.attachment.id.clone()).collect();
@@ -69,6 +69,7 @@ impl Node {
             let netns = self.new_netns();
             let life = self.lives.get_mut(&id).expect("just listed");
             life.resize = Some(life.size_for(largest));
+            life.cut_short = false;
             life.stage = Stage::Opening;
             let (path, inode) = (life.attachment.netns.clone(), life.attachment.netns_inode);
             self.opening.insert(netns, id);

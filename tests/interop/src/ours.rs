@@ -148,7 +148,7 @@ impl Ours {
     /// The best paths as they were told so far.
     pub fn paths(&mut self) -> &BTreeMap<Cidr, Paths> {
         while let Ok(best) = self.best.try_recv() {
-            for (dst, paths) in best {
+            for (dst, paths) in best.paths {
                 if paths.is_empty() {
                     self.losses += usize::from(self.paths.remove(&dst).is_some());
                 } else {

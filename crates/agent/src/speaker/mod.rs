@@ -32,8 +32,20 @@ const BATCH: usize = 4096;
 /// How often sockets that could not be opened are tried again.
 const LISTEN_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// New best paths of destinations; none: there is no path any more.
-pub type Best = Vec<(Cidr, Paths)>;
+/// What the core hears.
+#[derive(Debug, Default)]
+pub struct Best {
+    /// New best paths of destinations; none: there is no path any more.
+    pub paths: Vec<(Cidr, Paths)>,
+    /// With these the first selection is done.
+    pub settled: bool,
+}
+
+impl Best {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.settled
+    }
+}
 
 /// What the thread should do.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +99,7 @@ pub(crate) fn start_at(clock: Clock, seed: u64, best: mpsc::Sender<Best>) -> std
             accepted: 0,
             job: None,
             listeners: Listeners::default(),
-            pending: Best::new(),
+            pending: Best::default(),
         };
         runtime.block_on(shell.run(wanted, questions, happened, best));
     })?;
@@ -157,7 +169,7 @@ impl Shell {
 
     /// Takes best paths from the speaker, as many as the core is told of at once.
     fn gather(&mut self) {
-        while self.pending.len() < BATCH
+        while self.pending.paths.len() < BATCH
             && let Some(output) = self.speaker.poll_best()
         {
             self.carry_out(output);
@@ -242,8 +254,11 @@ impl Shell {
                 self.dialling.insert(conn, task);
             }
             Output::Close { conn } => self.close(conn),
-            Output::Best { dst, paths } => self.pending.push((dst, paths)),
-            Output::Settled => tracing::info!("BGP: routes are selected"),
+            Output::Best { dst, paths } => self.pending.paths.push((dst, paths)),
+            Output::Settled => {
+                tracing::info!("BGP: routes are selected");
+                self.pending.settled = true;
+            }
             Output::Peer { peer, state, why: None } => tracing::info!("BGP: {peer} is {state}"),
             Output::Peer { peer, state, why: Some(why) } => tracing::warn!("BGP: {peer} is {state}: {why}"),
             Output::Rejected { peer, dst, why } => {

@@ -5,7 +5,8 @@ use ipam::{Allocator, CallId};
 use model::store::{Event, Kind, Reply, Request};
 use model::{Duration, Instant};
 
-const OF_ALLOCATOR: [Kind; 6] = [
+/// What an allocator is told of.
+pub const OF_ALLOCATOR: [Kind; 6] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,

@@ -1,15 +1,11 @@
 //! Faults of the API and the kernel, one node against fakes of both: what is told twice, late or again, and what is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
-mod rig;
-
+use crate::rig::{KINDS, Rig};
 use model::Duration;
 use model::store::{Event, Kind, Object, Request as Ask};
 use model::v3::EncapMode;
 use node::Input;
 use node::cni::{Command, Reply};
-use rig::{KINDS, Rig};
 
 /// A node with two pods.
 fn running() -> Rig {

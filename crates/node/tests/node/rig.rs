@@ -1,7 +1,5 @@
 //! One node driven to rest: a fake API that answers at once or not at all, a kernel and files as maps.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use derive::{Attachment, AttachmentId};
 use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::store::{Error, Kind, Object, Request as Ask};

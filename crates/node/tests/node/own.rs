@@ -1,0 +1,165 @@
+//! What the node says and has of its own: its address, its tunnels, that its network is up.
+
+use crate::direct;
+use crate::rig::Rig;
+use model::Duration;
+use model::store::{Event, Kind, Object, Request as Ask};
+use model::v3::EncapMode;
+use node::Input;
+
+#[test]
+fn the_tunnel_comes_and_goes_with_the_pools_mode() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let tunnel = own.metadata.annotations[model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR].clone();
+    assert!(rig.listing().contains(&format!("address {tunnel}/32 dev vxlan.calico")), "{:#?}", rig.listing());
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.vxlan_mode = EncapMode::Never;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    assert!(!rig.listing().iter().any(|line| line.contains("vxlan.calico")), "{:#?}", rig.listing());
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    assert!(!own.metadata.annotations.contains_key(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR));
+}
+
+#[test]
+fn a_tunnel_stays_while_a_process_uses_its_address_and_goes_within_a_second_after() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let tunnel = own.metadata.annotations[model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR].parse().unwrap();
+    rig.used = [tunnel].into();
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.vxlan_mode = EncapMode::Never;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    rig.pass(Duration::from_secs(60));
+    assert!(rig.listing().contains(&format!("address {tunnel}/32 dev vxlan.calico")), "{:#?}", rig.listing());
+    let problems = rig.node.status().problems;
+    assert!(problems.iter().any(|why| why.contains(&format!("uses its address {tunnel}"))), "{problems:?}");
+    rig.used.clear();
+    rig.pass(Duration::from_secs(2));
+    assert!(!rig.listing().iter().any(|line| line.contains("vxlan.calico")), "{:#?}", rig.listing());
+    assert_eq!(rig.node.status().problems, Vec::<String>::new());
+}
+
+#[test]
+fn the_tunnel_follows_the_pool_from_vxlan_to_ipip_and_back() {
+    let mut rig = Rig::new(EncapMode::Always);
+    for (ipip, vxlan) in [(EncapMode::Always, EncapMode::Never), (EncapMode::Never, EncapMode::Always)] {
+        let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else {
+            panic!("the pool is there")
+        };
+        (pool.spec.ipip_mode, pool.spec.vxlan_mode) = (ipip, vxlan);
+        rig.api.apply(&Ask::Update(pool.into())).unwrap();
+        rig.settle();
+        let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+        let said = |name: &str| own.metadata.annotations.get(name).cloned();
+        let by_ipip = said(model::k8s::annotation::IPV4_IPIP_TUNNEL_ADDR);
+        let by_vxlan = said(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR);
+        let (device, other, addr) = match (by_ipip, by_vxlan) {
+            (Some(addr), None) if ipip == EncapMode::Always => ("tunl0", "vxlan.calico", addr),
+            (None, Some(addr)) if vxlan == EncapMode::Always => ("vxlan.calico", "tunl0", addr),
+            other => panic!("{ipip:?}, {vxlan:?}: {other:?}"),
+        };
+        let listing = rig.listing();
+        assert!(listing.contains(&format!("address {addr}/32 dev {device}")), "{listing:#?}");
+        assert!(!listing.iter().any(|line| line.contains(other)), "{listing:#?}");
+    }
+}
+
+#[test]
+fn a_node_whose_data_path_is_programmed_says_that_its_network_is_up() {
+    let mut rig = direct();
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let condition = own.status.conditions.iter().find(|c| c.condition_type == "NetworkUnavailable");
+    assert_eq!(condition.map(|c| c.status.as_str()), Some("False"));
+}
+
+#[test]
+fn a_node_that_is_deleted_and_registered_again_gets_its_address_back_and_loses_no_route() {
+    for address in [Some("192.168.0.1/24".parse().unwrap()), None] {
+        gets_its_address_back(address);
+    }
+}
+
+fn gets_its_address_back(address: Option<model::IfAddr>) {
+    let mut rig = Rig::new(EncapMode::Always);
+    rig.address = address;
+    rig.restart();
+    let before = rig.listing();
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let (uid, resource_version) = (own.metadata.uid.clone(), own.metadata.resource_version.clone());
+    let key = Object::from(own).key();
+    rig.steps.clear();
+    rig.api.apply(&Ask::Delete { key, uid, resource_version }).unwrap();
+    rig.settle();
+    let bare = model::k8s::Node { metadata: model::Metadata::named("n1"), ..Default::default() };
+    rig.api.apply(&Ask::Create(bare.into())).unwrap();
+    rig.settle();
+    rig.pass(Duration::from_secs(30));
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    assert_eq!(own.metadata.annotations[model::k8s::annotation::IPV4_ADDRESS], "192.168.0.1/24");
+    assert!(own.metadata.annotations.contains_key(model::k8s::annotation::IPV4_VXLAN_TUNNEL_ADDR));
+    assert_eq!(rig.listing(), before);
+    assert_eq!(rig.steps, Vec::<String>::new(), "nothing was taken away meanwhile");
+}
+
+#[test]
+fn a_disabled_pool_keeps_its_tunnel_and_routes() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let before = rig.listing();
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.disabled = true;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    rig.restart();
+    assert_eq!(rig.listing(), before);
+}
+
+#[test]
+fn a_node_without_an_address_for_its_tunnel_says_its_own_all_the_same() {
+    let mut rig = Rig::new(EncapMode::Always);
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.allowed_uses = vec![model::v3::AllowedUse::Workload];
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    let name = model::k8s::annotation::IPV4_ADDRESS;
+    let key = model::store::Key::cluster(Kind::Node, "n1");
+    let all = [name, model::k8s::annotation::ENCAPSULATION];
+    let annotations = all.map(|name| (name.to_owned(), None)).into();
+    rig.api.apply(&Ask::Annotate { key, annotations }).unwrap();
+    rig.restart();
+    rig.pass(Duration::from_secs(10));
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    for name in all {
+        assert!(own.metadata.annotations.contains_key(name), "{name}: {:#?}", rig.reports);
+    }
+}
+
+#[test]
+fn services_are_watched_once_they_are_to_be_told_of_and_what_is_told_waits_for_them() {
+    let mut rig = direct();
+    for kind in [Kind::BgpConfiguration, Kind::BgpPeer, Kind::BgpFilter] {
+        rig.node.handle(rig.now, Input::Api(Event::Listed(kind, Vec::new())));
+    }
+    rig.settle();
+    assert_eq!(rig.watched, []);
+    let tells = |rig: &Rig| -> Vec<String> {
+        let told = &rig.node.speaks().expect("the node speaks BGP").bgp.originate;
+        told.keys().map(ToString::to_string).filter(|dst| dst.starts_with("10.96.")).collect()
+    };
+    let spec = serde_json::json!({"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]});
+    let object = serde_json::json!({"metadata": {"name": "default"}, "spec": spec});
+    let configuration: model::v3::BgpConfiguration = serde_json::from_value(object).unwrap();
+    rig.node.handle(rig.now, Input::Api(Event::Put(configuration.into())));
+    rig.settle();
+    assert_eq!(rig.watched, [Kind::Service, Kind::EndpointSlice]);
+    assert_eq!(tells(&rig), Vec::<String>::new());
+    rig.node.handle(rig.now, Input::Api(Event::Listed(Kind::Service, Vec::new())));
+    rig.settle();
+    assert_eq!(tells(&rig), Vec::<String>::new());
+    // A watch that nobody answers holds up what depends on it, and nothing else.
+    let error = "forbidden".to_owned();
+    rig.node.handle(rig.now, Input::Api(Event::Failed { kind: Kind::EndpointSlice, error }));
+    rig.settle();
+    assert_eq!(tells(&rig), ["10.96.0.0/12"]);
+}
