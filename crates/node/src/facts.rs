@@ -66,9 +66,7 @@ impl Facts {
             _ => false,
         }
     }
-}
 
-impl Facts {
     /// The subnets that we are on, each with an interface there.
     pub fn connected(&self) -> BTreeMap<Cidr, IfName> {
         // Of several interfaces the first by name: collected in reverse, it is the last to be put.
@@ -91,8 +89,6 @@ fn gateways_of(route: &Value) -> Option<Vec<IpAddr>> {
     let Value::Route(route) = route else { return None };
     let gateway = route.gateway?;
     Some(std::iter::once(gateway).chain(route.also.iter().map(|way| way.gateway)).collect())
-}
-    }
 }
 
 /// How a route to another node leads there.

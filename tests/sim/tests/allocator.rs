@@ -6,17 +6,9 @@ use model::v3::{IpPool, IpPoolSpec, IpReservation, IpReservationSpec};
 use model::{Duration, Instant, Metadata, k8s};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use testkit::sim::{FakeApi, Verb};
+use testkit::sim::{FakeApi, OF_ALLOCATOR, Verb};
 
 const WALL: &str = "2026-11-23T03:07:29Z";
-const WATCHED: [Kind; 6] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-];
 
 /// An API server and the allocator of `n1`, with what it asked for and was told.
 struct Bench {
@@ -53,7 +45,7 @@ impl Bench {
     }
 
     fn list(&mut self) {
-        for kind in WATCHED {
+        for kind in OF_ALLOCATOR {
             self.allocator.observe(&self.api.list(kind, self.api.revision()));
         }
     }
@@ -122,7 +114,7 @@ fn nothing_is_asked_of_the_api_before_every_kind_has_listed() {
     let mut bench = Bench::small();
     bench.allocator = Allocator::new("n1");
     let id = bench.ask(auto("a"));
-    for kind in WATCHED {
+    for kind in OF_ALLOCATOR {
         assert_eq!(bench.allocator.poll(), None, "before {kind:?}");
         bench.allocator.observe(&bench.api.list(kind, bench.api.revision()));
     }

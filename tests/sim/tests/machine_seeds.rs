@@ -1,37 +1,18 @@
-//! Whole nodes under random load and faults. `TORTIE_SIM_SEED` runs one seed and tells its story; `TORTIE_SIM_SEEDS` is how
-//! many are run, `TORTIE_SIM_FIRST` the first of them.
+//! Whole nodes under random load and faults.
 
-use testkit::sim::machines::seeded;
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not `{text}`")))
-}
+use testkit::sim::machines::{Schedule, seeded};
+use testkit::sim::seeds;
 
 #[test]
 fn every_law_holds_for_whole_nodes_in_every_seed() {
-    if let Some(seed) = number("TORTIE_SIM_SEED") {
-        match seeded::run(seed, true) {
-            Ok(story) => println!("seed {seed}: {story:?}"),
+    if let Some(text) = seeds::schedule() {
+        let schedule: Schedule = text.parse().expect("lines of JSON, as a failing run prints them");
+        match schedule.run(true) {
+            Ok(story) => return println!("{story:?}"),
             Err(broken) => panic!("{broken}"),
         }
-        return;
     }
-    let first = number("TORTIE_SIM_FIRST").unwrap_or(1);
-    let count = number("TORTIE_SIM_SEEDS").unwrap_or(40);
-    // Each run is one thread; two of them halve the wait.
-    let half = |from: u64, to: u64| {
-        move || (from..to).filter_map(|seed| seeded::run(seed, false).err()).map(|b| b.to_string()).collect()
-    };
-    let other = std::thread::spawn(half(first, first + count / 2));
-    let mut broken: Vec<String> = half(first + count / 2, first + count)();
-    broken.extend(other.join().expect("a run that panics fails the test"));
-    let few = broken.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n");
-    let ends: Vec<String> = broken
-        .iter()
-        .filter_map(|text| Some(format!("{}: {}", text.lines().last()?, text.lines().next()?)))
-        .collect();
-    assert!(broken.is_empty(), "{} seeds break a law\n{few}\n{}", broken.len(), ends.join("\n"));
+    seeds::hold(300, seeded::run, seeded::smaller);
 }
 
 #[test]
@@ -40,4 +21,13 @@ fn a_seed_of_whole_nodes_tells_the_same_story_twice() {
         let (once, twice) = (seeded::run(seed, false), seeded::run(seed, false));
         assert_eq!(once.map_err(|b| b.to_string()), twice.map_err(|b| b.to_string()), "seed {seed}");
     }
+}
+
+#[test]
+fn a_schedule_that_was_written_down_tells_the_same_story() {
+    let schedule = Schedule::draw(9);
+    let read: Schedule = schedule.to_string().parse().expect("it was just written");
+    assert_eq!(read, schedule);
+    let (drawn, read) = (schedule.run(false), read.run(false));
+    assert_eq!(drawn.map_err(|b| b.to_string()), read.map_err(|b| b.to_string()));
 }

@@ -9,7 +9,7 @@ use testkit::sim::machines::{Admin, Mode};
 fn three(mode: Mode) -> Machines {
     let mut cluster = Machines::cluster(2, 1, &[Kernel, StandIn]).pool("pool", "10.0.0.0/24", 29, mode);
     for node in 0..3 {
-        cluster.pod(&format!("p{node}"), node, Duration::from_millis(20));
+        cluster.admin(Duration::from_millis(20), Admin::AddPod(node as u32, node));
     }
     cluster
 }
@@ -24,14 +24,20 @@ fn a_healthy_cluster_delivers_in_every_mode() {
     }
 }
 
+/// Every ordered pair of modes.
+fn changes() -> impl Iterator<Item = (Mode, Mode)> {
+    let pairs = Mode::ALL.into_iter().flat_map(|from| Mode::ALL.map(|to| (from, to)));
+    pairs.filter(|(from, to)| from != to)
+}
+
 #[test]
 fn no_change_of_mode_loses_a_packet() {
-    for from in Mode::ALL {
-        for to in Mode::ALL.into_iter().filter(|to| *to != from) {
-            let mut cluster = three(from);
+    for with_bgp in [false, true] {
+        for (from, to) in changes() {
+            let mut cluster = if with_bgp { three(from).bgp() } else { three(from) };
             cluster.admin(Duration::from_secs(3), Admin::SetMode(to));
             if let Err(broken) = cluster.come_to_rest() {
-                panic!("{from:?} to {to:?}: {broken}");
+                panic!("{from:?} to {to:?}, BGP {with_bgp}: {broken}");
             }
         }
     }

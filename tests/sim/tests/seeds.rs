@@ -1,33 +1,10 @@
-//! Random clusters under random faults. `TORTIE_SIM_SEED` runs one seed and tells its story; `TORTIE_SIM_SEEDS` is how many
-//! are run, `TORTIE_SIM_FIRST` the first of them.
+//! Random clusters of allocators under random faults.
 
-use testkit::sim::seeded;
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not `{text}`")))
-}
+use testkit::sim::{seeded, seeds};
 
 #[test]
 fn every_law_holds_in_every_seed() {
-    if let Some(seed) = number("TORTIE_SIM_SEED") {
-        match seeded::run(seed, true) {
-            Ok(story) => println!("seed {seed}: {story:?}"),
-            Err(broken) => panic!("{broken}"),
-        }
-        return;
-    }
-    let first = number("TORTIE_SIM_FIRST").unwrap_or(1);
-    let count = number("TORTIE_SIM_SEEDS").unwrap_or(300);
-    // Each run is one thread; two of them halve the wait.
-    let half = |from: u64, to: u64| {
-        move || (from..to).filter_map(|seed| seeded::run(seed, false).err()).map(|b| b.to_string()).collect()
-    };
-    let other = std::thread::spawn(half(first, first + count / 2));
-    let mut broken: Vec<String> = half(first + count / 2, first + count)();
-    broken.extend(other.join().expect("a run that panics fails the test"));
-    let few = broken.iter().take(3).cloned().collect::<Vec<_>>().join("\n\n");
-    assert!(broken.is_empty(), "{} seeds break a law\n{few}", broken.len());
+    seeds::hold(300, seeded::run, |_| String::new());
 }
 
 #[test]

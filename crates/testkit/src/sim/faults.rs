@@ -1,11 +1,16 @@
-//! What goes wrong: by chance, at rates that the seed draws, and on demand.
+//! What goes wrong in a run, as a list that is there before the run begins: drawn by a seed, or written by hand.
+//!
+//! A fault names its node and the how-manieth thing of that node it befalls, and a delay depends on its time alone: so what
+//! is left of a list means the same when others are taken off it.
 
 use super::Rng;
-use model::Duration;
 use model::store::{Kind, Request};
+use model::{Duration, Instant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What becomes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// It is carried out and answered.
     Answered,
@@ -43,7 +48,7 @@ impl Verb {
 }
 
 /// Where in an effect its node crashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
     /// The request was not sent.
     Before,
@@ -53,62 +58,172 @@ pub enum Moment {
     Within(usize),
 }
 
-/// The faults of a run. Rates are per thousand; all zero is a good day.
-#[derive(Clone, Debug)]
-pub struct Faults {
-    pub rng: Rng,
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub node: usize,
+    /// Counted from one, over all lives of the node.
+    pub nth: u64,
+    pub what: What,
+}
+
+/// What it befalls, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A request to the API server.
+    Request(Fate),
+    /// An effect that the node wants carried out: the node crashes with it.
+    Crash(Moment),
+    /// A watch that would tell of a change: it breaks instead, and lists anew.
+    BreakWatch,
+    /// A list: it is so many revisions old.
+    OldList(u64),
+    /// A piece of a BGP session's bytes: the connection is reset instead.
+    Reset,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Request,
+    Effect,
+    Telling,
+    List,
+    Piece,
+}
+
+impl What {
+    fn sort(self) -> Sort {
+        match self {
+            What::Request(_) => Sort::Request,
+            What::Crash(_) => Sort::Effect,
+            What::BreakWatch => Sort::Telling,
+            What::OldList(_) => Sort::List,
+            What::Reset => Sort::Piece,
+        }
+    }
+}
+
+/// How long things take, in microseconds, from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// One way to the API server.
+    pub latency: (u64, u64),
+    /// From a write to a watcher's hearing of it.
+    pub watch: (u64, u64),
+    /// From a crash to the next start.
+    pub downtime: (u64, u64),
+}
+
+impl Pace {
+    /// Every way takes a millisecond.
+    pub const EVEN: Pace =
+        Pace { latency: (1_000, 1_000), watch: (1_000, 1_000), downtime: (100_000, 100_000) };
+}
+
+/// How often each sort of fault is drawn, per thousand of what it befalls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
     pub request_lost: u64,
     pub answer_lost: u64,
     pub late: u64,
     pub failed: u64,
-    /// Of an event, that a node crashes with it; ten times as much while a request of the node is in flight.
     pub crash: u64,
-    /// No more crashes by chance than this.
-    pub most_crashes: u64,
-    /// Of a watch event, that the watch breaks and lists anew.
+    /// No more crashes than this, of all nodes.
+    pub most_crashes: usize,
     pub broken_watch: u64,
-    /// Lists may be as old as this many revisions.
-    pub stale: u64,
-    /// One way to the API server, in microseconds, from and to.
-    pub latency: (u64, u64),
-    /// From a write to a watcher's hearing of it.
-    pub watch_delay: (u64, u64),
-    /// From a crash to the next start.
-    pub downtime: (u64, u64),
-    pub(super) on_demand: Vec<(usize, Verb, Kind, Fate)>,
-    /// The crash of a sweep: at which effect, counted from one.
+    /// Lists are up to so many revisions old.
+    pub oldest_list: u64,
+    pub reset: u64,
+}
+
+impl Rates {
+    /// For so many things of each sort faults are drawn; a node that does more does the rest undisturbed.
+    const HORIZON: u64 = 1_000;
+
+    /// The faults of a run.
+    pub fn draw(self, rng: &mut Rng, nodes: usize) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let fates = [
+            (self.request_lost, Fate::RequestLost),
+            (self.answer_lost, Fate::AnswerLost),
+            (self.late, Fate::Late),
+            (self.failed, Fate::Failed),
+        ];
+        for node in 0..nodes {
+            for nth in 1..=Rates::HORIZON {
+                let mut add = |what| faults.push(Fault { node, nth, what });
+                if let Some((_, fate)) = fates.iter().find(|(rate, _)| rng.per_mille(*rate)) {
+                    add(What::Request(*fate));
+                }
+                if rng.per_mille(self.crash) {
+                    add(What::Crash(match rng.below(3) {
+                        0 => Moment::Before,
+                        1 => Moment::After,
+                        _ => Moment::Within(rng.below(12) as usize),
+                    }));
+                }
+                if rng.per_mille(self.broken_watch) {
+                    add(What::BreakWatch);
+                }
+                if self.oldest_list > 0 {
+                    add(What::OldList(rng.below(self.oldest_list + 1)));
+                }
+                if rng.per_mille(self.reset) {
+                    add(What::Reset);
+                }
+            }
+        }
+        faults.sort_by_key(|fault| fault.nth);
+        let mut crashes = 0;
+        faults.retain(|fault| {
+            let is_crash = matches!(fault.what, What::Crash(_));
+            crashes += usize::from(is_crash);
+            !is_crash || crashes <= self.most_crashes
+        });
+        faults
+    }
+}
+
+/// The faults of a run, and how far it is with them.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    pub pace: Pace,
+    /// Draws delays.
+    seed: u64,
+    /// The time for which a delay was drawn last, and how many were.
+    drawn: (Instant, u64),
+    scheduled: BTreeMap<(usize, Sort, u64), What>,
+    counted: BTreeMap<(usize, Sort), u64>,
+    on_demand: Vec<(usize, Verb, Kind, Fate)>,
+    /// The crash of a sweep: at which effect of all nodes, counted from one.
     pub crash_at: Option<(u64, Moment)>,
 }
 
 impl Faults {
-    /// No faults; every way takes a millisecond.
+    /// No faults.
     pub fn none() -> Faults {
+        Faults::scheduled(0, Pace::EVEN, &[])
+    }
+
+    /// These faults.
+    pub fn scheduled(seed: u64, pace: Pace, faults: &[Fault]) -> Faults {
+        let key = |fault: &Fault| (fault.node, fault.what.sort(), fault.nth);
         Faults {
-            rng: Rng::stream(0, "faults"),
-            request_lost: 0,
-            answer_lost: 0,
-            late: 0,
-            failed: 0,
-            crash: 0,
-            most_crashes: 0,
-            broken_watch: 0,
-            stale: 0,
-            latency: (1_000, 1_000),
-            watch_delay: (1_000, 1_000),
-            downtime: (100_000, 100_000),
+            pace,
+            seed,
+            drawn: (Instant::ZERO, 0),
+            scheduled: faults.iter().map(|fault| (key(fault), fault.what)).collect(),
+            counted: BTreeMap::new(),
             on_demand: Vec::new(),
             crash_at: None,
         }
     }
 
-    /// From now on nothing goes wrong by chance; what was demanded still does.
+    /// From now on nothing goes wrong any more but what was demanded.
     pub fn heal(&mut self) {
-        *self = Faults {
-            rng: self.rng.clone(),
-            on_demand: std::mem::take(&mut self.on_demand),
-            crash_at: self.crash_at,
-            ..Faults::none()
-        };
+        self.pace = Pace::EVEN;
+        self.scheduled.clear();
     }
 
     /// The `nth` request of the sort from now on shall have this fate.
@@ -116,8 +231,16 @@ impl Faults {
         self.on_demand.push((nth, verb, kind, fate));
     }
 
+    /// Counts one more thing of a node; what befalls it.
+    fn befalls(&mut self, node: usize, sort: Sort) -> Option<What> {
+        let nth = self.counted.entry((node, sort)).or_default();
+        *nth += 1;
+        self.scheduled.remove(&(node, sort, *nth))
+    }
+
     /// What becomes of a request.
-    pub fn fate(&mut self, request: &Request) -> Fate {
+    pub fn fate(&mut self, node: usize, request: &Request) -> Fate {
+        let scheduled = self.befalls(node, Sort::Request);
         let (verb, kind) = Verb::of(request);
         let same = |(_, v, k, _): &&mut (usize, Verb, Kind, Fate)| *v == verb && *k == kind;
         for wish in self.on_demand.iter_mut().filter(same) {
@@ -126,18 +249,46 @@ impl Faults {
         if let Some(at) = self.on_demand.iter().position(|wish| wish.0 == 0) {
             return self.on_demand.remove(at).3;
         }
-        let rates = [
-            (self.request_lost, Fate::RequestLost),
-            (self.answer_lost, Fate::AnswerLost),
-            (self.late, Fate::Late),
-            (self.failed, Fate::Failed),
-        ];
-        let drawn = rates.into_iter().find(|(rate, _)| *rate > 0 && self.rng.per_mille(*rate));
-        drawn.map_or(Fate::Answered, |(_, fate)| fate)
+        match scheduled {
+            Some(What::Request(fate)) => fate,
+            _ => Fate::Answered,
+        }
+    }
+
+    /// Where in this effect of a node, the so-manieth of all, the node crashes, if it does.
+    pub fn moment(&mut self, node: usize, effect: u64) -> Option<Moment> {
+        let scheduled = self.befalls(node, Sort::Effect);
+        match (self.crash_at, scheduled) {
+            (Some((at, moment)), _) if at == effect => Some(moment),
+            (_, Some(What::Crash(moment))) => Some(moment),
+            _ => None,
+        }
+    }
+
+    /// Whether the watch breaks that would tell a node of a change.
+    pub fn breaks_watch(&mut self, node: usize) -> bool {
+        self.befalls(node, Sort::Telling).is_some()
+    }
+
+    /// How many revisions old a list of a node is.
+    pub fn age_of_list(&mut self, node: usize) -> u64 {
+        match self.befalls(node, Sort::List) {
+            Some(What::OldList(age)) => age,
+            _ => 0,
+        }
+    }
+
+    /// Whether a node's connection is reset with the piece that comes now.
+    pub fn resets(&mut self, node: usize) -> bool {
+        self.befalls(node, Sort::Piece).is_some()
     }
 
     /// A span from a range of microseconds.
-    pub fn span(&mut self, (low, high): (u64, u64)) -> Duration {
-        Duration::from_micros(if low == high { low } else { self.rng.between(low, high) })
+    pub fn span(&mut self, now: Instant, (low, high): (u64, u64)) -> Duration {
+        if low == high {
+            return Duration::from_micros(low);
+        }
+        self.drawn = if self.drawn.0 == now { (now, self.drawn.1 + 1) } else { (now, 0) };
+        Duration::from_micros(Rng::at(self.seed, now.micros(), self.drawn.1).between(low, high))
     }
 }

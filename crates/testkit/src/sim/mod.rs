@@ -10,9 +10,9 @@
 //!                          after every event: Laws over API × answers        at the end: nothing pending, nothing leaked
 //! ```
 //!
-//! A run is its seed: [`seeded::run`] draws the cluster, the load and the classes of faults from it, so that rare mixtures
-//! come up. A directed case is written in the same words ([`Sim::cluster`]). A broken law is a [`Broken`], which prints the
-//! last events and the command that shows it again.
+//! A run is its seed: [`seeded::run`] draws the cluster, the load and the faults from it before anything happens, so that
+//! rare mixtures come up. A directed case is written in the same words ([`Sim::cluster`]). A broken law is a [`Broken`],
+//! which prints the last events and the command that shows it again.
 //!
 //! What it cannot see: sockets, tasks, real timing.
 
@@ -22,9 +22,11 @@ mod kubelet;
 pub mod laws;
 pub mod machines;
 mod mind;
+mod minimise;
 pub mod queue;
 pub mod rng;
 pub mod seeded;
+pub mod seeds;
 mod simulation;
 mod trace;
 mod wire;
@@ -34,6 +36,7 @@ pub use api::{FakeApi, Revision};
 pub use faults::{Faults, Moment, Verb};
 pub use laws::Broken;
 pub use machines::Machines;
+pub use mind::OF_ALLOCATOR;
 pub use queue::Queue;
 pub use rng::Rng;
 pub use simulation::Sim;

@@ -10,6 +10,11 @@ impl Rng {
         Rng(name.bytes().fold(seed, |state, byte| mix(state ^ u64::from(byte))))
     }
 
+    /// A stream of its own for each pair of numbers: what is drawn for others does not move it.
+    pub fn at(seed: u64, one: u64, other: u64) -> Rng {
+        Rng(mix(mix(seed ^ mix(one)) ^ other))
+    }
+
     /// The next 64 bits.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

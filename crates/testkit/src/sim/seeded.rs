@@ -1,5 +1,6 @@
 //! Runs that a seed draws whole: cluster, load, and which faults there are and how often.
 
+use super::faults::{Pace, Rates};
 use super::kubelet::Pod;
 use super::laws::Broken;
 use super::simulation::Happening;
@@ -22,7 +23,7 @@ pub fn run(seed: u64, aloud: bool) -> Result<Story, Box<Broken>> {
     sim.trace.aloud = aloud;
     load(&mut sim, &mut Rng::stream(seed, "load"));
     machines(&mut sim, &mut Rng::stream(seed, "machines"));
-    sim.faults = faults(seed);
+    sim.faults = faults(seed, sim.nodes.len());
     while sim.queue.now() < LOAD_ENDS && !sim.queue.is_empty() {
         sim.step()?;
     }
@@ -120,14 +121,12 @@ fn machines(sim: &mut Sim, rng: &mut Rng) {
 }
 
 /// The seed turns each class on or off, then draws its rate.
-fn faults(seed: u64) -> Faults {
+fn faults(seed: u64, nodes: usize) -> Faults {
     let mut rng = Rng::stream(seed, "swarm");
     let mut rate = |most: u64| if rng.per_mille(500) { rng.between(1, most) } else { 0 };
     let (request_lost, answer_lost, late, failed) = (rate(100), rate(150), rate(50), rate(100));
-    let (crash, broken_watch, stale) = (rate(3), rate(50), rate(30));
-    let latency = *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]);
-    Faults {
-        rng: Rng::stream(seed, "faults"),
+    let (crash, broken_watch, oldest_list) = (rate(30), rate(50), rate(30));
+    let rates = Rates {
         request_lost,
         answer_lost,
         late,
@@ -135,10 +134,13 @@ fn faults(seed: u64) -> Faults {
         crash,
         most_crashes: 25,
         broken_watch,
-        stale,
-        latency,
-        watch_delay: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
+        oldest_list,
+        reset: 0,
+    };
+    let pace = Pace {
+        latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),
+        watch: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
         downtime: *rng.pick(&[(1_000, 20_000), (50_000, 1_000_000)]),
-        ..Faults::none()
-    }
+    };
+    Faults::scheduled(seed, pace, &rates.draw(&mut Rng::stream(seed, "faults"), nodes))
 }

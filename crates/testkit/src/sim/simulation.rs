@@ -60,7 +60,6 @@ pub(super) struct Node {
     pub(super) told: BTreeMap<Kind, Revision>,
     pub(super) asked: BTreeMap<RequestId, Purpose>,
     pub(super) requests: u64,
-    pub(super) in_flight: u64,
     /// What the Node's annotation says: it outlives the agent.
     pub(super) tunnel: Option<Assigned>,
     pub(super) wakes_at: Option<Instant>,
@@ -253,7 +252,6 @@ impl Sim {
             return Err(self.broken("liveness", format!("no rest after {MOST_EVENTS} events")));
         }
         let before = self.api.revision();
-        self.crash_by_chance();
         self.happen(happening)?;
         // The laws speak of the API's objects and of answers: they hold on as long as neither changes.
         if self.api.revision() == before && !std::mem::take(&mut self.answered) {
@@ -274,22 +272,10 @@ impl Sim {
         pods.chain(tunnels).collect()
     }
 
-    fn crash_by_chance(&mut self) {
-        for index in 0..self.nodes.len() {
-            let node = &self.nodes[index];
-            let rate = if node.in_flight > 0 { self.faults.crash * 10 } else { self.faults.crash };
-            let lives = node.mind.is_some() && self.faults.most_crashes > 0;
-            if rate > 0 && lives && self.faults.rng.per_mille(rate) {
-                self.faults.most_crashes -= 1;
-                self.crash(index);
-            }
-        }
-    }
-
     pub(super) fn crash(&mut self, index: usize) {
         self.say(format!("{} crashes", self.nodes[index].name));
         let node = &mut self.nodes[index];
-        (node.mind, node.in_flight, node.wakes_at) = (None, 0, None);
+        (node.mind, node.wakes_at) = (None, None);
         node.life += 1;
         node.told.clear();
         node.asked.clear();
@@ -299,7 +285,7 @@ impl Sim {
                 sandbox.state = State::Deleting;
             }
         }
-        let downtime = self.faults.span(self.faults.downtime);
+        let downtime = self.span(self.faults.pace.downtime);
         self.queue.push(downtime, Happening::Start { node: index });
     }
 
@@ -315,7 +301,7 @@ impl Sim {
         let life = node.life;
         self.say(format!("{} starts", self.nodes[index].name));
         for &kind in watched {
-            let span = self.faults.span(self.faults.watch_delay);
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::List { node: index, life, kind });
         }
         if self.tunnels && !self.nodes[index].collects {
@@ -350,7 +336,6 @@ impl Sim {
                 let words = outcome(&reply);
                 if let Some(mind) = self.alive(node, life) {
                     mind.handle(now, call, *reply);
-                    self.nodes[node].in_flight -= 1;
                     self.say(format!("{} hears {}: {words}", self.nodes[node].name, call.0));
                     return self.drain(node);
                 }
@@ -413,6 +398,11 @@ impl Sim {
         Ok(())
     }
 
+    /// How long something takes that begins now.
+    pub(super) fn span(&mut self, range: (u64, u64)) -> Duration {
+        self.faults.span(self.queue.now(), range)
+    }
+
     pub(super) fn say(&mut self, line: String) {
         self.trace.push(self.queue.now(), line);
     }
@@ -438,7 +428,6 @@ impl Node {
             told: BTreeMap::new(),
             asked: BTreeMap::new(),
             requests: 0,
-            in_flight: 0,
             tunnel: None,
             wakes_at: None,
         }

@@ -29,7 +29,7 @@ impl Sim {
         if reply.is_ok() && Verb::of(request).0 != Verb::Get {
             self.announce(Verb::of(request).1);
         }
-        let span = self.faults.span(self.faults.latency);
+        let span = self.span(self.faults.pace.latency);
         match fate {
             Fate::Answered | Fate::Failed => {
                 self.queue.push(span, Happening::Answer { node, life, call, reply: Box::new(reply) });
@@ -48,13 +48,13 @@ impl Sim {
     pub(super) fn announce(&mut self, kind: Kind) {
         for node in 0..self.nodes.len() {
             let life = self.nodes[node].life;
-            let span = self.faults.span(self.faults.watch_delay);
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::Tell { node, life, kind });
         }
     }
 
     pub(super) fn list(&mut self, node: usize, life: u64, kind: Kind) -> Result<(), Broken> {
-        let stale = if self.faults.stale > 0 { self.faults.rng.below(self.faults.stale + 1) } else { 0 };
+        let stale = self.faults.age_of_list(node);
         let newest = self.api.revision();
         let at = Revision(newest.0.saturating_sub(stale as usize)).max(self.configured);
         let event = self.api.list(kind, at);
@@ -63,7 +63,7 @@ impl Sim {
         self.nodes[node].told.insert(kind, at);
         self.say(format!("{} lists {kind:?} of revision {} of {}", self.nodes[node].name, at.0, newest.0));
         for _ in at.0..newest.0 {
-            let span = self.faults.span(self.faults.watch_delay);
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::Tell { node, life, kind });
         }
         self.drain(node)
@@ -74,9 +74,9 @@ impl Sim {
             return Ok(());
         }
         let Some(told) = self.nodes[node].told.get(&kind).copied() else { return Ok(()) };
-        if self.faults.broken_watch > 0 && self.faults.rng.per_mille(self.faults.broken_watch) {
+        if self.faults.breaks_watch(node) {
             self.nodes[node].told.remove(&kind);
-            let span = self.faults.span(self.faults.watch_delay);
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::List { node, life, kind });
             let event = Event::Failed { kind, error: "connection reset by peer".to_owned() };
             self.alive(node, life).expect("it lives").observe(&event);
@@ -91,13 +91,12 @@ impl Sim {
     pub(super) fn carry_out(&mut self, node: usize, call: CallId, request: Request) {
         self.effects += 1;
         let life = self.nodes[node].life;
-        let moment = self.faults.crash_at.filter(|(at, _)| *at == self.effects).map(|(_, moment)| moment);
-        let fate = self.faults.fate(&request);
+        let moment = self.faults.moment(node, self.effects);
+        let fate = self.faults.fate(node, &request);
         if moment == Some(Moment::Before) {
             return self.crash(node);
         }
-        self.nodes[node].in_flight += 1;
-        let mut span = self.faults.span(self.faults.latency);
+        let mut span = self.span(self.faults.pace.latency);
         match fate {
             Fate::RequestLost => {
                 self.say(format!("api {} {}: lost on the way", self.nodes[node].name, words(call, &request)));
@@ -105,11 +104,11 @@ impl Sim {
             }
             Fate::Late => {
                 self.time_out(node, life, call, API_TIMEOUT);
-                span = self.faults.span(LATE);
+                span = self.span(LATE);
             }
             _ => {}
         }
-        if moment == Some(Moment::After) {
+        if moment.is_some() {
             self.arrive(node, life, call, &request, fate);
             return self.crash(node);
         }

@@ -7,9 +7,10 @@ use derive::IpipDriver;
 use model::store::{Key as Name, Kind, Object, Request};
 use model::v3::{EncapMode, IpPool, IpPoolSpec};
 use model::{Duration, Metadata};
+use serde::{Deserialize, Serialize};
 
 /// What a pool wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     Ipip,
     IpipCrossSubnet,
@@ -35,15 +36,22 @@ impl Mode {
 }
 
 /// An act.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admin {
+    /// A pod of this number is wanted on a node, or no more.
+    AddPod(u32, usize),
+    DeletePod(u32),
+    /// Of every pool, or of one, in the order of their names.
     SetMode(Mode),
+    SetModeOf(usize, Mode),
     /// A node joins: in which subnet, with which driver.
     Join(usize, IpipDriver),
     /// A node is switched off and its Node deleted.
     Remove(usize),
     Crash(usize),
     Reboot(usize),
+    /// The node gets another address, and its agent starts anew.
+    Readdress(usize),
     /// No packet passes between two nodes, or does again.
     Cut(usize, usize),
     Mend(usize, usize),
@@ -71,12 +79,16 @@ impl Machines {
     pub(super) fn administer(&mut self, act: Admin) -> Result<(), Broken> {
         self.say(format!("{act:?}"));
         match act {
-            Admin::SetMode(mode) => self.set_mode(mode),
+            Admin::AddPod(pod, node) => return self.want_pod(&format!("p{pod}"), node),
+            Admin::DeletePod(pod) => return self.del_pod(&format!("p{pod}")),
+            Admin::SetMode(mode) => self.set_mode(mode, |_| true),
+            Admin::SetModeOf(pool, mode) => self.set_mode(mode, |n| n == pool),
             Admin::Join(subnet, ipip) => self.add_machine(subnet, ipip),
             Admin::Remove(node) => return self.remove_machine(node),
             Admin::Crash(node) if self.machines[node].agent.is_some() => self.crash(node),
             Admin::Reboot(node) if self.machines[node].agent.is_some() => self.reboot(node),
             Admin::Crash(_) | Admin::Reboot(_) => {}
+            Admin::Readdress(node) => self.readdress(node),
             Admin::Cut(a, b) => {
                 self.cut.insert((a, b));
                 self.laws.excused.extend([a, b]);
@@ -100,9 +112,10 @@ impl Machines {
         self.cut.iter().any(|(a, b)| *a == node || *b == node)
     }
 
-    fn set_mode(&mut self, mode: Mode) {
+    fn set_mode(&mut self, mode: Mode, concerns: impl Fn(usize) -> bool) {
+        let pools = self.api.objects().filter(|object| object.kind() == Kind::IpPool);
         let pools: Vec<Object> =
-            self.api.objects().filter(|object| object.kind() == Kind::IpPool).cloned().collect();
+            pools.enumerate().filter(|(n, _)| concerns(*n)).map(|(_, pool)| pool.clone()).collect();
         for object in pools {
             let Object::IpPool(mut pool) = object else { continue };
             mode.set(&mut pool.spec);
@@ -126,6 +139,7 @@ impl Machines {
             self.pods.remove(&pod);
             self.delete_object(Name::namespaced(Kind::Pod, "default", &pod))?;
         }
+        self.instruct_router()?;
         self.delete_object(Name::cluster(Kind::Node, name))
     }
 

@@ -1,18 +1,14 @@
 //! What nodes want done, carried out: in its own time, or not, or halfway.
 
 use super::{Broken, EffectId, Machines, Plan};
+use crate::sim::Moment;
 use crate::sim::faults::Fate;
-use crate::sim::{Moment, Verb, wire};
 use ::kernel::{ApplyError, Outcome, PodNs, Step};
 use model::Duration;
-use model::store::{self, Kind, Reply, Request};
+use model::store::{Kind, Request};
 use node::{Effect, FileOp, Input, NotOpened};
 use std::collections::BTreeSet;
 
-/// After this long without an answer, a caller gives up.
-const API_TIMEOUT: Duration = Duration::from_millis(300);
-/// When a late request arrives, in microseconds: after its caller gave up.
-const LATE: (u64, u64) = (301_000, 600_000);
 /// One message of the writer, a notice, a file: microseconds, from and to.
 const LOCAL: (u64, u64) = (20, 400);
 
@@ -69,11 +65,10 @@ pub(super) enum Happening {
         life: u64,
         kind: Kind,
     },
-    AddPod(String),
-    DelPod(String),
     /// The kubelet tries what is left to do for a pod.
     Kubelet(String),
     Admin(super::Admin),
+    Talk(super::speakers::Talk),
 }
 
 impl Machines {
@@ -119,18 +114,15 @@ impl Machines {
             }
             Happening::List { node, life, kind } => self.list(node, life, kind),
             Happening::Tell { node, life, kind } => self.tell(node, life, kind),
-            Happening::AddPod(pod) => self.add_pod(&pod),
-            Happening::DelPod(pod) => self.del_pod(&pod),
             Happening::Kubelet(pod) => self.look_after(&pod),
             Happening::Admin(act) => self.administer(act),
+            Happening::Talk(talk) => self.talk(talk),
         }
     }
 
     fn hear(&mut self, node: usize, input: Input) -> Result<(), Broken> {
-        match &input {
-            Input::Answered { .. } => self.machines[node].in_flight -= 1,
-            Input::Wrote { .. } => self.machines[node].plan = None,
-            _ => {}
+        if matches!(input, Input::Wrote { .. }) {
+            self.machines[node].plan = None;
         }
         self.input(node, input)
     }
@@ -167,7 +159,7 @@ impl Machines {
 
     /// A local fact is on its way to the agent, behind those that came before it.
     pub(super) fn say_to(&mut self, node: usize, input: Input) {
-        let span = self.faults.span(LOCAL);
+        let span = self.span(LOCAL);
         let now = self.queue.now();
         let machine = &mut self.machines[node];
         let at = (now + span).max(machine.ear + Duration::from_micros(1));
@@ -197,7 +189,7 @@ impl Machines {
             }
             Effect::Kernel { id, steps } => self.begin(node, id, steps),
             Effect::Dump { id, netns, sysctls: settings } => {
-                let span = self.faults.span(LOCAL);
+                let span = self.span(LOCAL);
                 self.queue.push(span, Happening::Read { node, life, id, netns, settings });
                 Ok(())
             }
@@ -205,14 +197,14 @@ impl Machines {
             Effect::Sockets { id, .. } => self.input(node, Input::Sockets { id, used: BTreeSet::new() }),
             Effect::File { id, op } => {
                 let op = Box::new(op);
-                match self.moment(node, 0) {
+                match self.moment(node) {
                     Some(Moment::Before) => self.crash(node),
                     Some(_) => {
                         self.happen(Happening::File { node, life, id, op })?;
                         self.crash(node);
                     }
                     None => {
-                        let span = self.faults.span(LOCAL);
+                        let span = self.span(LOCAL);
                         self.queue.push(span, Happening::File { node, life, id, op });
                     }
                 }
@@ -234,7 +226,9 @@ impl Machines {
                 self.machines[node].kernel.close(netns);
                 Ok(())
             }
-            Effect::Bgp(_) | Effect::Watch(_) => Ok(()),
+            Effect::Bgp(config) => self.instruct(node, config),
+            // Services are not of these worlds.
+            Effect::Watch(_) => Ok(()),
             Effect::Cni { id, reply } => self.answered(node, id, reply),
         }
     }
@@ -243,7 +237,7 @@ impl Machines {
     fn begin(&mut self, node: usize, id: EffectId, steps: Vec<Step>) -> Result<(), Broken> {
         assert!(self.machines[node].plan.is_none(), "at most one plan is in flight");
         self.may_write(node)?;
-        let moment = self.moment(node, steps.len());
+        let moment = self.moment(node);
         if moment == Some(Moment::Before) {
             self.crash(node);
             return Ok(());
@@ -255,7 +249,7 @@ impl Machines {
         };
         let life = self.machines[node].life;
         self.machines[node].plan = Some(Plan { id, steps, done: 0, outcomes: Vec::new(), crash_after });
-        let span = self.faults.span(LOCAL);
+        let span = self.span(LOCAL);
         self.queue.push(span, Happening::Write { node, life });
         Ok(())
     }
@@ -286,63 +280,9 @@ impl Machines {
             Some(_) => {}
             None => plan.outcomes.push(Outcome { key, result }),
         }
-        let (life, span) = (self.machines[node].life, self.faults.span(LOCAL));
+        let (life, span) = (self.machines[node].life, self.span(LOCAL));
         self.queue.push(span, Happening::Write { node, life });
         Ok(())
-    }
-
-    fn ask(&mut self, node: usize, id: EffectId, request: Request) {
-        let life = self.machines[node].life;
-        let fate = if self.api_is_up { self.faults.fate(&request) } else { Fate::RequestLost };
-        let moment = self.moment(node, 0);
-        if moment == Some(Moment::Before) {
-            return self.crash(node);
-        }
-        self.machines[node].in_flight += 1;
-        if moment.is_some() {
-            self.arrive(node, life, id, &request, fate);
-            return self.crash(node);
-        }
-        let mut span = self.faults.span(self.faults.latency);
-        match fate {
-            Fate::RequestLost => return self.time_out(node, life, id),
-            Fate::Late => {
-                self.time_out(node, life, id);
-                span = self.faults.span(LATE);
-            }
-            _ => {}
-        }
-        self.queue.push(span, Happening::Arrive { node, life, id, request: Box::new(request), fate });
-    }
-
-    fn time_out(&mut self, node: usize, life: u64, id: EffectId) {
-        let reply = Err(store::Error::Unknown("timed out".to_owned()));
-        let input = Box::new(Input::Answered { id, reply });
-        self.queue.push(API_TIMEOUT, Happening::Hear { node, life, input });
-    }
-
-    /// A request reaches the API server, whether or not its sender still lives.
-    fn arrive(&mut self, node: usize, life: u64, id: EffectId, request: &Request, fate: Fate) {
-        let reply: Reply = match fate {
-            Fate::Failed => Err(store::Error::Unknown("500 Internal Server Error".to_owned())),
-            Fate::RequestLost => Err(store::Error::Unknown("timed out".to_owned())),
-            _ => self.api.apply(request),
-        };
-        let (verb, kind) = Verb::of(request);
-        let name = wire::name_of(request);
-        self.say(format!("api n{} {}: {verb:?} {kind:?} {name}: {}", node + 1, id.0, wire::outcome(&reply)));
-        if reply.is_ok() && verb != Verb::Get {
-            self.announce(kind);
-        }
-        let span = self.faults.span(self.faults.latency);
-        match fate {
-            Fate::Answered | Fate::Failed => {
-                let input = Box::new(Input::Answered { id, reply });
-                self.queue.push(span, Happening::Hear { node, life, input });
-            }
-            Fate::AnswerLost => self.time_out(node, life, id),
-            Fate::RequestLost | Fate::Late => {}
-        }
     }
 }
 

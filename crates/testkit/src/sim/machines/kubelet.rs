@@ -41,20 +41,13 @@ pub(super) enum Call {
 }
 
 impl Machines {
-    /// Lets a pod be wanted `after` now.
-    pub fn pod(&mut self, name: &str, node: usize, after: Duration) {
+    /// A pod is wanted on a node.
+    pub(super) fn want_pod(&mut self, name: &str, node: usize) -> Result<(), Broken> {
+        if self.machines[node].is_gone {
+            return Ok(());
+        }
         let pod = Pod { node, wanted: true, sandbox: None, ending: Vec::new(), error: None };
         self.pods.insert(name.to_owned(), pod);
-        self.queue.push(after, Happening::AddPod(name.to_owned()));
-    }
-
-    /// Lets a pod be deleted `after` now.
-    pub fn delete_pod(&mut self, name: &str, after: Duration) {
-        self.queue.push(after, Happening::DelPod(name.to_owned()));
-    }
-
-    pub(super) fn add_pod(&mut self, name: &str) -> Result<(), Broken> {
-        let Some(node) = self.pods.get(name).map(|pod| pod.node) else { return Ok(()) };
         let metadata = Metadata { namespace: Some("default".into()), ..Metadata::named(name) };
         let node_name = Some(self.machines[node].name.clone());
         let spec = k8s::PodSpec { node_name, ..k8s::PodSpec::default() };

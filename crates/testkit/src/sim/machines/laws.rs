@@ -2,11 +2,14 @@
 //!
 //! 4. No packet goes round.
 //! 5. *Hitless*: two pods that reached each other keep that, also between two messages of a batch, until one of them
-//!    or its node is deleted, rebooted or cut off, or somebody meddles with what is ours.
+//!    or its node is deleted, rebooted, readdressed or cut off, or somebody meddles with what is ours. A packet is as large
+//!    as its sender then sends, and no larger than what both ends sent when they were connected.
 //! 6. ADD answered means: its node reaches the pod, and the pod's packets pass.
 //! 7. What is not ours stays byte for byte.
 //! 8. Nothing is written before in-sync, in each life of an agent.
 //! 9. Without a disturbance the kernel refuses no step.
+//! 10. No UPDATE is sent outside of Established, no session ends without a fault, and at rest what one end told is what the
+//!     other heard (`speakers`).
 //! 11. A run comes to rest, and no agent spins.
 
 use super::{End, Machines};
@@ -26,8 +29,9 @@ const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod]
 pub(super) struct Laws {
     /// Nodes whose kernel changed since the laws were asked.
     touched: BTreeSet<usize>,
-    /// Pairs of sandboxes that reached each other.
-    reached: BTreeSet<(String, String)>,
+    /// Pairs of sandboxes that reached each other, and the largest packets that both sent by then, as ends of a TCP
+    /// connection agree on them.
+    reached: BTreeMap<(String, String), u32>,
     /// Nodes of whose pods nothing can be promised now.
     pub excused: BTreeSet<usize>,
 }
@@ -48,7 +52,7 @@ impl Laws {
 
     /// A sandbox ends.
     pub fn forget(&mut self, container: &str) {
-        self.reached.retain(|(a, b)| a != container && b != container);
+        self.reached.retain(|(a, b), _| a != container && b != container);
     }
 }
 
@@ -81,34 +85,45 @@ impl Machines {
         }
         self.hold_addresses()?;
         let running = self.running();
-        let underlay = self.underlay();
         let (mut reached, mut broken) = (Vec::new(), None);
         for (n, one) in running.iter().enumerate() {
             for other in &running[n + 1..] {
-                if !touched.contains(&one.node) && !touched.contains(&other.node) {
-                    continue;
-                }
-                let pair = (one.container.clone(), other.container.clone());
-                let excused = [one.node, other.node].iter().any(|node| self.laws.excused.contains(node));
-                let ways = [(one, other), (other, one)];
-                let ends = ways.map(|(from, to)| {
-                    (from, to, underlay.from_pod(from.node, from.space, from.addr, to.addr))
-                });
-                let lost = ends
-                    .iter()
-                    .find(|(_, to, end)| *end != (End::Delivered { node: to.node, space: to.space }));
-                match lost {
-                    None => reached.push(pair),
-                    Some((from, to, End::Loop)) => broken = Some(("law 4", words(from, to, "goes round"))),
-                    Some((from, to, end)) if self.laws.reached.contains(&pair) && !excused => {
-                        broken = Some(("law 5", words(from, to, &format!("was delivered, now {end}"))));
+                if touched.contains(&one.node) || touched.contains(&other.node) {
+                    match self.pair(one, other) {
+                        Ok(size) => reached.extend(size.map(|size| (pair(one, other), size))),
+                        Err(law) => broken = Some(law),
                     }
-                    Some(_) => {}
                 }
             }
         }
         self.laws.reached.extend(reached);
         broken.map_or(Ok(()), |(law, what)| Err(self.broken(law, what)))
+    }
+
+    /// Laws 4 and 5 of two sandboxes. `Some`: packets of this size pass both ways.
+    fn pair(&self, one: &Running, other: &Running) -> Result<Option<u32>, (&'static str, String)> {
+        let underlay = self.underlay();
+        let largest = [one, other].map(|pod| underlay.largest(pod.node, pod.space, pod.addr));
+        let both = largest[0].min(largest[1]);
+        let agreed = self.laws.reached.get(&pair(one, other)).copied();
+        let lost = |at_most| {
+            [(one, other), (other, one)].into_iter().find_map(|(from, to)| {
+                let end = underlay.from_pod(from.node, from.space, (from.addr, to.addr), at_most);
+                (end != End::Delivered { node: to.node, space: to.space }).then_some((from, to, end))
+            })
+        };
+        let excused = [one.node, other.node].iter().any(|node| self.laws.excused.contains(node));
+        match lost(agreed.unwrap_or(both)) {
+            Some((from, to, End::Loop)) => Err(("law 4", words(from, to, "goes round"))),
+            Some((from, to, end)) if agreed.is_some() && !excused => {
+                Err(("law 5", words(from, to, &format!("was delivered, now {end}"))))
+            }
+            Some(_) => Ok(None),
+            None => {
+                let grows = agreed.is_some_and(|agreed| agreed < both) && lost(both).is_none();
+                Ok(Some(agreed.filter(|_| !grows).unwrap_or(both)))
+            }
+        }
     }
 
     /// Law 1 in the kernels: an address leads to one pod only.
@@ -138,7 +153,7 @@ impl Machines {
             return Err(self.broken("law 6", format!("ADD is answered with {addr}: {there}")));
         }
         let IpAddr::V4(own) = self.machines[node].kernel.addr().addr() else { unreachable!("IPv4 here") };
-        match underlay.from_pod(node, space, addr, own) {
+        match underlay.from_pod(node, space, (addr, own), u32::MAX) {
             End::Dropped { node: at, why } if at == node && why == super::walk::FOR_THE_NODE => Ok(()),
             back => Err(self.broken("law 6", format!("ADD is answered with {addr}; from there: {back}"))),
         }
@@ -180,6 +195,10 @@ impl Machines {
     }
 }
 
+fn pair(one: &Running, other: &Running) -> (String, String) {
+    (one.container.clone(), other.container.clone())
+}
+
 fn words(from: &Running, to: &Running, what: &str) -> String {
     let end = |pod: &Running| format!("n{}/{} ({})", pod.node + 1, pod.pod, pod.addr);
     format!("{} → {} {what}", end(from), end(to))
@@ -187,14 +206,19 @@ fn words(from: &Running, to: &Running, what: &str) -> String {
 
 /// The addresses that a Node says its tunnels have, with their handles.
 pub(super) fn address(object: &Object) -> Vec<(IpAddr, String)> {
+    let addresses = tunnel_addresses(object).into_iter();
+    addresses.map(|(addr, tunnel)| (addr, tunnel.handle(&object.metadata().name))).collect()
+}
+
+/// The addresses that a Node says its tunnels have.
+pub(super) fn tunnel_addresses(object: &Object) -> Vec<(IpAddr, Tunnel)> {
     let Object::Node(node) = object else { return Vec::new() };
     let tunnels = [
         (annotation::IPV4_IPIP_TUNNEL_ADDR, Tunnel::Ipip),
         (annotation::IPV4_VXLAN_TUNNEL_ADDR, Tunnel::Vxlan),
     ];
-    let said = tunnels.iter().filter_map(|(name, tunnel)| {
-        let addr = node.metadata.annotations.get(*name)?.parse().ok()?;
-        Some((addr, tunnel.handle(&node.metadata.name)))
-    });
+    let said = tunnels
+        .iter()
+        .filter_map(|(name, tunnel)| Some((node.metadata.annotations.get(*name)?.parse().ok()?, *tunnel)));
     said.collect()
 }

@@ -11,18 +11,26 @@
 //! batch is wrong. Kernel facts reach a node in the order in which they came about, as the agent's core keeps it.
 
 mod admin;
+mod asks;
 mod carry;
 mod kernel;
 mod kubelet;
 mod laws;
+mod lines;
 mod packet;
+mod readdress;
+mod router;
+mod schedule;
 pub mod seeded;
+mod speakers;
 mod sweep;
+mod tunnels;
 mod walk;
 mod watch;
 
 pub use self::kernel::FakeKernel;
 pub use admin::{Admin, Mode};
+pub use schedule::{Entry, Schedule};
 pub use walk::{End, Underlay};
 
 use super::api::Revision;
@@ -36,6 +44,7 @@ use laws::Laws;
 use model::store::{Kind, Object, Request};
 use model::{Cidr, Duration, IfAddr, Instant, Metadata, k8s};
 use node::{CniId, Config, EffectId, Input, Node};
+use speakers::Speakers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -63,6 +72,9 @@ pub struct Machines {
     api_is_up: bool,
     /// Something went wrong in this run, so that a refusal of the kernel may be honest.
     disturbed: bool,
+    /// The nodes speak BGP.
+    bgp: bool,
+    speakers: Speakers,
     events: u64,
     /// Effects so far: what a crash sweep counts.
     effects: u64,
@@ -86,7 +98,6 @@ struct Machine {
     /// The latest time at which a kernel fact is on its way to the agent: the next one comes after it.
     ear: Instant,
     plan: Option<Plan>,
-    in_flight: u64,
     wakes_at: Option<Instant>,
     /// Its Node is deleted for good.
     is_gone: bool,
@@ -124,6 +135,8 @@ impl Machines {
             routed: BTreeMap::new(),
             api_is_up: true,
             disturbed: false,
+            bgp: false,
+            speakers: Speakers::default(),
             events: 0,
             effects: 0,
             numbers: 0,
@@ -142,7 +155,9 @@ impl Machines {
         let addr = IfAddr::new(addr.into(), 24).expect("24 fits IPv4");
         let has_ipip = ipip == IpipDriver::Kernel;
         let name = format!("n{}", index + 1);
-        self.create(k8s::Node { metadata: Metadata::named(&name), ..k8s::Node::default() }.into());
+        let labels = [("subnet".to_owned(), router::subnet_label(addr.subnet()))].into();
+        let metadata = Metadata { labels, ..Metadata::named(&name) };
+        self.create(k8s::Node { metadata, ..k8s::Node::default() }.into());
         self.machines.push(Machine {
             name,
             kernel: FakeKernel::boot(addr, router_of(addr.subnet()), has_ipip),
@@ -155,7 +170,6 @@ impl Machines {
             listed: BTreeSet::new(),
             ear: Instant::ZERO,
             plan: None,
-            in_flight: 0,
             wakes_at: None,
             is_gone: false,
         });
@@ -210,6 +224,11 @@ impl Machines {
         Broken { law, what, at, event, trace, seed: self.seed }
     }
 
+    /// How long something takes that begins now.
+    fn span(&mut self, range: (u64, u64)) -> Duration {
+        self.faults.span(self.queue.now(), range)
+    }
+
     fn say(&mut self, line: String) {
         self.trace.push(self.queue.now(), line);
     }
@@ -229,6 +248,7 @@ impl Machines {
     }
 
     fn start(&mut self, node: usize) {
+        let bgp = self.bgp;
         let machine = &mut self.machines[node];
         if machine.is_gone || machine.agent.is_some() {
             return;
@@ -238,7 +258,7 @@ impl Machines {
         let mut agent = Node::new(Config {
             node: machine.name.clone(),
             address: Some(machine.kernel.addr()),
-            bgp: false,
+            bgp,
             ipip: Some(machine.ipip),
             epoch_micros: EPOCH_MICROS,
         });
@@ -248,8 +268,8 @@ impl Machines {
         machine.agent = Some(agent);
         let life = machine.life;
         self.say(format!("n{} starts", node + 1));
-        for kind in watch::WATCHED {
-            let span = self.faults.span(self.faults.watch_delay);
+        for kind in node::WATCHED {
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::List { node, life, kind });
         }
         self.kubelet_hears_of_start(node);
@@ -260,33 +280,21 @@ impl Machines {
         self.disturbed = true;
         self.say(format!("n{} crashes", node + 1));
         let machine = &mut self.machines[node];
-        (machine.agent, machine.plan, machine.in_flight, machine.wakes_at) = (None, None, 0, None);
+        (machine.agent, machine.plan, machine.wakes_at) = (None, None, None);
         machine.life += 1;
         machine.told.clear();
         machine.listed.clear();
         machine.kernel.close_all();
+        self.hang_up(node);
         self.kubelet_hears_of_crash(node);
-        let downtime = self.faults.span(self.faults.downtime);
+        let downtime = self.span(self.faults.pace.downtime);
         self.queue.push(downtime, Happening::Start { node });
     }
 
     /// Where in the effect that comes now its node crashes, if it does.
-    fn moment(&mut self, node: usize, steps: usize) -> Option<Moment> {
+    fn moment(&mut self, node: usize) -> Option<Moment> {
         self.effects += 1;
-        if let Some((_, moment)) = self.faults.crash_at.filter(|(at, _)| *at == self.effects) {
-            return Some(moment);
-        }
-        let busy = self.machines[node].in_flight > 0 || steps > 0;
-        let rate = if busy { self.faults.crash * 10 } else { self.faults.crash };
-        if rate == 0 || self.faults.most_crashes == 0 || !self.faults.rng.per_mille(rate) {
-            return None;
-        }
-        self.faults.most_crashes -= 1;
-        Some(match self.faults.rng.below(3) {
-            0 => Moment::Before,
-            1 => Moment::After,
-            _ => Moment::Within(self.faults.rng.below(steps as u64 + 1) as usize),
-        })
+        self.faults.moment(node, self.effects)
     }
 }
 

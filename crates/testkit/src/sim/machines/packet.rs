@@ -16,6 +16,8 @@ pub struct Packet {
     pub src: Ipv4Addr,
     pub dst: Ipv4Addr,
     pub mark: u32,
+    /// With its header, in bytes. It may not be fragmented.
+    pub size: u32,
     pub load: Load,
 }
 

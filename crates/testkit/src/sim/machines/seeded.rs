@@ -1,96 +1,111 @@
 //! Runs of whole nodes that a seed draws: cluster, load, changes of mode, and which faults there are and how often.
 
-use super::{Admin, Machines, Mode};
-use crate::sim::{Broken, Faults, Rng, seeded::Story};
+use super::schedule::{Entry, Schedule};
+use super::{Admin, Mode};
+use crate::sim::faults::{Pace, Rates};
+use crate::sim::{Broken, Rng, seeded::Story};
 use derive::IpipDriver;
-use model::Duration;
 
-/// Runs one seed: load under faults, then rest.
+/// Runs one seed.
 pub fn run(seed: u64, aloud: bool) -> Result<Story, Box<Broken>> {
-    let mut cluster = cluster(seed);
-    cluster.trace.aloud = aloud;
-    load(&mut cluster, seed);
-    cluster.faults = faults(seed);
-    cluster.run_for(LOAD)?;
-    cluster.come_to_rest()?;
-    Ok(Story { hash: cluster.hash(), events: cluster.events() })
+    Schedule::draw(seed).run(aloud)
 }
 
-const LOAD: Duration = Duration::from_secs(8);
-
-fn cluster(seed: u64) -> Machines {
-    let mut rng = Rng::stream(seed, "cluster");
-    let drivers: &[&[IpipDriver]] =
-        &[&[IpipDriver::Kernel], &[IpipDriver::StandIn], &[IpipDriver::Kernel, IpipDriver::StandIn]];
-    let (near, far) = (rng.between(1, 3) as usize, rng.below(3) as usize);
-    let mut cluster = Machines::cluster(near.max(2 - far.min(1)), far, rng.pick::<&[IpipDriver]>(drivers));
-    cluster.seed = Some(seed);
-    cluster.queue.reseed(Rng::stream(seed, "ties"));
-    let mode = *rng.pick(&Mode::ALL);
-    cluster = cluster.pool("pool", rng.pick::<&str>(&["10.0.0.0/26", "10.0.0.0/24"]), 29, mode);
-    if rng.per_mille(300) {
-        cluster = cluster.pool("second", "10.1.0.0/27", 29, *rng.pick(&Mode::ALL));
-    }
-    cluster
+/// A broken run with as little in it as breaks the same law, and how to run that.
+pub fn smaller(broken: &Broken) -> String {
+    let Some(seed) = broken.seed else { return String::new() };
+    let smaller = Schedule::draw(seed).smaller(broken.law);
+    format!("the least that breaks it, for a file FILE and `./dev test sim --schedule FILE`:\n{smaller}")
 }
 
-fn load(cluster: &mut Machines, seed: u64) {
-    let mut rng = Rng::stream(seed, "load");
-    let nodes = cluster.machines.len() as u64;
-    let at = |rng: &mut Rng| Duration::from_micros(rng.between(100_000, 7_000_000));
-    for n in 0..rng.between(nodes, nodes + 4) {
-        let name = format!("p{n}");
-        let start = Duration::from_micros(rng.below(1_500_000));
-        cluster.pod(&name, (n % nodes) as usize, start);
+impl Schedule {
+    /// What a seed draws.
+    pub fn draw(seed: u64) -> Schedule {
+        let mut rng = Rng::stream(seed, "cluster");
+        let drivers: &[&[IpipDriver]] =
+            &[&[IpipDriver::Kernel], &[IpipDriver::StandIn], &[IpipDriver::Kernel, IpipDriver::StandIn]];
+        let (near, far) = (rng.between(1, 3) as usize, rng.below(3) as usize);
+        let near = near.max(2 - far.min(1));
+        let drivers = rng.pick::<&[IpipDriver]>(drivers).to_vec();
+        let mode = *rng.pick(&Mode::ALL);
+        let mut pools = vec![((*rng.pick(&["10.0.0.0/26", "10.0.0.0/24"])).to_owned(), mode)];
         if rng.per_mille(300) {
-            let end = at(&mut rng);
-            cluster.delete_pod(&name, end);
+            pools.push(("10.1.0.0/27".to_owned(), *rng.pick(&Mode::ALL)));
+        }
+        let bgp = rng.per_mille(300);
+        let mut entries = acts(seed, (near + far) as u64, pools.len() as u64);
+        entries.sort_by_key(|(at, _)| *at);
+        let acts = entries.into_iter().map(|(at, act)| Entry::Act { at, act });
+        let mut rng = Rng::stream(seed, "swarm");
+        let rates = rates(&mut rng, bgp);
+        let pace = Pace {
+            latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),
+            watch: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
+            downtime: *rng.pick(&[(1_000, 20_000), (50_000, 1_000_000)]),
+        };
+        let faults = rates.draw(&mut Rng::stream(seed, "faults"), near + far + 1);
+        let entries = acts.chain(faults.into_iter().map(Entry::Fault)).collect();
+        Schedule { seed, near, far, drivers, pools, bgp, pace, entries }
+    }
+}
+
+/// What is done, and when.
+fn acts(seed: u64, nodes: u64, pools: u64) -> Vec<(u64, Admin)> {
+    let mut rng = Rng::stream(seed, "load");
+    let mut acts = Vec::new();
+    let at = |rng: &mut Rng| rng.between(100_000, 7_000_000);
+    for pod in 0..rng.between(nodes, nodes + 4) as u32 {
+        acts.push((rng.below(1_500_000), Admin::AddPod(pod, (u64::from(pod) % nodes) as usize)));
+        if rng.per_mille(300) {
+            acts.push((at(&mut rng), Admin::DeletePod(pod)));
         }
     }
     for _ in 0..rng.below(4) {
         let when = at(&mut rng);
-        cluster.admin(when, Admin::SetMode(*rng.pick(&Mode::ALL)));
+        let mut change = |rng: &mut Rng, when| {
+            let mode = *rng.pick(&Mode::ALL);
+            let one = rng.per_mille(500).then(|| rng.below(pools) as usize);
+            acts.push((when, one.map_or(Admin::SetMode(mode), |pool| Admin::SetModeOf(pool, mode))));
+        };
+        change(&mut rng, when);
         if rng.per_mille(400) {
-            let soon = Duration::from_micros(when.micros() + rng.below(300_000));
-            cluster.admin(soon, Admin::SetMode(*rng.pick(&Mode::ALL)));
+            let soon = when + rng.below(300_000);
+            change(&mut rng, soon);
         }
     }
-    let mut one = |odds: u64, act: fn(&mut Rng, u64) -> Admin| {
+    let mut one = |odds: u64, act: fn(&mut Rng, usize) -> Admin| {
         if rng.per_mille(odds) {
             let when = at(&mut rng);
-            let act = act(&mut rng, nodes);
-            cluster.admin(when, act);
+            let node = rng.below(nodes) as usize;
+            acts.push((when, act(&mut rng, node)));
         }
     };
     one(250, |rng, _| {
         Admin::Join(rng.below(2) as usize, *rng.pick(&[IpipDriver::Kernel, IpipDriver::StandIn]))
     });
-    one(250, |rng, nodes| Admin::Crash(rng.below(nodes) as usize));
-    one(150, |rng, nodes| Admin::Reboot(rng.below(nodes) as usize));
-    one(100, |rng, nodes| Admin::Remove(rng.below(nodes) as usize));
-    one(150, |rng, nodes| Admin::Meddle(rng.below(nodes) as usize, rng.below(40) as usize));
+    one(250, |_, node| Admin::Crash(node));
+    one(150, |_, node| Admin::Reboot(node));
+    one(100, |_, node| Admin::Remove(node));
+    one(150, |_, node| Admin::Readdress(node));
+    one(150, |rng, node| Admin::Meddle(node, rng.below(40) as usize));
     if rng.per_mille(200) {
         let down = at(&mut rng);
-        cluster.admin(down, Admin::ApiDown);
-        cluster.admin(Duration::from_micros(down.micros() + rng.below(2_000_000)), Admin::ApiUp);
+        acts.extend([(down, Admin::ApiDown), (down + rng.below(2_000_000), Admin::ApiUp)]);
     }
     if rng.per_mille(150) {
-        let (a, b) = (rng.below(nodes) as usize, rng.below(nodes) as usize);
-        let when = at(&mut rng);
-        cluster.admin(when, Admin::Cut(a, b));
-        cluster.admin(Duration::from_micros(when.micros() + rng.below(2_000_000)), Admin::Mend(a, b));
+        let (a, b, when) = (rng.below(nodes) as usize, rng.below(nodes) as usize, at(&mut rng));
+        acts.extend([(when, Admin::Cut(a, b)), (when + rng.below(2_000_000), Admin::Mend(a, b))]);
     }
+    acts
 }
 
-/// The seed turns each class on or off, then draws its rate.
-fn faults(seed: u64) -> Faults {
-    let mut rng = Rng::stream(seed, "swarm");
+/// The seed turns each class on or off, then draws its rate. A node lists through a quorum: no list is old.
+fn rates(rng: &mut Rng, bgp: bool) -> Rates {
     let mut rate = |most: u64| if rng.per_mille(400) { rng.between(1, most) } else { 0 };
     let (request_lost, answer_lost, late, failed) = (rate(60), rate(60), rate(30), rate(60));
-    // A node lists through a quorum: no list is old.
-    let (crash, broken_watch) = (rate(4), rate(30));
-    Faults {
-        rng: Rng::stream(seed, "faults"),
+    let (crash, broken_watch, reset) = (rate(40), rate(30), rate(50));
+    let reset = if bgp { reset } else { 0 };
+    Rates {
         request_lost,
         answer_lost,
         late,
@@ -98,9 +113,7 @@ fn faults(seed: u64) -> Faults {
         crash,
         most_crashes: 8,
         broken_watch,
-        latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),
-        watch_delay: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
-        downtime: *rng.pick(&[(1_000, 20_000), (50_000, 1_000_000)]),
-        ..Faults::none()
+        oldest_list: 0,
+        reset,
     }
 }

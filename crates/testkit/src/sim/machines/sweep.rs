@@ -1,6 +1,7 @@
 //! How a run ends: rest, then what must hold of a cluster at rest.
 
 use super::carry::Happening;
+use super::laws::tunnel_addresses;
 use super::{Admin, FakeKernel, Machines, router_of};
 use crate::sim::{Broken, Faults, Queue, Rng, laws as addresses};
 use ::kernel::{Key, LinkKind, Netns, Objects, Value};
@@ -17,6 +18,14 @@ const SILENCE: Duration = Duration::from_secs(900);
 impl Machines {
     /// Ends all faults, lets the cluster come to rest, and asks what must hold then.
     pub fn come_to_rest(&mut self) -> Result<(), Broken> {
+        self.settle()?;
+        self.sessions_agree()?;
+        self.silent()?;
+        self.like_new()
+    }
+
+    /// Ends all faults; within a while nothing is pending, and every pod reaches every other.
+    pub fn settle(&mut self) -> Result<(), Broken> {
         self.faults.heal();
         let cuts: Vec<(usize, usize)> = self.cut.iter().copied().collect();
         for (a, b) in cuts {
@@ -32,9 +41,7 @@ impl Machines {
             return Err(self.broken("liveness", pending.join("; ")));
         }
         self.addresses_hold()?;
-        self.connected()?;
-        self.silent()?;
-        self.like_new()
+        self.connected()
     }
 
     /// What is not done, in words.
@@ -75,7 +82,7 @@ impl Machines {
             return Ok(());
         }
         let running = self.running();
-        let needs_router = self.wants_direct();
+        let needs_router = self.wants_direct() && !self.bgp;
         let underlay = self.underlay();
         for from in &running {
             for to in running.iter().filter(|to| to.container != from.container) {
@@ -83,7 +90,8 @@ impl Machines {
                 if needs_router && !near {
                     continue;
                 }
-                let end = underlay.from_pod(from.node, from.space, from.addr, to.addr);
+                let at_most = underlay.largest(to.node, to.space, to.addr);
+                let end = underlay.from_pod(from.node, from.space, (from.addr, to.addr), at_most);
                 if end != (super::End::Delivered { node: to.node, space: to.space }) {
                     let what = format!("at rest {} does not reach {}: {end}", from.pod, to.pod);
                     return Err(self.broken("liveness", what));
@@ -118,13 +126,14 @@ impl Machines {
             // Whoever lacks an address asks again.
             return Ok(());
         }
-        let (revision, effects) = (self.api.revision(), self.effects);
+        let (revision, effects, updates) = (self.api.revision(), self.effects, self.speakers.updates);
         self.run_for(SILENCE)?;
-        if self.api.revision() != revision || self.effects != effects {
+        if self.api.revision() != revision || self.effects != effects || self.speakers.updates != updates {
             let what = format!(
-                "at rest {} objects were written and {} things done",
+                "at rest {} objects were written, {} things done and {} UPDATEs sent",
                 self.api.revision().0 - revision.0,
-                self.effects - effects
+                self.effects - effects,
+                self.speakers.updates - updates
             );
             return Err(self.broken("silence", what));
         }
@@ -134,7 +143,7 @@ impl Machines {
     /// The kernels are those of agents that find the same objects, pods and files, and an empty kernel.
     fn like_new(&mut self) -> Result<(), Broken> {
         let far = (1..self.machines.len()).any(|node| self.subnet_of(node) != self.subnet_of(0));
-        if self.wants_direct() && far || self.is_exhausted() {
+        if self.wants_direct() && far && !self.bgp || self.is_exhausted() || self.keeps_tunnel_address() {
             // Without a router's path the old way is kept, which a new kernel does not know.
             return Ok(());
         }
@@ -149,12 +158,30 @@ impl Machines {
         Ok(())
     }
 
+    /// Some node keeps the address of a tunnel whose pool wants that tunnel no more: a new agent takes another one, from a
+    /// pool that does.
+    fn keeps_tunnel_address(&self) -> bool {
+        let pools: Vec<_> = self
+            .api
+            .objects()
+            .filter_map(|object| match object {
+                Object::IpPool(pool) => Some(&pool.spec),
+                _ => None,
+            })
+            .collect();
+        self.api
+            .objects()
+            .flat_map(tunnel_addresses)
+            .any(|(addr, tunnel)| !pools.iter().any(|pool| pool.cidr.contains(addr) && tunnel.runs_in(pool)))
+    }
+
     fn twin(&self) -> Machines {
         let mut twin = Machines::cluster(0, 0, &[IpipDriver::Kernel]);
         twin.api = self.api.clone();
         twin.queue = Queue::new(Rng::stream(0, "ties"));
         twin.faults = Faults::none();
         twin.disturbed = true;
+        twin.bgp = self.bgp;
         for (index, machine) in self.machines.iter().enumerate() {
             let addr = machine.kernel.addr();
             let mut kernel =
@@ -173,7 +200,6 @@ impl Machines {
                 listed: Default::default(),
                 ear: model::Instant::ZERO,
                 plan: None,
-                in_flight: 0,
                 wakes_at: None,
                 is_gone: machine.is_gone,
             });

@@ -9,12 +9,11 @@
 
 use super::kernel::{FakeKernel, UPLINK, host_link};
 use super::packet::{Load, Packet, Place, judge};
-use kernel::filter::ACCEPTED;
+use super::tunnels::{encapsulate_ipip, encapsulate_vxlan, ingress, is_vxlan};
 use kernel::nft::HookPoint;
 use kernel::route::TABLE_MAIN;
 use kernel::{
-    AddrKey, Direction, FdbKey, Filter, FilterKey, Key, LinkKey, LinkKind, NeighKey, Netns, PodNs, RouteKind,
-    RouteValue, SysctlKey, Value,
+    Key, LinkKey, LinkKind, NeighKey, Netns, PodNs, RouteKey, RouteKind, RouteValue, SysctlKey, Value,
 };
 use model::{Cidr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +24,8 @@ use std::net::{IpAddr, Ipv4Addr};
 pub(super) const FOR_THE_NODE: &str = "it is for the node itself";
 /// More nodes than this no packet passes.
 const TTL: usize = 16;
+/// How large the packets are that nodes send.
+const PING: u32 = 84;
 
 /// What lies between the nodes' kernels.
 pub struct Underlay<'a> {
@@ -67,31 +68,36 @@ fn dropped<T>(node: usize, why: impl Into<String>) -> Result<T, Dropped> {
 }
 
 impl Underlay<'_> {
-    /// From a pod to an address.
-    pub fn from_pod(&self, node: usize, space: PodNs, src: Ipv4Addr, dst: Ipv4Addr) -> End {
-        let packet = Packet { src, dst, mark: 0, load: Load::Echo };
+    /// From a pod to an address: a packet as large as the pod sends, but no larger than `at_most`.
+    pub fn from_pod(&self, node: usize, space: PodNs, (src, dst): (Ipv4Addr, Ipv4Addr), at_most: u32) -> End {
         match self.leave_pod(node, space, src) {
-            Ok(iif) => self.walk(node, iif.as_str(), packet),
+            Ok((iif, largest)) => {
+                let size = largest.min(at_most);
+                self.walk(node, iif.as_str(), Packet { src, dst, mark: 0, size, load: Load::Echo })
+            }
             Err((node, why)) => End::Dropped { node, why },
         }
+    }
+
+    /// The largest packet that a pod sends, if it can send.
+    pub fn largest(&self, node: usize, space: PodNs, src: Ipv4Addr) -> u32 {
+        self.leave_pod(node, space, src).map_or(0, |(_, largest)| largest)
     }
 
     /// From a node itself to an address.
     pub fn from_node(&self, node: usize, dst: Ipv4Addr) -> End {
         let IpAddr::V4(src) = self.kernels[node].addr().addr() else { unreachable!("uplinks are IPv4 here") };
-        self.walk(node, "lo", Packet { src, dst, mark: 0, load: Load::Echo })
+        self.walk(node, "lo", Packet { src, dst, mark: 0, size: PING, load: Load::Echo })
     }
 
-    /// The node's end of the pod's pair, if the pod can send.
-    fn leave_pod(&self, node: usize, space: PodNs, src: Ipv4Addr) -> Result<IfName, Dropped> {
+    /// The node's end of the pod's pair, if the pod can send, and the largest packet that the pod sends.
+    fn leave_pod(&self, node: usize, space: PodNs, src: Ipv4Addr) -> Result<(IfName, u32), Dropped> {
         let (kernel, netns) = (self.kernels[node], Netns::Pod(space));
         let Some((_, way)) = lookup(kernel, netns, Ipv4Addr::new(10, 255, 255, 254)) else {
             return dropped(node, "the pod has no default route");
         };
         let device = way.device.clone().expect("a pod's routes have devices");
-        let has_source = kernel.objects().keys().any(
-            |key| matches!(key, Key::Addr(key) if key.netns == netns && key.addr.addr() == IpAddr::V4(src)),
-        );
+        let has_source = kernel.addresses(netns).any(|key| key.addr.addr() == IpAddr::V4(src));
         let end = LinkKey { netns, name: device.clone() };
         let gateway = way.gateway.map(|addr| Key::Neigh(NeighKey { netns, device, addr }));
         if !has_source || !kernel.is_up(&end) {
@@ -100,8 +106,10 @@ impl Underlay<'_> {
         if gateway.is_some_and(|key| !kernel.objects().contains_key(&key)) {
             return dropped(node, "the pod does not know its gateway's MAC");
         }
+        let own = kernel.mtu(&end);
+        let largest = way.mtu.map_or(own, |mtu| mtu.0.min(own));
         match kernel.other_end(&end) {
-            Some(host) => Ok(host.name.clone()),
+            Some(host) => Ok((host.name.clone(), largest)),
             None => dropped(node, "the node's end of the pod's pair is not up"),
         }
     }
@@ -138,6 +146,10 @@ impl Underlay<'_> {
         let Some((dst, way)) = lookup(kernel, Netns::Host, packet.dst) else {
             return dropped(node, format!("no route to {}", packet.dst));
         };
+        // A router that happens to know the way may carry it by the default route: nothing that is kept.
+        if dst.len() == 0 && matches!(packet.load, Load::Echo) {
+            return dropped(node, format!("no route to {} but the default one", packet.dst));
+        }
         if way.kind != RouteKind::Unicast {
             return dropped(node, format!("{} is a blackhole", dst));
         }
@@ -146,6 +158,8 @@ impl Underlay<'_> {
         if !kernel.is_up(&link) {
             return dropped(node, format!("{device} is not up"));
         }
+        let limit = way.mtu.map_or_else(|| kernel.mtu(&link), |mtu| mtu.0);
+        fits(packet.size, limit, &device).map_err(|why| (node, why))?;
         ask(&mut packet, place(HookPoint::Forward, device.as_str()))?;
         let masked = ask(&mut packet, place(HookPoint::Postrouting, device.as_str()));
         if iif != "lo" {
@@ -176,25 +190,27 @@ impl Underlay<'_> {
             return dropped(node, format!("the pod behind {} is not up", link.name));
         };
         let addr = IpAddr::V4(packet.dst);
-        let has =
-            |key: &Key| matches!(key, Key::Addr(key) if key.netns == end.netns && key.addr.addr() == addr);
+        let has = kernel.addresses(end.netns).any(|key| key.addr.addr() == addr);
         let neigh = Key::Neigh(NeighKey { netns: Netns::Host, device: link.name.clone(), addr });
         let far = kernel.objects().get(&Key::Link(end.clone()));
         match (kernel.objects().get(&neigh), far) {
             (Some(Value::Neigh(neigh)), Some(Value::Link(far))) if far.mac == Some(neigh.mac) => {}
             _ => return dropped(node, format!("{} has no neighbour {addr} with the pod's MAC", link.name)),
         }
+        fits(packet.size, kernel.mtu(end), &end.name).map_err(|why| (node, why))?;
         match end.netns {
-            Netns::Pod(space) if kernel.objects().keys().any(has) => Ok(space),
+            Netns::Pod(space) if has => Ok(space),
             _ => dropped(node, format!("the pod behind {} does not have {addr}", link.name)),
         }
     }
 
     /// An outer packet goes out by the node's uplink and comes to a node that decapsulates it.
     fn arrive_outer(&self, node: usize, outer: Packet) -> Result<Passed, Dropped> {
-        let Some((_, way)) = lookup(self.kernels[node], Netns::Host, outer.dst) else {
+        let kernel = self.kernels[node];
+        let Some((_, way)) = lookup(kernel, Netns::Host, outer.dst) else {
             return dropped(node, format!("no route to {}", outer.dst));
         };
+        fits(outer.size, kernel.mtu(&host_link(UPLINK)), &UPLINK).map_err(|why| (node, why))?;
         let hop = match way.gateway {
             Some(IpAddr::V4(gateway)) => gateway,
             _ => outer.dst,
@@ -266,102 +282,34 @@ impl Underlay<'_> {
     }
 }
 
+fn fits(size: u32, limit: u32, device: &dyn fmt::Display) -> Result<(), String> {
+    if size > limit { Err(format!("{size} bytes do not fit {device}, which takes {limit}")) } else { Ok(()) }
+}
+
 enum Passed {
     To(PodNs),
     On(usize, String, Packet),
 }
 
-fn is_vxlan(kind: &LinkKind, vni: model::Vni, at: Ipv4Addr) -> bool {
-    matches!(kind, LinkKind::Vxlan { vni: own, local, .. } if *own == vni && *local == IpAddr::V4(at))
-}
-
-/// The uplink's filter. `Some`: the stand-in took the outer header off.
-fn ingress(kernel: &FakeKernel, packet: &mut Packet) -> Option<Packet> {
-    let Load::Ipip(inner) = &packet.load else { return None };
-    let device = IfName::fixed(UPLINK);
-    let key = Key::Filter(FilterKey { netns: Netns::Host, device, direction: Direction::Ingress });
-    let Some(Value::Filter(Filter::Accept { local, tunnel, sources })) = kernel.objects().get(&key) else {
-        return None;
-    };
-    let inside = sources.iter().filter(|(cidr, _)| cidr.contains(inner.src.into()));
-    let (_, outer) = inside.max_by_key(|(cidr, _)| cidr.len())?;
-    if *outer != packet.src || *local != packet.dst {
-        return None;
-    }
-    packet.mark |= ACCEPTED;
-    tunnel.as_ref().map(|_| Packet { mark: ACCEPTED, ..(**inner).clone() })
-}
-
-fn encapsulate_ipip(kernel: &FakeKernel, packet: Packet, gateway: Ipv4Addr) -> Result<Packet, String> {
-    let device = IfName::fixed("tunl0");
-    let outer = |src, dst| Packet { src, dst, mark: 0, load: Load::Ipip(Box::new(packet)) };
-    match kernel.objects().get(&Key::Link(host_link("tunl0"))) {
-        Some(Value::Link(link)) if link.kind == LinkKind::Ipip => match kernel.addr().addr() {
-            IpAddr::V4(local) => Ok(outer(local, gateway)),
-            IpAddr::V6(_) => unreachable!("uplinks are IPv4 here"),
-        },
-        _ => {
-            let key = NeighKey { netns: Netns::Host, device: device.clone(), addr: gateway.into() };
-            let send = FilterKey { netns: Netns::Host, device, direction: Direction::Egress };
-            match (kernel.objects().get(&Key::Neigh(key)), kernel.objects().get(&Key::Filter(send))) {
-                (None, _) => Err(format!("tunl0 has no neighbour {gateway}")),
-                (Some(Value::Neigh(neigh)), Some(Value::Filter(Filter::Send { local, .. }))) => {
-                    let [_, _, a, b, c, d] = neigh.mac.0;
-                    Ok(outer(*local, Ipv4Addr::new(a, b, c, d)))
-                }
-                _ => Err("tunl0 has no filter that encapsulates".to_owned()),
-            }
-        }
-    }
-}
-
-fn encapsulate_vxlan(kernel: &FakeKernel, packet: Packet, gateway: Ipv4Addr) -> Result<Packet, String> {
-    let device = IfName::fixed("vxlan.calico");
-    let link = kernel.objects().get(&Key::Link(host_link("vxlan.calico")));
-    let Some(Value::Link(link)) = link else { return Err("vxlan.calico is absent".to_owned()) };
-    let LinkKind::Vxlan { vni, port, local: IpAddr::V4(src), .. } = link.kind else {
-        return Err("vxlan.calico is not of our kind".to_owned());
-    };
-    let key = NeighKey { netns: Netns::Host, device: device.clone(), addr: gateway.into() };
-    let Some(Value::Neigh(neigh)) = kernel.objects().get(&Key::Neigh(key)) else {
-        return Err(format!("vxlan.calico has no neighbour {gateway}"));
-    };
-    let key = FdbKey { netns: Netns::Host, device, mac: neigh.mac };
-    match kernel.objects().get(&Key::Fdb(key)) {
-        Some(Value::Fdb(fdb)) => match fdb.dst {
-            IpAddr::V4(dst) => {
-                let load = Load::Vxlan { port, vni, mac: neigh.mac, inner: Box::new(packet) };
-                Ok(Packet { src, dst, mark: 0, load })
-            }
-            IpAddr::V6(_) => Err("the far end is IPv6".to_owned()),
-        },
-        _ => Err(format!("vxlan.calico knows no host behind {}", neigh.mac)),
-    }
-}
-
 /// The route that decides: the longest prefix.
 fn lookup(kernel: &FakeKernel, netns: Netns, dst: Ipv4Addr) -> Option<(Cidr, &RouteValue)> {
-    let first = Key::Route(kernel::RouteKey {
+    let first = Key::Route(RouteKey {
         netns,
         table: 0,
         dst: Cidr::host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         priority: 0,
     });
-    let routes = kernel.objects().range(first..).filter_map(|(key, value)| match (key, value) {
-        (Key::Route(key), Value::Route(route))
-            if key.netns == netns && key.table == TABLE_MAIN && key.dst.contains(dst.into()) =>
-        {
-            Some((key.dst, route))
-        }
+    let routes = kernel.objects().range(first..).map_while(|(key, value)| match (key, value) {
+        (Key::Route(key), Value::Route(route)) if key.netns == netns => Some((key, route)),
         _ => None,
     });
+    let leads = |key: &RouteKey| key.table == TABLE_MAIN && key.dst.contains(dst.into());
+    let routes = routes.filter(|(key, _)| leads(key)).map(|(key, route)| (key.dst, route));
     routes.max_by_key(|(cidr, _)| cidr.len())
 }
 
 fn local(kernel: &FakeKernel, addr: Ipv4Addr) -> bool {
-    kernel.objects().keys().any(|key| {
-        matches!(key, Key::Addr(AddrKey { netns: Netns::Host, addr: own, .. }) if own.addr() == IpAddr::V4(addr))
-    })
+    kernel.has(addr.into())
 }
 
 fn setting<'a>(kernel: &'a FakeKernel, path: &str) -> Option<&'a str> {

@@ -6,22 +6,6 @@ use model::Duration;
 use model::store::{Event, Kind, Object};
 use node::Input;
 
-/// What a node watches.
-pub const WATCHED: [Kind; 13] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-    Kind::FelixConfiguration,
-    Kind::ClusterInformation,
-    Kind::Namespace,
-    Kind::Pod,
-    Kind::BgpConfiguration,
-    Kind::BgpPeer,
-    Kind::BgpFilter,
-];
 /// How long a watcher that finds nobody waits.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -30,7 +14,7 @@ impl Machines {
     pub(super) fn announce(&mut self, kind: Kind) {
         for node in 0..self.machines.len() {
             let life = self.machines[node].life;
-            let span = self.faults.span(self.faults.watch_delay);
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::Tell { node, life, kind });
         }
     }
@@ -75,8 +59,8 @@ impl Machines {
             self.queue.push(AGAIN, Happening::Tell { node, life, kind });
             return Ok(());
         }
-        if self.faults.broken_watch > 0 && self.faults.rng.per_mille(self.faults.broken_watch) {
-            let span = self.faults.span(self.faults.watch_delay);
+        if self.faults.breaks_watch(node) {
+            let span = self.span(self.faults.pace.watch);
             self.queue.push(span, Happening::List { node, life, kind });
             let error = "connection reset by peer".to_owned();
             return self.input(node, Input::Api(Event::Failed { kind, error }));

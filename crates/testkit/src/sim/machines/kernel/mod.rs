@@ -5,6 +5,9 @@
 //! Of its own changes of routes and rules the agent is not told (`netlink::Monitor::leave_out`), and of routes that go with
 //! an interface nobody is.
 
+mod links;
+mod refusals;
+
 use kernel::addr::AddrScope;
 use kernel::route::{PROTO_BOOT, PROTO_KERNEL, TABLE_MAIN};
 use kernel::{
@@ -13,21 +16,19 @@ use kernel::{
 };
 use model::{Cidr, IfAddr, IfName, Mtu};
 use node::Notice;
+use refusals::{EEXIST, refuse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The interface towards the other nodes.
 pub const UPLINK: &str = "eth0";
 const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
-const ENODEV: i32 = 19;
-const EOPNOTSUPP: i32 = 95;
-const ENETDOWN: i32 = 100;
-const ENETUNREACH: i32 = 101;
 
 /// The kernel of one node.
 #[derive(Clone, Debug)]
 pub struct FakeKernel {
+    /// The uplink's address.
+    addr: IfAddr,
     objects: Objects,
     /// What it came up with: nobody's but the administrator's.
     foreign: Objects,
@@ -43,10 +44,6 @@ pub struct FakeKernel {
 }
 
 type Answer = Result<(), ApplyError>;
-
-fn refuse(errno: i32, text: &str) -> Answer {
-    Err(ApplyError { errno, text: text.to_owned() })
-}
 
 fn link(kind: LinkKind, mtu: u32, up: bool) -> Value {
     Value::Link(Box::new(LinkValue { kind, mac: None, mtu: Some(Mtu(mtu)), up, alias: None }))
@@ -91,6 +88,7 @@ impl FakeKernel {
             objects.insert(Key::Link(host_link("tunl0")), link(LinkKind::Ipip, 1480, false));
         }
         FakeKernel {
+            addr,
             objects,
             foreign,
             ends: BTreeMap::new(),
@@ -118,11 +116,32 @@ impl FakeKernel {
 
     /// The uplink's address.
     pub fn addr(&self) -> IfAddr {
-        let uplink = |key: &Key| match key {
-            Key::Addr(key) if key.device.as_str() == UPLINK => Some(key.addr),
+        self.addr
+    }
+
+    /// Somebody gives the uplink another address of its subnet, and takes the one away that it had.
+    pub fn readdress(&mut self, addr: IfAddr) {
+        let key = |addr| Key::Addr(AddrKey { netns: Netns::Host, device: IfName::fixed(UPLINK), addr });
+        let before = key(std::mem::replace(&mut self.addr, addr));
+        for objects in [&mut self.objects, &mut self.foreign] {
+            objects.remove(&before);
+            objects.insert(key(addr), Value::Addr(AddrValue { scope: AddrScope::Global }));
+        }
+    }
+
+    /// Whether the node itself has an address.
+    pub fn has(&self, addr: IpAddr) -> bool {
+        self.addresses(Netns::Host).any(|own| own.addr.addr() == addr)
+    }
+
+    /// The addresses of a namespace.
+    pub fn addresses(&self, netns: Netns) -> impl Iterator<Item = &AddrKey> {
+        let nowhere = IfAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0).expect("0 fits every family");
+        let first = AddrKey { netns, device: IfName::fixed("!"), addr: nowhere };
+        self.objects.range(Key::Addr(first)..).map_while(move |(key, _)| match key {
+            Key::Addr(key) if key.netns == netns => Some(key),
             _ => None,
-        };
-        self.objects.keys().find_map(uplink).expect("the uplink has an address")
+        })
     }
 
     /// A pod's namespace is made.
@@ -168,6 +187,14 @@ impl FakeKernel {
 
     pub fn is_up(&self, key: &LinkKey) -> bool {
         matches!(self.objects.get(&Key::Link(key.clone())), Some(Value::Link(link)) if link.up)
+    }
+
+    /// The largest packet that an interface takes: as usual, where nobody said.
+    pub fn mtu(&self, key: &LinkKey) -> u32 {
+        match self.objects.get(&Key::Link(key.clone())) {
+            Some(Value::Link(link)) => link.mtu.map_or(1500, |mtu| mtu.0),
+            _ => 1500,
+        }
     }
 
     /// What the kernel told since it was asked last.
@@ -238,18 +265,6 @@ impl FakeKernel {
         space.map(|space| Netns::Pod(*space)).ok_or_else(closed)
     }
 
-    fn set_up(&mut self, key: LinkKey) -> Answer {
-        let Some(Value::Link(link)) = self.objects.get_mut(&Key::Link(key.clone())) else {
-            return refuse(ENODEV, "No such device");
-        };
-        link.up = true;
-        let told = Value::Link(link.clone());
-        if key.netns == Netns::Host {
-            self.notices.push(Notice::Put(Key::Link(key), told));
-        }
-        Ok(())
-    }
-
     fn put(&mut self, key: Key, value: &Value, from: Option<&Value>) -> Answer {
         self.admit(&key, value)?;
         if let (Key::Link(link), Value::Link(wanted)) = (&key, value) {
@@ -259,102 +274,6 @@ impl FakeKernel {
             self.notices.push(Notice::Put(key.clone(), value.clone()));
         }
         self.objects.insert(key, value.clone());
-        Ok(())
-    }
-
-    /// Whether what the object needs is there.
-    fn admit(&self, key: &Key, value: &Value) -> Answer {
-        let exists = |name: &IfName| {
-            let link = LinkKey { netns: key.netns(), name: name.clone() };
-            self.objects.contains_key(&Key::Link(link))
-        };
-        let needs = |name: &IfName| if exists(name) { Ok(()) } else { refuse(ENODEV, "No such device") };
-        match (key, value) {
-            (Key::Addr(key), _) => needs(&key.device),
-            (Key::Neigh(key), _) => needs(&key.device),
-            (Key::Fdb(key), _) => needs(&key.device),
-            (Key::Filter(key), Value::Filter(filter)) => {
-                needs(&key.device)?;
-                filter.leads_to().map_or(Ok(()), needs)
-            }
-            (Key::Sysctl(key), _) => match key.path.split('/').collect::<Vec<_>>()[..] {
-                ["net", _, "conf" | "neigh", device, _] if !exists(&IfName::fixed(device)) => {
-                    refuse(ENOENT, "No such file or directory")
-                }
-                _ => Ok(()),
-            },
-            (Key::Route(key), Value::Route(route)) => self.admit_route(key, route),
-            (Key::Link(_), Value::Link(link)) => match &link.kind {
-                LinkKind::Vxlan { device, .. } => needs(device),
-                LinkKind::Ipip if !self.has_ipip => refuse(EOPNOTSUPP, "Unknown device type"),
-                _ => Ok(()),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    fn admit_route(&self, key: &RouteKey, route: &RouteValue) -> Answer {
-        if let Some(name) = &route.device {
-            let link = LinkKey { netns: key.netns, name: name.clone() };
-            if !self.objects.contains_key(&Key::Link(link.clone())) {
-                return refuse(ENODEV, "No such device");
-            }
-            if !self.is_up(&link) {
-                return refuse(ENETDOWN, "Network is down");
-            }
-        }
-        let Some(gateway) = route.gateway.filter(|_| !route.onlink) else { return Ok(()) };
-        let connected = self.objects.iter().any(|(other, value)| match (other, value) {
-            (Key::Route(other), Value::Route(near)) => {
-                other.netns == key.netns && near.gateway.is_none() && other.dst.contains(gateway)
-            }
-            _ => false,
-        });
-        if connected { Ok(()) } else { refuse(ENETUNREACH, "Nexthop has invalid gateway") }
-    }
-
-    fn put_link(&mut self, key: &LinkKey, wanted: &LinkValue, replaces: bool) -> Answer {
-        let found = match self.objects.get(&Key::Link(key.clone())) {
-            Some(Value::Link(link)) => Some(link.clone()),
-            _ => None,
-        };
-        let peer = match &wanted.kind {
-            LinkKind::Veth { peer: Some(peer) } if !replaces => Some(peer.clone()),
-            LinkKind::Veth { peer: None } if found.is_none() => return refuse(ENODEV, "No such device"),
-            _ => None,
-        };
-        if let Some(peer) = peer {
-            let end = LinkKey { netns: self.real(peer.key.netns)?, name: peer.key.name.clone() };
-            if self.objects.contains_key(&Key::Link(end.clone())) {
-                return refuse(EEXIST, "File exists");
-            }
-            let far = LinkValue {
-                kind: LinkKind::Veth { peer: None },
-                mac: peer.mac,
-                mtu: peer.mtu,
-                up: false,
-                alias: None,
-            };
-            self.objects.insert(Key::Link(end.clone()), Value::Link(Box::new(far)));
-            self.ends.extend([(key.clone(), end.clone()), (end, key.clone())]);
-        }
-        let kind = match &wanted.kind {
-            LinkKind::Veth { .. } => LinkKind::Veth { peer: None },
-            other => other.clone(),
-        };
-        let before = found.as_deref();
-        let made = LinkValue {
-            kind,
-            mac: wanted.mac.or(before.and_then(|link| link.mac)),
-            mtu: wanted.mtu.or(before.and_then(|link| link.mtu)),
-            up: before.is_some_and(|link| link.up),
-            alias: wanted.alias.clone().or(before.and_then(|link| link.alias.clone())),
-        };
-        let (key, value) = (Key::Link(key.clone()), Value::Link(Box::new(made)));
-        if key.netns() == Netns::Host {
-            self.notices.push(Notice::Put(key.clone(), value.clone()));
-        }
-        self.objects.insert(key, value);
         Ok(())
     }
 
@@ -372,41 +291,6 @@ impl FakeKernel {
                 }
             }
             _ => _ = self.objects.remove(key),
-        }
-    }
-
-    /// An interface goes: what is on it goes without a word, save for its addresses and, of a pair, the other end.
-    fn remove_link(&mut self, link: &LinkKey) {
-        if self.objects.remove(&Key::Link(link.clone())).is_none() {
-            return;
-        }
-        if link.netns == Netns::Host {
-            self.notices.push(Notice::Gone(Key::Link(link.clone())));
-        }
-        let hangs = |key: &Key, value: &Value| {
-            key.netns() == link.netns
-                && match key {
-                    Key::Addr(key) => key.device == link.name,
-                    Key::Neigh(key) => key.device == link.name,
-                    Key::Fdb(key) => key.device == link.name,
-                    Key::Filter(key) => key.device == link.name,
-                    Key::Sysctl(key) => key.path.split('/').any(|part| part == link.name.as_str()),
-                    Key::Route(_) => leads_over(value, &link.name),
-                    _ => false,
-                }
-        };
-        self.objects.retain(|key, value| !hangs(key, value));
-        for (key, value) in &mut self.objects {
-            // It stays attached, and leads nowhere.
-            if let Value::Filter(filter) = value
-                && key.netns() == link.netns
-                && filter.leads_to() == Some(&link.name)
-            {
-                *filter = Filter::Other(filter.name().to_owned());
-            }
-        }
-        if let Some(end) = self.ends.remove(link) {
-            self.remove_link(&end);
         }
     }
 }
