@@ -150,7 +150,7 @@ pub fn speak(own: Ipv4Addr, size: u32, full: &Path) -> anyhow::Result<()> {
     voice.jobs.send_replace(Some(job));
     let mut known = BTreeSet::new();
     while let Some(best) = best.blocking_recv() {
-        for (dst, paths) in best {
+        for (dst, paths) in best.paths {
             if paths.is_empty() {
                 known.remove(&dst)
             } else {

@@ -195,7 +195,7 @@ mod tests {
         world.hops = [(inside, vec![router]), (outside, vec![router])].into();
         world.sent = [(inside, Encap::Direct), (outside, Encap::Direct)].into();
         assert_eq!(path(&world, inside, "master4"), Path::Direct { next_hop: router });
-        assert_eq!(world.learnt_outside().collect::<Vec<_>>(), [(outside, router)]);
+        assert_eq!(world.learnt_outside().collect::<Vec<_>>(), [(outside, [router].into())]);
         world.selected = true;
         assert!(matches!(path(&world, inside, "master4"), Path::Unreachable(_)));
         assert_eq!(world.learnt_outside().count(), 0);
