@@ -415,7 +415,7 @@ fn f18_twenty_writers_of_one_block_get_each_an_address_of_their_own_within_a_sec
     }
     let mut writers: Vec<Allocator> = (1..=WRITERS).map(|n| Allocator::new(&format!("n{n}"))).collect();
     for (n, writer) in (0..).zip(&mut writers) {
-        WATCHED.iter().for_each(|kind| writer.observe(&api.list(*kind, api.revision())));
+        OF_ALLOCATOR.iter().for_each(|kind| writer.observe(&api.list(*kind, api.revision())));
         for request in 0..3 {
             let id = RequestId(n * 3 + request);
             writer.request(now, WALL, id, auto(&format!("h{}", id.0)));
