@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   accept   what the pool wants now is accepted here ──► announce ready
-//!   send     a peer that is ready for it and accepts it gets it; when nothing goes otherwise ──► announce switched
+//!   send     who is ready gives it to a peer that is ready and accepts it; when nothing goes otherwise ──► announce switched
 //!   retire   what no pool wants is accepted until every peer has switched and sends nothing by it, and no process here uses
 //!            its tunnel's own address
 //! ```
@@ -159,24 +159,31 @@ impl World {
         })
     }
 
-    /// What to send by: what the pool wants if the peer is ready for it, else what is sent now, else a tunnel that
-    /// stands here and that it accepts (rule *send*).
+    /// What to send by: what the pool wants if the peer and this node are ready for it, else what is sent now, else a tunnel
+    /// that stands here and that it accepts (rule *send*).
     pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Encap {
         let Some(said) = &peer.announcement else { return wanted };
         let version = self.versions.get(pool);
         let is_ready = version.is_some_and(|version| said.stand(version).ready >= version.generation);
-        if is_ready && said.accepts.contains(&wanted) {
+        // Who is not ready for it itself leaves nothing for it: its own pods may still send packets that are too large.
+        let may_leave = now.is_none_or(|now| now == wanted) || self.has_said(version, |stand| stand.ready);
+        if is_ready && may_leave && said.accepts.contains(&wanted) {
             return wanted;
         }
         let tunnels = said.accepts.intersection(&self.carried).copied();
         // Who has said that all it sends is what the pool wants begins nothing else.
-        let learnt = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
-        let has_switched = version.is_some_and(|version| {
-            let said = [self.announced.as_ref(), learnt];
-            said.into_iter().flatten().any(|said| said.stand(version).switched >= version.generation)
-        });
-        let instead = tunnels.into_iter().next().filter(|_| !has_switched && !said.accepts.contains(&wanted));
+        let may_begin = !said.accepts.contains(&wanted) && !self.has_said(version, |stand| stand.switched);
+        let instead = tunnels.into_iter().next().filter(|_| may_begin);
         now.or(instead).unwrap_or(wanted)
+    }
+
+    /// Whether this node has said of itself that it is so far with what the pool wants now.
+    fn has_said(&self, version: Option<&PoolVersion>, stage: fn(Stand) -> i64) -> bool {
+        let learnt = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
+        let said = [self.announced.as_ref(), learnt];
+        version.is_some_and(|version| {
+            said.into_iter().flatten().any(|said| stage(said.stand(version)) >= version.generation)
+        })
     }
 
     /// What this node says of itself: `before` is what it said last, `accepts_all` whether the kernel holds all that
@@ -264,18 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_gets_the_new_mode_when_it_is_ready_for_this_generation_and_accepts_it() {
+    fn a_peer_gets_the_new_mode_when_both_are_ready_for_this_generation_and_it_accepts_it() {
         use Encap::{Direct, Vxlan};
-        for (ready, accepts, moves) in [
-            (1, &[Direct, Vxlan][..], false),
-            (2, &[Vxlan][..], false),
-            (2, &[Direct, Vxlan][..], true),
-            (3, &[Direct, Vxlan][..], true),
+        for (own, ready, accepts, moves) in [
+            (2, 1, &[Direct, Vxlan][..], false),
+            (2, 2, &[Vxlan][..], false),
+            (2, 2, &[Direct, Vxlan][..], true),
+            (2, 3, &[Direct, Vxlan][..], true),
+            (1, 2, &[Direct, Vxlan][..], false),
         ] {
             let mut world = changing(EncapMode::Never);
+            says(&mut world, "master1", own, 1, &[Direct, Vxlan], &[Vxlan]);
             says(&mut world, "master2", ready, 1, accepts, &[Vxlan]);
             let is_direct = matches!(to_master2(&world), Path::Direct { .. });
-            assert_eq!(is_direct, moves, "ready {ready}, accepts {accepts:?}");
+            assert_eq!(is_direct, moves, "ready {own} and {ready}, accepts {accepts:?}");
         }
     }
 
