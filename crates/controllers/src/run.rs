@@ -6,7 +6,7 @@ use datastore::{Client, Scope};
 use futures::StreamExt;
 use ipam::CallId;
 use ipam::check::Problem;
-use ipam::collect::{Account, Collector, Patience};
+use ipam::collect::{Account, Collector, Patience, WATCHED};
 use jiff::Timestamp;
 use model::Instant;
 use model::store::{Event, Kind, Reply};
@@ -16,15 +16,6 @@ use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-const WATCHED: [Kind; 7] = [
-    Kind::BlockAffinity,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::IpamConfiguration,
-    Kind::IpamHandle,
-    Kind::Node,
-    Kind::Pod,
-];
 /// Of each problem's sort, the log names so many.
 const MOST_SAID: usize = 20;
 

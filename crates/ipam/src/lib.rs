@@ -32,6 +32,6 @@ pub use allocator::Allocator;
 pub use error::Error;
 pub use pool::{Choice, block_size};
 pub use request::{Assigned, CallId, RequestId, Tunnel, Want};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, WATCHED};
 pub use split::split;
 pub use wall::Wall;

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const CLAIM_PROTECTION: Duration = Duration::from_secs(60);
 
 /// The kinds that must have listed before anything is written.
-const NEEDED: [Kind; 6] = [
+pub const WATCHED: [Kind; 6] = [
     Kind::Node,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -80,7 +80,7 @@ impl Snapshot {
 
     /// The kinds that have not listed yet. While there are some, nothing may be written.
     pub fn missing(&self) -> impl Iterator<Item = Kind> {
-        NEEDED.into_iter().filter(|kind| !self.listed.contains(kind))
+        WATCHED.into_iter().filter(|kind| !self.listed.contains(kind))
     }
 
     /// Takes in what a watch says.

@@ -1,12 +1,12 @@
 //! One allocator against the fake API, call by call.
 
-use ipam::{Allocator, Assigned, CallId, Error, RequestId, Tunnel, Want};
+use ipam::{Allocator, Assigned, CallId, Error, RequestId, Tunnel, WATCHED, Want};
 use model::store::{self, Event, Kind, Object, Reply, Request};
 use model::v3::{IpPool, IpPoolSpec, IpReservation, IpReservationSpec};
 use model::{Duration, Instant, Metadata, k8s};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use testkit::sim::{FakeApi, OF_ALLOCATOR, Verb};
+use testkit::sim::{FakeApi, Verb};
 
 const WALL: &str = "2026-11-23T03:07:29Z";
 
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     fn list(&mut self) {
-        for kind in OF_ALLOCATOR {
+        for kind in WATCHED {
             self.allocator.observe(&self.api.list(kind, self.api.revision()));
         }
     }
@@ -114,7 +114,7 @@ fn nothing_is_asked_of_the_api_before_every_kind_has_listed() {
     let mut bench = Bench::small();
     bench.allocator = Allocator::new("n1");
     let id = bench.ask(auto("a"));
-    for kind in OF_ALLOCATOR {
+    for kind in WATCHED {
         assert_eq!(bench.allocator.poll(), None, "before {kind:?}");
         bench.allocator.observe(&bench.api.list(kind, bench.api.revision()));
     }
@@ -415,7 +415,7 @@ fn f18_twenty_writers_of_one_block_get_each_an_address_of_their_own_within_a_sec
     }
     let mut writers: Vec<Allocator> = (1..=WRITERS).map(|n| Allocator::new(&format!("n{n}"))).collect();
     for (n, writer) in (0..).zip(&mut writers) {
-        OF_ALLOCATOR.iter().for_each(|kind| writer.observe(&api.list(*kind, api.revision())));
+        WATCHED.iter().for_each(|kind| writer.observe(&api.list(*kind, api.revision())));
         for request in 0..3 {
             let id = RequestId(n * 3 + request);
             writer.request(now, WALL, id, auto(&format!("h{}", id.0)));

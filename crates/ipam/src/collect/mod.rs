@@ -25,7 +25,7 @@ use model::store::{Event, Reply, Request};
 use model::{Cidr, Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use view::View;
-pub use view::{Place, Tally};
+pub use view::{Place, Tally, WATCHED};
 
 /// After a job that failed.
 const RETRY: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The kinds without which nothing can be judged.
-const NEEDED: [Kind; 7] = [
+pub const WATCHED: [Kind; 7] = [
     Kind::BlockAffinity,
     Kind::IpPool,
     Kind::IpamBlock,
@@ -109,7 +109,7 @@ impl View {
 
     /// Whether all that is needed has been listed. A cluster without nodes is one whose nodes are not known.
     pub fn is_whole(&self) -> bool {
-        NEEDED.iter().all(|kind| self.listed.contains(kind)) && !self.nodes.is_empty()
+        WATCHED.iter().all(|kind| self.listed.contains(kind)) && !self.nodes.is_empty()
     }
 
     /// Lets time pass: what has cooled down is free.

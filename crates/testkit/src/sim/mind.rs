@@ -5,24 +5,6 @@ use ipam::{Allocator, CallId};
 use model::store::{Event, Kind, Reply, Request};
 use model::{Duration, Instant};
 
-/// What an allocator is told of.
-pub const OF_ALLOCATOR: [Kind; 6] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-];
-const OF_COLLECTOR: [Kind; 7] = [
-    Kind::BlockAffinity,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::IpamConfiguration,
-    Kind::IpamHandle,
-    Kind::Node,
-    Kind::Pod,
-];
 /// Short ones, so that it collects while everybody is at work. An ADD lasts less than the first.
 const PATIENCE: Patience =
     Patience { leak: Duration::from_millis(2_000), node: Duration::from_millis(1_000) };
@@ -44,8 +26,8 @@ impl Mind {
 
     pub fn watches(&self) -> &'static [Kind] {
         match self {
-            Mind::Allocator(_) => &OF_ALLOCATOR,
-            Mind::Collector(_) => &OF_COLLECTOR,
+            Mind::Allocator(_) => &ipam::WATCHED,
+            Mind::Collector(_) => &ipam::collect::WATCHED,
         }
     }
 

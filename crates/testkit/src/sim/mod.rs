@@ -36,7 +36,6 @@ pub use api::{FakeApi, Revision};
 pub use faults::{Faults, Moment, Verb};
 pub use laws::Broken;
 pub use machines::Machines;
-pub use mind::OF_ALLOCATOR;
 pub use queue::Queue;
 pub use rng::Rng;
 pub use simulation::Sim;
