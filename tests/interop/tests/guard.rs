@@ -3,7 +3,7 @@
 use agent::speaker::Job;
 use bgp::{PeerConfig, PeerId};
 use interop_tests::ours::{originating, with};
-use interop_tests::{Daemon, Host, Kind, Ours, Peering, Segment, Setup, job, peer, throughout};
+use interop_tests::{Daemon, Host, Kind, Ours, Peering, Segment, Setup, job, peer, throughout, until};
 use std::time::Duration;
 
 /// Longer than any of the daemons waits between two attempts.
@@ -42,6 +42,9 @@ fn the_password_must_be_the_same_and_may_change() {
 
         // Without one on our side there is no session either.
         ours.configure(with(job(64512, here.v4), peer(there.v4, 65001)));
+        until("the session ends with its password", || {
+            (ours.session(there.v4).state != "Established").then_some(())
+        });
         throughout(A_WHILE, "no session without the password", || {
             ours.session(there.v4).state != "Established"
         });
