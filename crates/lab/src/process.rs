@@ -44,8 +44,9 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the command's name in parentheses, which may hold anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let zombie = fields.first() == Some(&"Z");
-        (!zombie).then(|| Some(Process { pid, start: fields.get(19)?.parse().ok()? }))?
+        // While threads of it are left they hold its ports and files, though the first of them has ended.
+        let ended = fields.first() == Some(&"Z") && fields.get(17) == Some(&"1");
+        (!ended).then(|| Some(Process { pid, start: fields.get(19)?.parse().ok()? }))?
     }
 
     /// The recorded process of that name, whether or not it still runs.

@@ -124,8 +124,11 @@ fn start(lab: &Lab, place: &str) {
 }
 
 fn lives(lab: &Lab) -> bool {
-    // A process that has died and was not waited for has no program any more.
-    std::fs::read_link(format!("/proc/{}/exe", lab.pid(AGENT))).is_ok()
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", lab.pid(AGENT))).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    // Who has died and was not waited for: a zombie without other threads (proc_pid_stat(5), fields 3 and 20).
+    !fields.is_empty() && !(fields[0] == "Z" && fields[17] == "1")
 }
 
 /// Containers of no pod in particular, whose interfaces are removed together.
