@@ -128,7 +128,8 @@ fn lives(lab: &Lab) -> bool {
     let fields: Vec<&str> =
         stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
     // Who has died and was not waited for: a zombie without other threads (proc_pid_stat(5), fields 3 and 20).
-    !fields.is_empty() && !(fields[0] == "Z" && fields[17] == "1")
+    let ended = fields.is_empty() || fields[0] == "Z" && fields[17] == "1";
+    !ended
 }
 
 /// Containers of no pod in particular, whose interfaces are removed together.
