@@ -67,6 +67,8 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     std::fs::write(&no_mesh, NO_MESH)?;
     lab.exec("here", &format!("calicoctl apply -f {}", no_mesh.display()));
 
+    // It has just begun, and reads all that the agent is about to read.
+    lab.verb(&["kill", "controller"]);
     lab.verb(&["kill", "node-here"]);
     lab.exec("here", "ip route flush proto 80");
     let monitor = Monitor::start(&here);
