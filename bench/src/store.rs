@@ -182,7 +182,7 @@ async fn heard_after(server: &Server, watchers: usize) -> anyhow::Result<(f64, f
 async fn create(client: &Client, name: &str) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "projectcalico.org/v3", "kind": "IPReservation",
-        "metadata": {"name": name}, "spec": {"reservedCIDRs": ["10.0.0.0/24"]},
+        "metadata": {"name": name}, "spec": {"reservedCIDRs": ["192.0.2.0/24"]},
     });
     client
         .create_json(reservations(), None, &object)
@@ -191,6 +191,7 @@ async fn create(client: &Client, name: &str) -> anyhow::Result<()> {
         .map(drop)
 }
 
+/// Another value than any before: what changes nothing has no event.
 async fn change(client: &Client, name: &str, n: usize) -> anyhow::Result<()> {
     let patch = json!({"spec": {"reservedCIDRs": [format!("10.{}.{}.0/24", n / 256 % 256, n % 256)]}});
     let changed = client.patch_json(reservations(), None, name, None, Patch::Merge, &patch).await;
