@@ -31,7 +31,8 @@ fn fabric(layout: &Layout, topology: &Topology) -> String {
     for (n, subnet) in subnets.iter().enumerate() {
         let _ = write!(
             script,
-            "link add lan{n} type bridge\naddress add {} dev lan{n}\nlink set lan{n} up\n",
+            // A MAC of its own: without one a bridge takes its lowest port's, and a port that comes or goes changes it.
+            "link add lan{n} address 02:00:00:00:ff:{n:02x} type bridge\naddress add {} dev lan{n}\nlink set lan{n} up\n",
             subnet.gateway
         );
     }
@@ -91,8 +92,8 @@ mod tests {
         assert_eq!(
             script,
             "link set lo up\n\
-             link add lan0 type bridge\naddress add 192.168.50.1/24 dev lan0\nlink set lan0 up\n\
-             link add lan1 type bridge\naddress add 192.168.60.1/24 dev lan1\nlink set lan1 up\n\
+             link add lan0 address 02:00:00:00:ff:00 type bridge\naddress add 192.168.50.1/24 dev lan0\nlink set lan0 up\n\
+             link add lan1 address 02:00:00:00:ff:01 type bridge\naddress add 192.168.60.1/24 dev lan1\nlink set lan1 up\n\
              link add port0 mtu 1500 type veth peer name ens192 mtu 1500 netns /run/labs/a/netns/master1\n\
              link set port0 master lan0 up\n\
              link add port1 mtu 1500 type veth peer name ens192 mtu 1500 netns /run/labs/a/netns/master2\n\
