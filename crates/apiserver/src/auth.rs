@@ -42,7 +42,10 @@ impl Tokens {
             };
             let token =
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            known.insert(digest(token.trim()), user);
+            // An empty file opens nothing.
+            if !token.trim().is_empty() {
+                known.insert(digest(token.trim()), user);
+            }
         }
         Ok(Tokens { dir, known: RwLock::new(known) })
     }
@@ -88,4 +91,19 @@ pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_token_is_nobodys_and_is_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("admin"), "\n").expect("written");
+        let tokens = Tokens::open(dir.path().to_owned()).expect("tokens");
+        assert_eq!(tokens.user(""), None);
+        let token = tokens.issue(User::Admin).expect("a token");
+        assert_eq!((tokens.user(&token), tokens.user("")), (Some(User::Admin), None));
+    }
 }

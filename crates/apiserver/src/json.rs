@@ -33,6 +33,15 @@ pub fn text<'v>(value: &'v Value, path: &[&str]) -> &'v str {
     path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Whether objects and lists are nested in no more than `levels`.
+pub fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Object(fields) => levels > 0 && fields.values().all(|value| is_within(value, levels - 1)),
+        Value::Array(items) => levels > 0 && items.iter().all(|value| is_within(value, levels - 1)),
+        _ => true,
+    }
+}
+
 struct Seed<'s> {
     place: Place<'s>,
     duplicates: &'s mut Vec<String>,
@@ -111,6 +120,14 @@ mod tests {
         let (value, duplicates) = parse(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":1}]}"#).expect("JSON");
         assert_eq!(value, json!({"a": {"b": 2}, "c": [{"d": 1}]}));
         assert_eq!(duplicates, ["a.b", "c[0].d"]);
+    }
+
+    #[test]
+    fn levels_are_counted_where_they_are_most() {
+        for (value, levels) in [(json!(1), 0), (json!([]), 1), (json!({"a": 1, "b": [{"c": []}]}), 4)] {
+            assert!(is_within(&value, levels), "{value}");
+            assert!(levels == 0 || !is_within(&value, levels - 1), "{value}");
+        }
     }
 
     #[test]

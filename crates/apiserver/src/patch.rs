@@ -3,13 +3,19 @@
 //! A strategic merge patch merges lists by a key where Kubernetes' types say so, and knows the directives `$patch`,
 //! `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…`.
 
+use crate::json::is_within;
 use crate::kinds::Kind;
 use crate::lists::{self, Merge};
 use crate::status::Status;
+use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
 /// Operations that one JSON patch may have, as in Kubernetes (CVE-2019-11253).
 const OPERATIONS: usize = 10_000;
+/// Bytes that one JSON patch may copy and move: a few copies of copies would fill the memory.
+const COPIED: usize = 3 << 20;
+/// Levels of an object while a JSON patch is at work; what is stored has fewer.
+const LEVELS: usize = 128;
 
 /// Server-side apply: see [`crate::managed`].
 pub const APPLY: &str = "application/apply-patch+yaml";
@@ -64,14 +70,45 @@ impl Patch {
         match self {
             Patch::Merge(patch) => json_patch::merge(&mut object, patch),
             Patch::Strategic(patch) => merge(&mut object, patch)?,
-            Patch::Json(patch) => json_patch::patch(&mut object, patch).map_err(|error| {
-                Status::unprocessable(format!(
-                    "the server rejected our request due to an error in our request: {error}"
-                ))
-            })?,
+            Patch::Json(operations) => operate(&mut object, operations)?,
         }
         Ok(object)
     }
+}
+
+/// Does `operations` one after the other, as long as the object stays within bounds.
+fn operate(object: &mut Value, operations: &[PatchOperation]) -> Result<(), Status> {
+    let mut copied = 0;
+    for (at, operation) in operations.iter().enumerate() {
+        let placed = match operation {
+            PatchOperation::Add(add) => Some(&add.value),
+            PatchOperation::Replace(replace) => Some(&replace.value),
+            PatchOperation::Copy(copy) => object.pointer(copy.from.as_str()),
+            PatchOperation::Move(r#move) => object.pointer(r#move.from.as_str()),
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+        };
+        if let Some(placed) = placed {
+            let above = operation.path().as_str().matches('/').count();
+            if above > LEVELS || !is_within(placed, LEVELS - above) {
+                return Err(Status::too_large(format!(
+                    "operation '/{at}' nests deeper than {LEVELS} levels"
+                )));
+            }
+            if matches!(operation, PatchOperation::Copy(_) | PatchOperation::Move(_)) {
+                copied += placed.to_string().len();
+            }
+            if copied > COPIED {
+                return Err(Status::too_large(format!("a JSON patch may copy and move {COPIED} bytes")));
+            }
+        }
+        json_patch::patch_unsafe(object, std::slice::from_ref(operation)).map_err(|mut error| {
+            error.operation = at;
+            Status::unprocessable(format!(
+                "the server rejected our request due to an error in our request: {error}"
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Merges `patch` into `target`.

@@ -243,7 +243,12 @@ impl Status {
 
 impl From<store::Error> for Status {
     fn from(error: store::Error) -> Status {
-        let code = if matches!(error, store::Error::Full { .. }) { 507 } else { 500 };
+        let code = match error {
+            store::Error::TooLarge { .. } => return Status::too_large(error.to_string()),
+            store::Error::TooDeep { .. } => return Status::unprocessable(error.to_string()),
+            store::Error::Full { .. } => 507,
+            _ => 500,
+        };
         Status::new(code, "InternalError", error.to_string())
     }
 }

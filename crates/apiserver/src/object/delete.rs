@@ -55,7 +55,7 @@ pub fn delete(
         grow_generation(&mut marked);
     }
     let metadata = &mut marked["metadata"];
-    metadata["deletionTimestamp"] = json!(timestamp(now + jiff::SignedDuration::from_secs(grace)));
+    metadata["deletionTimestamp"] = json!(timestamp(later(now, grace)));
     metadata["deletionGracePeriodSeconds"] = json!(grace);
     if kind.resource == "namespaces" {
         remove(metadata, "deletionGracePeriodSeconds");
@@ -76,6 +76,11 @@ fn grace(kind: &Kind, object: &Value, asked: Option<i64>) -> i64 {
         negative if negative < 0 => 1,
         seconds => seconds,
     }
+}
+
+/// The time in `seconds`; of more than calendars know, the last that they do.
+fn later(now: jiff::Timestamp, seconds: i64) -> jiff::Timestamp {
+    now.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// Whether the object waits for its deletion.

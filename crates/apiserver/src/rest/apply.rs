@@ -69,8 +69,10 @@ fn complete(object: &mut Value, namespace: &str, name: &str) -> Result<(), Statu
         )));
     }
     let metadata = &mut object["metadata"];
-    if metadata.is_null() {
-        *metadata = json!({});
+    match metadata {
+        Value::Object(_) => {}
+        Value::Null => *metadata = json!({}),
+        _ => return Err(Status::bad_request("error decoding YAML: metadata must be an object")),
     }
     let given = metadata["name"].as_str().unwrap_or_default();
     if !given.is_empty() && given != name {

@@ -14,6 +14,11 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Kubernetes ends watches after 30 to 60 minutes, where the client names no time.
+const WATCH: Duration = Duration::from_secs(45 * 60);
+/// The longest time that a client may name.
+const LONGEST_WATCH: Duration = Duration::from_hours(24);
+
 /// Where a list that was cut by `limit` goes on: opaque for clients.
 #[derive(Serialize, Deserialize)]
 struct Continue {
@@ -120,8 +125,7 @@ impl Api {
             Some(revision) => Start::After(revision),
         };
         let timeout = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
-        // Kubernetes ends watches after 30 to 60 minutes.
-        let timeout = Duration::from_secs(timeout.unwrap_or(45 * 60));
+        let timeout = timeout.map_or(WATCH, |seconds| Duration::from_secs(seconds).min(LONGEST_WATCH));
         let namespace = call.target.namespace;
         let watch = Watch::new(self, call.view, namespace, selector, form, bookmarks, start, timeout).await?;
         let frames = watch.into_stream().map(|chunk| Ok(Frame::data(chunk)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// A failure of the store itself, never of what was asked of it.
+/// A failure of the store itself, or an object that it does not take.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -23,6 +23,10 @@ pub enum Error {
     Sqlite(String),
     #[error("the API server is stopping")]
     Stopping,
+    #[error("the object is too large: with its managedFields it has {bytes} bytes, {limit} are the most")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("the object is nested too deep: with its managedFields it may have {limit} levels")]
+    TooDeep { limit: usize },
 }
 
 impl From<rusqlite::Error> for Error {

@@ -4,6 +4,7 @@
 //! changes are published after the commit.
 
 use super::{Change, Error, Recent, Revision, Version, read, schema};
+use crate::json::is_within;
 use crate::kinds::Kind;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -19,6 +20,11 @@ const GROUP: usize = 256;
 const GATHER: Duration = Duration::from_micros(500);
 /// Writes after which history is cut.
 const COMPACT_EVERY: u64 = 200;
+
+/// Bytes of a stored object: what a request may bring.
+const LARGEST: usize = 3 << 20;
+/// Levels of a stored object. Its readers, and [`super::object`], take 127, of which a list and a watch need some.
+const DEEPEST: usize = 100;
 
 /// A write: decides inside the transaction, and gives what is to be called with the transaction's end.
 type Job = Box<dyn FnOnce(&mut Tx<'_>) -> Answer + Send>;
@@ -155,6 +161,17 @@ impl Group {
     }
 }
 
+/// What is stored can be read again, by this program and by its clients.
+fn may_be_stored(object: &Value, body: &str) -> Result<(), Error> {
+    if body.len() > LARGEST {
+        return Err(Error::TooLarge { bytes: body.len(), limit: LARGEST });
+    }
+    if !is_within(object, DEEPEST) {
+        return Err(Error::TooDeep { limit: DEEPEST });
+    }
+    Ok(())
+}
+
 /// One of the few statements that frame every write: parsed once.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
@@ -259,6 +276,9 @@ impl Tx<'_> {
             "an admitted object has its full name"
         );
         let version = Version { revision, namespace, name, body: object.to_string().into() };
+        if !deleted {
+            may_be_stored(&object, &version.body)?;
+        }
         let before = self.get(kind, &version.namespace, &version.name)?;
         let previous = before.as_ref().map_or(0, |v| v.revision);
         self.sql(|c| {
