@@ -86,10 +86,17 @@ async fn converse(
                     return;
                 }
             }
-            words = given.recv(), if rest.is_none() => match words {
-                Some(words) if words.are_last => {
-                    let _ = tokio::time::timeout(FAREWELL, writer.write_all(&words.bytes)).await;
-                    let _ = writer.shutdown().await;
+            words = given.recv() => match words {
+                // A peer that reads no more would hold them up for ever.
+                Some(last) if last.are_last => {
+                    let farewell = async {
+                        if let Some((words, at)) = &rest {
+                            writer.write_all(&words.bytes[*at..]).await?;
+                        }
+                        writer.write_all(&last.bytes).await?;
+                        writer.shutdown().await
+                    };
+                    let _ = tokio::time::timeout(FAREWELL, farewell).await;
                     return;
                 }
                 Some(words) => rest = Some((words, 0)),
@@ -157,4 +164,23 @@ pub fn guard(stream: &TcpStream, peer: IpAddr, hops: u8) -> io::Result<()> {
 fn words_of(error: &io::Error) -> String {
     let text = error.to_string();
     format!("Socket: {}", text.split(" (os error").next().unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_left_all_the_same() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let ours = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connected");
+        let (_theirs, _) = listener.accept().await.expect("accepted");
+        let (events, mut happened) = mpsc::channel(4);
+        let mut line = Line::start(ConnId::Accepted(1), ours, events);
+        // More than two sockets hold.
+        line.write(vec![0; 64 << 20]);
+        line.finish(b"last words".to_vec());
+        let left = tokio::time::timeout(2 * FAREWELL, happened.recv()).await;
+        assert!(matches!(left, Ok(None)), "the task goes on: {left:?}");
+    }
 }

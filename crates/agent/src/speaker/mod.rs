@@ -6,12 +6,14 @@
 //!   core ── how are the sessions? ─────────────────────► └───────────┘ ──UPDATEs when there is room──►
 //! ```
 
+mod complaints;
 mod connection;
 mod listen;
 mod passwords;
 
 use crate::clock::Clock;
 use bgp::{ConnId, Input, Output, Paths, PeerId, PeerStatus, Speaker};
+use complaints::Complaints;
 use connection::{Event, Line};
 use listen::Listeners;
 use model::Cidr;
@@ -100,6 +102,7 @@ pub(crate) fn start_at(clock: Clock, seed: u64, best: mpsc::Sender<Best>) -> std
             job: None,
             listeners: Listeners::default(),
             pending: Best::default(),
+            complaints: Complaints::default(),
         };
         runtime.block_on(shell.run(wanted, questions, happened, best));
     })?;
@@ -117,6 +120,7 @@ struct Shell {
     listeners: Listeners,
     /// Best paths that the core has not taken yet.
     pending: Best,
+    complaints: Complaints,
 }
 
 impl Shell {
@@ -262,11 +266,21 @@ impl Shell {
             Output::Peer { peer, state, why: None } => tracing::info!("BGP: {peer} is {state}"),
             Output::Peer { peer, state, why: Some(why) } => tracing::warn!("BGP: {peer} is {state}: {why}"),
             Output::Rejected { peer, dst, why } => {
-                tracing::warn!("BGP: {peer} is not believed of {dst}: {why}")
+                self.complain(&peer, &format!("is not believed of {dst}: {why}"));
             }
             Output::Misbehaved { peer, what } => {
-                tracing::warn!("BGP: {peer} sent something malformed: {what}")
+                self.complain(&peer, &format!("sent something malformed: {what}"));
             }
+        }
+    }
+
+    fn complain(&mut self, peer: &PeerId, what: &str) {
+        match self.complaints.of(peer, self.clock.now()) {
+            complaints::Line::Written => tracing::warn!("BGP: {peer} {what}"),
+            complaints::Line::After(left_out) => {
+                tracing::warn!("BGP: {peer} {what}; {left_out} lines about it before this one were left out");
+            }
+            complaints::Line::LeftOut => {}
         }
     }
 
