@@ -76,11 +76,7 @@ pub(crate) fn put_aside(directory: &Path, name: &str, why: &str) {
     let path = directory.join(name);
     let aside = directory.join(format!("{name}{UNREADABLE}"));
     match fs::rename(&path, &aside) {
-        Ok(()) => tracing::warn!(
-            "{} cannot be used and is now {}: {why}; what it said is taken from the kernel",
-            path.display(),
-            aside.display()
-        ),
+        Ok(()) => tracing::warn!("{} cannot be used and is now {}: {why}", path.display(), aside.display()),
         Err(e) => tracing::error!("{} cannot be used ({why}) nor renamed: {e}", path.display()),
     }
 }

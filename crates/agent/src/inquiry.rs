@@ -87,10 +87,36 @@ fn put(questions: &mut BTreeMap<String, Question>, node: &str, object: Object) {
         questions.remove(&name);
         return;
     }
-    let known = questions.get(&name).filter(|known| known.asked.spec == asked.spec);
-    // What asks for no renewal and was answered by the run before is done.
-    let renews = asked.spec.update_period_seconds.unwrap_or_default() > 0;
-    let first = (renews || asked.status.last_updated.is_none()).then(Instant::now);
-    let due = known.map_or(first, |known| known.due);
+    let due = match questions.get(&name) {
+        Some(known) if known.asked.spec == asked.spec => known.due,
+        Some(_) => Some(Instant::now()),
+        None => {
+            // What asks for no renewal and was answered by the run before is done.
+            let renews = asked.spec.update_period_seconds.unwrap_or_default() > 0;
+            (renews || asked.status.last_updated.is_none()).then(Instant::now)
+        }
+    };
     questions.insert(name, Question { asked: *asked, due });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asks(questions: &mut BTreeMap<String, Question>, classes: &[&str]) -> bool {
+        let object = json!({"metadata": {"name": "q"}, "spec": {"node": "n1", "classes": classes},
+            "status": {"lastUpdated": "2026-01-01T00:00:00Z"}});
+        let asked: CalicoNodeStatus = serde_json::from_value(object).expect("a question");
+        put(questions, "n1", Object::CalicoNodeStatus(Box::new(asked)));
+        questions["q"].due.is_some()
+    }
+
+    #[test]
+    fn what_was_answered_once_is_answered_again_when_something_else_is_asked() {
+        let mut questions = BTreeMap::new();
+        assert!(!asks(&mut questions, &["BGP"]), "the run before answered it");
+        assert!(!asks(&mut questions, &["BGP"]));
+        assert!(asks(&mut questions, &["BGP", "Routes"]));
+    }
 }

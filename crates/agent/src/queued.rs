@@ -7,6 +7,7 @@ use node::CniId;
 use node::cni::Request;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +24,7 @@ pub(crate) struct Queued {
     next: u64,
     /// When the directory was modified before it was read last; `None` if it must be read in any case.
     seen: Option<SystemTime>,
-    /// Why the queue could not be read last time: said once.
+    /// Why the queue, or a DEL of it, could not be read last time: said once.
     unreadable: Option<String>,
 }
 
@@ -42,44 +43,47 @@ impl Queued {
     pub fn take(&mut self) -> Vec<(CniId, String, Request)> {
         let settled = |modified: &SystemTime| modified.elapsed().is_ok_and(|age| age > TICK);
         self.seen = self.modified().filter(settled);
-        let names = match queue::names(&self.directory) {
-            Ok(names) => {
-                self.unreadable = None;
-                names
+        let mut unreadable = None;
+        let names = queue::names(&self.directory).unwrap_or_else(|e| {
+            unreadable = Some(e.to_string());
+            Vec::new()
+        });
+        let mut taken = Vec::new();
+        for name in names {
+            match self.take_one(name) {
+                Ok(one) => taken.extend(one),
+                Err(e) => unreadable = Some(e.to_string()),
             }
-            Err(e) => {
-                let text = format!("cannot read the queue of DELs {}: {e}", self.directory.display());
-                if self.unreadable.as_ref() != Some(&text) {
-                    tracing::error!("{text}");
-                    self.unreadable = Some(text);
-                }
-                return Vec::new();
+        }
+        if let Some(why) = &unreadable {
+            // Too many open files, say: it is looked at again.
+            self.seen = None;
+            if self.unreadable.as_ref() != Some(why) {
+                tracing::error!("cannot read the queue of DELs {}: {why}", self.directory.display());
             }
-        };
-        names.into_iter().filter_map(|name| self.take_one(name)).collect()
+        }
+        self.unreadable = unreadable;
+        taken
     }
 
-    fn take_one(&mut self, name: String) -> Option<(CniId, String, Request)> {
+    fn take_one(&mut self, name: String) -> io::Result<Option<(CniId, String, Request)>> {
         if self.under_way.contains(&name) {
-            return None;
+            return Ok(None);
         }
-        match queue::read(&self.directory, &name).map(|queued| queued.map(|q| q.request)) {
-            Ok(Some(Ok(request))) => {
+        let read = queue::read(&self.directory, &name)?;
+        Ok(match read.map(|queued| queued.request) {
+            Some(Ok(request)) => {
                 failpoint!("queued DEL: taken");
                 self.next += 1;
                 self.under_way.insert(name.clone());
                 Some((CniId(self.next), name, request))
             }
-            Ok(None) => None,
-            Ok(Some(Err(why))) => {
+            Some(Err(why)) => {
                 put_aside(&self.directory, &name, &why);
                 None
             }
-            Err(e) => {
-                put_aside(&self.directory, &name, &e.to_string());
-                None
-            }
-        }
+            None => None,
+        })
     }
 
     /// It is done and its file is gone, or it failed and is to be taken again.
@@ -165,6 +169,19 @@ mod tests {
         queue_del(dir.path(), "a");
         assert_eq!(Queued::new(dir.path().to_owned()).take().len(), 1);
         assert_eq!(Queued::new(dir.path().to_owned()).take().len(), 1, "the first ended before it was done");
+    }
+
+    #[test]
+    fn f32_a_queued_del_that_cannot_be_read_now_is_read_later() {
+        let dir = TempDir::new().unwrap();
+        // Reading a directory fails, as reading a file does without descriptors.
+        let path = dir.path().join("a@eth0@net.json");
+        fs::create_dir(&path).unwrap();
+        let mut queued = Queued::new(dir.path().to_owned());
+        assert!(queued.take_new().is_empty());
+        fs::remove_dir(&path).unwrap();
+        queue_del(dir.path(), "a");
+        assert_eq!(queued.take_new().len(), 1);
     }
 
     #[test]

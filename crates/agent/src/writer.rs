@@ -57,15 +57,17 @@ pub(crate) fn run(
     if opened.send(result).is_err() {
         return;
     }
+    let mut sockets = None;
     while let Ok(job) = jobs.recv() {
-        let Some(input) = carry_out(&mut writer, job) else { continue };
+        let Some(input) = carry_out(&mut writer, &mut sockets, job) else { continue };
         if outcomes.blocking_send(Message::Input(input)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(writer: &mut netlink::Writer, job: Job) -> Option<Input> {
+/// `sockets`: why the last look at sockets failed, said once.
+fn carry_out(writer: &mut netlink::Writer, sockets: &mut Option<String>, job: Job) -> Option<Input> {
     match job {
         Job::Apply { id, steps } => {
             failpoint!("plan: to be carried out");
@@ -79,10 +81,14 @@ fn carry_out(writer: &mut netlink::Writer, job: Job) -> Option<Input> {
             Some(Input::Dumped { id, netns, objects })
         }
         Job::Sockets { id, addrs } => {
-            let used = netlink::sockets::using(&addrs).unwrap_or_else(|error| {
-                tracing::warn!("cannot see which processes use {addrs:?}: {error}; a tunnel stays for them");
-                addrs
-            });
+            let (used, problem) = match netlink::sockets::using(&addrs) {
+                Ok(used) => (used, None),
+                Err(error) => (addrs, Some(error.to_string())),
+            };
+            if let (Some(error), true) = (&problem, problem != *sockets) {
+                tracing::warn!("cannot see which processes use {used:?}: {error}; a tunnel stays for them");
+            }
+            *sockets = problem;
             Some(Input::Sockets { id, used })
         }
         Job::Open(id, netns) => {
