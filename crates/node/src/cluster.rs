@@ -156,6 +156,7 @@ impl Cluster {
             Kind::Pod => {
                 self.pods.keys().map(|(namespace, name)| Key::namespaced(kind, namespace, name)).collect()
             }
+            Kind::ClusterInformation if self.locked => vec![Key::cluster(kind, "default")],
             _ => Vec::new(),
         }
     }

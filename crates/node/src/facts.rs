@@ -4,7 +4,7 @@
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
 use kernel::addr::AddrScope;
 use kernel::route::TABLE_MAIN;
-use kernel::{Direction, Filter, Key, Netns, Value, ours};
+use kernel::{Direction, Filter, FilterKey, Key, Netns, Value, ours};
 use model::{Cidr, IfAddr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ pub(crate) struct Facts {
     pub hops: BTreeMap<Cidr, Vec<IpAddr>>,
     /// The addresses of the tunnels that stand. While one moves, it has two.
     tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
-    /// A filter lets IP in IP in, whether or not its tunnel has an address.
-    pub admits_ipip: bool,
+    /// The filters that let IP in IP in: while the uplink moves, there are two.
+    ipip_filters: BTreeSet<FilterKey>,
     /// Addresses of our interfaces that others can reach, and the interfaces; tunnels aside.
     pub addresses: BTreeSet<(IfAddr, IfName)>,
 }
@@ -27,6 +27,11 @@ impl Facts {
     /// The tunnels that stand, with an address.
     pub fn carried(&self) -> BTreeSet<Encap> {
         self.tunnels.keys().copied().collect()
+    }
+
+    /// Whether a filter lets IP in IP in, though its tunnel may have no address.
+    pub fn admits_ipip(&self) -> bool {
+        !self.ipip_filters.is_empty()
     }
 
     /// The kernel holds this now, or nothing, under `key`; whether that changes anything.
@@ -60,8 +65,13 @@ impl Facts {
                 self.tunnels.contains_key(&encap) != before
             }
             Key::Filter(filter) if filter.netns == Netns::Host && filter.direction == Direction::Ingress => {
-                let admits = matches!(value, Some(Value::Filter(Filter::Accept { .. })));
-                std::mem::replace(&mut self.admits_ipip, admits) != admits
+                let before = self.admits_ipip();
+                if matches!(value, Some(Value::Filter(Filter::Accept { .. }))) {
+                    self.ipip_filters.insert(filter.clone());
+                } else {
+                    self.ipip_filters.remove(filter);
+                }
+                self.admits_ipip() != before
             }
             _ => false,
         }
@@ -129,5 +139,20 @@ mod tests {
         assert_eq!(facts.carried(), [Encap::Vxlan].into());
         assert!(facts.learn(&key("10.0.0.8/32"), None));
         assert_eq!(facts.carried(), [].into());
+    }
+
+    #[test]
+    fn ip_in_ip_is_let_in_as_long_as_one_uplink_does() {
+        let mut facts = Facts::default();
+        let key = |device: &str| {
+            let (device, direction) = (IfName::fixed(device), Direction::Ingress);
+            Key::Filter(FilterKey { netns: Netns::Host, device, direction })
+        };
+        let accept = Filter::Accept { local: [10, 0, 0, 1].into(), tunnel: None, sources: BTreeMap::new() };
+        let accept = Value::Filter(accept);
+        assert!(facts.learn(&key("eth0"), Some(&accept)));
+        assert!(!facts.learn(&key("eth1"), Some(&accept)));
+        assert!(!facts.learn(&key("eth0"), None) && facts.admits_ipip());
+        assert!(facts.learn(&key("eth1"), None) && !facts.admits_ipip());
     }
 }

@@ -14,7 +14,7 @@ use derive::bgp::BgpWorld;
 use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs};
-use model::store::{Event, Reply, Request as Ask};
+use model::store::{Event, Kind, Reply, Request as Ask};
 use model::{Duration, IfAddr, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -333,7 +333,7 @@ impl Node {
         let Some(facts) = self.datapath.take_facts() else { return };
         let carried = facts.carried();
         if carried != self.world.carried
-            || facts.admits_ipip != self.world.admits_ipip
+            || facts.admits_ipip() != self.world.admits_ipip
             || !facts.sent.values().eq(self.world.sent.values())
         {
             self.dirty.extend([Section::Host, Section::Rules]);
@@ -344,8 +344,8 @@ impl Node {
             self.speech.dirty = true;
             self.dirty.insert(Section::Routes);
         }
+        self.world.admits_ipip = facts.admits_ipip();
         (self.world.sent, self.world.hops, self.world.carried) = (facts.sent, facts.hops, carried);
-        self.world.admits_ipip = facts.admits_ipip;
     }
 
     pub(crate) fn derive(&mut self) {
@@ -407,7 +407,8 @@ impl Node {
             Event::Listed(kind, objects) => bgp.listed(&self.config.node, *kind, objects),
             Event::Put(object) => bgp.put(&self.config.node, object),
             // Whoever deletes our Node does not end our sessions: the kubelet registers it anew.
-            Event::Gone(key) => key.name != self.config.node && bgp.gone(key),
+            Event::Gone(key) if key.kind == Kind::Node && key.name == self.config.node => false,
+            Event::Gone(key) => bgp.gone(key),
             Event::Failed { .. } => false,
         };
         self.speech.dirty |= differs;

@@ -242,8 +242,15 @@ impl Node {
     fn gc(&mut self, cni: CniId, network: &str, valid: &[AttachmentId]) -> Answer {
         // Attachments that are not taken up yet could not be told from none.
         self.has_adopted()?;
-        let stale: BTreeSet<AttachmentId> =
-            self.lives.keys().filter(|id| id.network == network && !valid.contains(id)).cloned().collect();
+        // Those whose end is written down are done, as for DEL: the API server may be away for long.
+        let is_written =
+            |life: &Life| matches!(&life.stage, Stage::Leaving(Leaving { deferral: Deferral::Written, .. }));
+        let stale: BTreeSet<AttachmentId> = self
+            .lives
+            .iter()
+            .filter(|(id, life)| id.network == network && !valid.contains(id) && !is_written(life))
+            .map(|(id, _)| id.clone())
+            .collect();
         if stale.is_empty() {
             return self.done(cni);
         }
@@ -320,13 +327,13 @@ impl Node {
         if self.ready {
             return Ok(());
         }
-        let waits = self.cluster.waiting_for().join(", ");
+        let why = match self.cluster.waiting_for().join(", ") {
+            none if none.is_empty() => "the kernel has not taken all of it, see the agent's log".to_owned(),
+            kinds => format!("waiting for: {kinds}"),
+        };
         Err(failure(
             code::NOT_AVAILABLE,
-            format!(
-                "the data path of node {} has not been programmed yet; waiting for: {waits}",
-                self.config.node
-            ),
+            format!("the data path of node {} has not been programmed yet; {why}", self.config.node),
         ))
     }
 

@@ -82,6 +82,9 @@ impl Node {
         self.speech.problem = config.as_ref().err().map(|why| format!("BGP: {why}"));
         let config = config.ok().map(Box::new);
         if self.speech.told.as_ref() != Some(&config) {
+            if let (Some(before), Some(after)) = (self.speaks().map(|told| told.plan.clone()), &config) {
+                self.judge_anew(&before, &after.plan);
+            }
             self.effects.push_back(Effect::Bgp(config.clone()));
             self.speech.told = Some(config);
             self.speech.told_at = self.now;
@@ -124,6 +127,29 @@ impl Node {
                 self.world.learnt.remove(&dst);
             } else {
                 self.world.learnt.insert(dst, learnt);
+            }
+        }
+    }
+
+    /// What peers gave that are seen in another light now: the speaker tells a path once, whatever is thought of it.
+    fn judge_anew(&mut self, before: &BgpPlan, after: &BgpPlan) {
+        let (before, after) = (givers(before), givers(after));
+        let changed: BTreeMap<String, &Giver<'_>> = after
+            .iter()
+            .filter(|(id, giver)| before.get(*id).is_some_and(|before| before != *giver))
+            .map(|(id, giver)| (id.to_string(), giver))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        for (dst, paths) in &mut self.world.learnt {
+            for path in paths {
+                let Some(giver) = changed.get(&path.peer) else { continue };
+                let judged = giver.learnt(path.peer.clone(), *dst, path.next_hop);
+                if *path != judged {
+                    *path = judged;
+                    self.dirty.insert(Section::Routes);
+                }
             }
         }
     }
@@ -320,10 +346,24 @@ fn sorted(communities: &BTreeSet<model::Community>) -> (BTreeSet<Community>, BTr
 }
 
 /// What matters of a peer to who hears its paths.
+#[derive(PartialEq)]
 struct Giver<'a> {
     peer: &'a PeerPlan,
     /// Destinations that rules of its BGPFilters are for and accept.
     names: Vec<Matcher>,
+}
+
+impl Giver<'_> {
+    /// A path of this peer, whose session's name is `peer`, as the World holds it.
+    fn learnt(&self, peer: String, dst: Cidr, next_hop: IpAddr) -> Learnt {
+        Learnt {
+            next_hop,
+            peer,
+            sort: self.peer.sort,
+            node: self.peer.node.clone(),
+            named: self.names.iter().any(|matcher| matcher.names(dst)),
+        }
+    }
 }
 
 fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
@@ -338,14 +378,7 @@ fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
 fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[BestPath]) -> Vec<Learnt> {
     let from_peer = paths.iter().filter_map(|path| {
         let id = path.peer.as_ref()?;
-        let Giver { peer, names } = givers.get(id)?;
-        Some(Learnt {
-            next_hop: path.nexthop.addr(),
-            peer: id.to_string(),
-            sort: peer.sort,
-            node: peer.node.clone(),
-            named: names.iter().any(|matcher| matcher.names(dst)),
-        })
+        Some(givers.get(id)?.learnt(id.to_string(), dst, path.nexthop.addr()))
     });
     from_peer.collect()
 }

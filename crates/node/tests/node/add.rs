@@ -10,15 +10,7 @@ use node::{CniId, Input};
 #[test]
 fn nothing_is_written_before_everything_needed_was_listed() {
     let mut rig = direct();
-    rig.node = node::Node::new(node::Config {
-        node: "n1".into(),
-        address: None,
-        bgp: false,
-        ipip: None,
-        epoch_micros: 0,
-    });
-    rig.steps.clear();
-    rig.node.handle(rig.now, Input::Started { attachments: vec![], boot_id: "boot-1".into() });
+    rig.begin_anew();
     rig.settle();
     rig.pass(Duration::from_secs(300));
     assert_eq!(rig.steps, Vec::<String>::new());

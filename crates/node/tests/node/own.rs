@@ -2,10 +2,16 @@
 
 use crate::direct;
 use crate::rig::Rig;
+use bgp::wire::{AsPath, Attributes, NextHop, Origin};
+use bgp::{BestPath, PeerId};
 use model::Duration;
-use model::store::{Event, Kind, Object, Request as Ask};
-use model::v3::EncapMode;
+use model::store::{Event, Key, Kind, Object, Request as Ask};
+use model::v3::{BgpFilter, BgpPeer, ClusterInformation, EncapMode};
 use node::Input;
+use node::cni::{Command, Reply};
+use serde_json::json;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 #[test]
 fn the_tunnel_comes_and_goes_with_the_pools_mode() {
@@ -162,4 +168,82 @@ fn services_are_watched_once_they_are_to_be_told_of_and_what_is_told_waits_for_t
     rig.node.handle(rig.now, Input::Api(Event::Failed { kind: Kind::EndpointSlice, error }));
     rig.settle();
     assert_eq!(tells(&rig), ["10.96.0.0/12"]);
+}
+
+fn object<T: serde::de::DeserializeOwned + Into<Object>>(object: serde_json::Value) -> Object {
+    serde_json::from_value::<T>(object).unwrap().into()
+}
+
+/// Speaks BGP with a router, whose BGPFilter accepts `accepted`.
+fn beside_a_router(peer: &str, accepted: &str) -> Rig {
+    let mut rig = direct();
+    let spec = json!({"peerIP": "192.168.0.254", "asNumber": 64999, "filters": ["f"]});
+    let router = object::<BgpPeer>(json!({"metadata": {"name": peer}, "spec": spec}));
+    for (kind, objects) in [
+        (Kind::BgpConfiguration, vec![]),
+        (Kind::BgpPeer, vec![router]),
+        (Kind::BgpFilter, vec![accepting(accepted)]),
+    ] {
+        rig.node.handle(rig.now, Input::Api(Event::Listed(kind, objects)));
+    }
+    rig.settle();
+    rig
+}
+
+fn accepting(cidr: &str) -> Object {
+    let rules = json!([{"action": "Accept", "matchOperator": "Equal", "cidr": cidr}]);
+    object::<BgpFilter>(json!({"metadata": {"name": "f"}, "spec": {"importV4": rules}}))
+}
+
+/// The session with the router.
+fn router(rig: &Rig) -> Option<PeerId> {
+    let told = rig.node.speaks().expect("the node speaks BGP");
+    told.bgp
+        .peers
+        .iter()
+        .find(|(_, peer)| peer.addr == IpAddr::from([192, 168, 0, 254]))
+        .map(|(id, _)| id.clone())
+}
+
+#[test]
+fn a_default_route_counts_from_the_moment_on_that_a_filter_accepts_it_and_no_longer() {
+    let mut rig = beside_a_router("router", "10.9.0.0/16");
+    let path = BestPath {
+        nexthop: NextHop::V4([192, 168, 0, 254].into()),
+        peer: router(&rig),
+        attrs: Arc::new(Attributes::new(Origin::Igp, AsPath::default())),
+        stale: false,
+    };
+    rig.node.handle(rig.now, Input::Best(vec![("0.0.0.0/0".parse().unwrap(), vec![path].into())]));
+    rig.node.handle(rig.now, Input::Settled);
+    rig.settle();
+    let before = rig.listing();
+    assert!(!before.iter().any(|line| line.starts_with("route 0.0.0.0/0")), "{before:#?}");
+    for (accepted, counts) in [("0.0.0.0/0", true), ("10.9.0.0/16", false)] {
+        rig.node.handle(rig.now, Input::Api(Event::Put(accepting(accepted))));
+        rig.settle();
+        let routes = rig.listing();
+        assert_eq!(routes.iter().any(|line| line.starts_with("route 0.0.0.0/0")), counts, "{routes:#?}");
+    }
+}
+
+#[test]
+fn a_bgp_peer_that_has_the_nodes_name_goes_like_any_other() {
+    let mut rig = beside_a_router("n1", "10.9.0.0/16");
+    assert!(router(&rig).is_some());
+    rig.node.handle(rig.now, Input::Api(Event::Gone(Key::cluster(Kind::BgpPeer, "n1"))));
+    rig.settle();
+    assert_eq!(router(&rig), None);
+}
+
+#[test]
+fn a_lock_that_went_while_nobody_watched_is_no_lock() {
+    let mut rig = direct();
+    let info = json!({"metadata": {"name": "default"}, "spec": {"datastoreReady": false}});
+    let locked = object::<ClusterInformation>(info);
+    for (objects, refused) in [(vec![locked], true), (vec![], false)] {
+        rig.node.handle(rig.now, Input::Api(Event::Listed(Kind::ClusterInformation, objects)));
+        let reply = rig.cni(Command::Add, "c1", "a");
+        assert_eq!(matches!(reply, Some(Reply::Failed(_))), refused, "{reply:?}");
+    }
 }

@@ -111,30 +111,27 @@ impl Rig {
             next_cni: 0,
             next_netns: 0,
         };
-        rig.start();
+        rig.restart();
         rig
     }
 
-    /// A new process on the same kernel and files, which no watch has told anything yet.
-    pub fn restart_silent(&mut self) {
+    /// A new process on the same kernel and files, which has done nothing yet.
+    pub fn begin_anew(&mut self) {
         self.node = Node::new(config(self.address));
         self.steps.clear();
         let attachments = self.files.values().cloned().collect();
         self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
+    }
+
+    /// As `begin_anew`, and it has done all that it can while no watch has told anything.
+    pub fn restart_silent(&mut self) {
+        self.begin_anew();
         self.drive();
     }
 
     /// A new process on the same kernel and files.
     pub fn restart(&mut self) {
-        self.node = Node::new(config(self.address));
-        self.steps.clear();
-        self.start();
-    }
-
-    pub fn start(&mut self) {
-        let attachments = self.files.values().cloned().collect();
-        self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
-        self.drive();
+        self.restart_silent();
         self.list();
         self.settle();
     }
