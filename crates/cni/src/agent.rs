@@ -28,24 +28,42 @@ pub(crate) fn deadline(verb: Verb) -> Duration {
     }
 }
 
+/// Why there is no reply.
+#[derive(Debug)]
+pub(crate) enum NoReply {
+    /// The agent answers, but not what it was asked.
+    Refused(String),
+    /// No agent, or one that ended before it answered: what was asked may or may not have been done.
+    Away(io::Error),
+}
+
+impl From<io::Error> for NoReply {
+    fn from(error: io::Error) -> NoReply {
+        NoReply::Away(error)
+    }
+}
+
+impl From<serde_json::Error> for NoReply {
+    fn from(error: serde_json::Error) -> NoReply {
+        NoReply::Away(error.into())
+    }
+}
+
 /// Asks the agent.
-///
-/// # Errors
-/// No agent, or one that ended before it answered: what was asked may or may not have been done.
 pub(crate) fn call(
     socket: &Path,
     request: &Request,
     netns: Option<&Netns>,
     deadline: Duration,
-) -> io::Result<Reply> {
+) -> Result<Reply, NoReply> {
     let mut line = serde_json::to_vec(&Call::Cni(Box::new(request.clone())))?;
     line.push(b'\n');
     let mut stream = dial(socket)?;
     send(&mut stream, &line, netns)?;
     match serde_json::from_slice(&receive(&mut stream, Instant::now() + deadline)?)? {
         Answer::Cni(reply) => Ok(reply),
-        Answer::Refused(why) => Err(io::Error::other(why)),
-        Answer::Status(_) => Err(io::Error::other("the agent answered another question")),
+        Answer::Refused(why) => Err(NoReply::Refused(why)),
+        Answer::Status(_) => Err(NoReply::Refused("it answered another question".to_owned())),
     }
 }
 

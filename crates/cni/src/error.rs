@@ -63,6 +63,8 @@ pub enum Error {
     NotAnIpamPlugin,
     #[error("the node agent does not answer on {}", socket.display())]
     AgentAway { verb: Verb, socket: PathBuf, cause: io::Error },
+    #[error("the node agent refuses the call: {0}")]
+    AgentRefuses(String),
     #[error("the node agent is away and the DEL cannot be queued in {}: {cause}", path.display())]
     Queue { path: PathBuf, cause: io::Error },
     #[error("{}", .0.msg)]
@@ -98,6 +100,7 @@ impl Error {
             | Error::NotAnIpamPlugin => code::INVALID_CONFIG,
             Error::AgentAway { verb: Verb::Status, .. } => code::NOT_AVAILABLE,
             Error::AgentAway { .. } => code::TRY_AGAIN_LATER,
+            Error::AgentRefuses(_) => code::INTERNAL,
             Error::Agent(failure) => failure.code,
         }
     }

@@ -25,6 +25,7 @@ mod version;
 pub use error::Error;
 pub use version::Version;
 
+use agent::NoReply;
 use environment::{Environment, Verb};
 use netconf::NetConf;
 use node::cni::{Command, Reply};
@@ -96,7 +97,10 @@ fn run(
             queue::put(&netconf.del_queue(), &request)?;
             Ok(Output::Nothing)
         }
-        Err(cause) => Err(Error::AgentAway { verb: environment.verb, socket: netconf.agent_socket, cause }),
+        Err(NoReply::Refused(why)) => Err(Error::AgentRefuses(why)),
+        Err(NoReply::Away(cause)) => {
+            Err(Error::AgentAway { verb: environment.verb, socket: netconf.agent_socket, cause })
+        }
     }
 }
 

@@ -98,10 +98,18 @@ impl Place {
         })
     }
 
-    /// Answers one call and gives back what was asked, with the descriptors that came along.
+    /// Replies to one call and gives back what was asked, with the descriptors that came along.
     fn agent(
         &self,
-        answer: impl Fn(&Request) -> Option<Reply> + Send + 'static,
+        reply: impl Fn(&Request) -> Option<Reply> + Send + 'static,
+    ) -> JoinHandle<(Request, Vec<OwnedFd>)> {
+        self.answering(move |request| reply(request).map(Answer::Cni))
+    }
+
+    /// As `agent`, with answers that are no reply too.
+    fn answering(
+        &self,
+        answer: impl Fn(&Request) -> Option<Answer> + Send + 'static,
     ) -> JoinHandle<(Request, Vec<OwnedFd>)> {
         let listener = UnixListener::bind(self.socket()).unwrap();
         std::thread::spawn(move || {
@@ -127,8 +135,8 @@ impl Place {
                 }
             }
             let Ok(Call::Cni(request)) = serde_json::from_slice(&line) else { panic!("not a call") };
-            if let Some(reply) = answer(&request) {
-                let mut line = serde_json::to_vec(&Answer::Cni(reply)).unwrap();
+            if let Some(answer) = answer(&request) {
+                let mut line = serde_json::to_vec(&answer).unwrap();
                 line.push(b'\n');
                 stream.write_all(&line).unwrap();
             }
@@ -448,6 +456,15 @@ fn an_agents_failure_is_passed_on_with_the_version() {
     let error =
         json!({"cniVersion": "1.0.0", "code": 11, "msg": "no address", "details": "the pool is full"});
     assert_eq!((ours.exit, serde_json::from_str::<Value>(&ours.stdout).unwrap()), (1, error));
+}
+
+#[test]
+fn an_agent_that_refuses_a_call_is_not_called_away() {
+    let place = Place::with_netns("refuses");
+    let agent = place.answering(|_| Some(Answer::Refused("only root may call the agent".into())));
+    let (code, text) = failure(&Run::new("ADD", place.conf("1.0.0")).var("CNI_NETNS", &place.netns_path()));
+    agent.join().unwrap();
+    assert_eq!((code, &*text), (999, "the node agent refuses the call: only root may call the agent"));
 }
 
 #[test]
