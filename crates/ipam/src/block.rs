@@ -228,7 +228,8 @@ pub(crate) fn prune(block: &mut IpamBlockSpec) {
 
 /// Marks the block as changed.
 pub fn touch(block: &mut IpamBlockSpec) {
-    block.sequence_number += 1;
+    // Others may have written any number.
+    block.sequence_number = block.sequence_number.wrapping_add(1);
 }
 
 #[cfg(test)]

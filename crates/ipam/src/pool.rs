@@ -212,12 +212,13 @@ impl Tunnel {
     }
 }
 
-/// The prefix length of a pool's blocks.
+/// The prefix length of a pool's blocks; no more than its family has, whatever the pool says.
 pub fn block_size(pool: &IpPoolSpec) -> u8 {
     match (pool.block_size, pool.cidr.is_ipv4()) {
         (0, true) => 26,
         (0, false) => 122,
-        (size, _) => size,
+        (size, true) => size.min(32),
+        (size, false) => size.min(128),
     }
 }
 
@@ -241,7 +242,7 @@ fn candidates(pool: &IpPoolSpec, node: &str) -> impl Iterator<Item = Cidr> {
     let count = size.checked_sub(cidr.len()).map_or(0, |bits| 1u128 << bits.min(32));
     let first = u128::from(fnv1(node.as_bytes()));
     (0..count).filter_map(move |n| {
-        let offset = ((first + n) % count) << (bits - size.min(bits));
+        let offset = ((first + n) % count) << (bits - size);
         let addr: IpAddr = match cidr.addr() {
             IpAddr::V4(base) => Ipv4Addr::from_bits(base.to_bits() + offset as u32).into(),
             IpAddr::V6(base) => Ipv6Addr::from_bits(base.to_bits() + offset).into(),
@@ -280,6 +281,18 @@ mod tests {
     fn chosen(snapshot: &Snapshot, want: &Want) -> Result<Vec<String>, String> {
         let pools = snapshot.pools_for(want).map_err(|error| error.to_string())?;
         Ok(pools.iter().map(|pool| pool.cidr.to_string()).collect())
+    }
+
+    #[test]
+    fn blocks_are_never_smaller_than_an_address_whatever_a_pool_says() {
+        for (cidr, said, size) in
+            [("10.0.0.0/24", 0, 26), ("10.0.0.0/24", 64, 32), ("fd00::/64", 0, 122), ("fd00::/64", 200, 128)]
+        {
+            let pool = pool("p", serde_json::json!({"cidr": cidr, "blockSize": said})).spec;
+            assert_eq!(block_size(&pool), size, "{cidr} {said}");
+        }
+        let small = pool("p", serde_json::json!({"cidr": "10.0.0.0/24", "blockSize": 64})).spec;
+        assert_eq!(candidates(&small, "n1").count(), 256);
     }
 
     #[test]
