@@ -76,8 +76,6 @@ pub struct PeerConfig {
     pub local_addr: Option<IpAddr>,
     /// Whether we only wait for it to dial.
     pub passive: bool,
-    /// Hops to it, if it may be further than one; carried through.
-    pub multihop: Option<u8>,
     /// Hops that the generalised TTL security mechanism allows (RFC 5082); carried through.
     pub ttl_security: Option<u8>,
     /// A name for the TCP MD5 key that changes whenever the key does; never the key itself. Carried through.
@@ -143,7 +141,6 @@ impl PeerConfig {
             local_asn: None,
             local_addr: None,
             passive: false,
-            multihop: None,
             ttl_security: None,
             password_key: None,
             rr_client: false,
@@ -163,7 +160,7 @@ impl PeerConfig {
     /// Whether a session under `self` cannot go on under `new`.
     pub(crate) fn needs_new_session(&self, new: &PeerConfig) -> bool {
         let relevant = |p: &PeerConfig| {
-            let tcp = (p.addr, p.port, p.local_addr, p.multihop, p.ttl_security, p.password_key.clone());
+            let tcp = (p.addr, p.port, p.local_addr, p.ttl_security, p.password_key.clone());
             (tcp, p.remote_asn, p.local_asn, p.hold_time, p.keepalive, p.families.clone())
         };
         relevant(self) != relevant(new)

@@ -176,12 +176,14 @@ impl Speaker {
             &inbox
         };
         let mut at = 0;
+        // Thousands fit into one read, and each would go through the whole table.
+        let mut asked_again = BTreeSet::new();
         while self.lines.get(&conn).is_some_and(|line| !line.closing) {
             match self.next_message(conn, &octets[at..]) {
                 Ok(None) => break,
                 Ok(Some((len, decoded))) => {
                     at += len;
-                    self.message(conn, decoded);
+                    self.message(conn, decoded, &mut asked_again);
                 }
                 // Nothing behind it can be read.
                 Err(error) => {
@@ -196,6 +198,11 @@ impl Speaker {
         if let Some(line) = self.lines.get_mut(&conn).filter(|line| !line.closing) {
             line.inbox = octets[at..].to_vec();
         }
+        if let Some(source) = self.lines.get(&conn).map(|line| line.source)
+            && self.is_established(source, conn)
+        {
+            asked_again.into_iter().for_each(|family| self.resend(source, family));
+        }
     }
 
     fn next_message(&self, conn: ConnId, octets: &[u8]) -> Result<Option<(usize, Decoded)>, Notification> {
@@ -207,7 +214,8 @@ impl Speaker {
         Ok(Some((len, decode(&octets[..len], ctx)?)))
     }
 
-    fn message(&mut self, conn: ConnId, decoded: Decoded) {
+    /// `asked_again`: the families whose routes the peer wants once more.
+    fn message(&mut self, conn: ConnId, decoded: Decoded, asked_again: &mut BTreeSet<Family>) {
         let Some(source) = self.lines.get(&conn).map(|line| line.source) else { return };
         if let Some(peer) = self.peer(source) {
             let peer = &peer.id;
@@ -231,8 +239,8 @@ impl Speaker {
             }
             Message::RouteRefresh(refresh) => {
                 self.drive_conn(conn, Event::RouteRefresh);
-                if self.is_established(source, conn) && refresh.subtype == 0 {
-                    self.resend(source, refresh.family);
+                if refresh.subtype == 0 {
+                    asked_again.insert(refresh.family);
                 }
             }
         }

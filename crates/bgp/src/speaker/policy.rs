@@ -175,8 +175,7 @@ impl Ends<'_> {
 
     fn shares_link(&self, nexthop: IpAddr) -> bool {
         let subnets = self.config.connected.keys();
-        self.peer.multihop.is_none()
-            && subnets.into_iter().any(|s| s.contains(nexthop) && s.contains(self.peer.addr))
+        subnets.into_iter().any(|s| s.contains(nexthop) && s.contains(self.peer.addr))
     }
 
     /// Ourselves, in the family of `like`.
