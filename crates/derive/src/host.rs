@@ -3,13 +3,12 @@
 use crate::{Encap, World, ipip, mtu};
 use kernel::addr::AddrScope;
 use kernel::{
-    AddrKey, AddrValue, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, SysctlKey, SysctlValue, Value,
+    AddrKey, AddrValue, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, SysctlKey, SysctlValue,
+    VXLAN_DEVICE, Value,
 };
 use model::{IfAddr, IfName, Vni};
 use std::net::IpAddr;
 
-/// The VXLAN device of IPv4, by Calico's name.
-pub const VXLAN_DEVICE: &str = "vxlan.calico";
 /// Calico's network identifier.
 const VXLAN_VNI: Vni = Vni(4096);
 /// UDP port of VXLAN (RFC 7348 §8).

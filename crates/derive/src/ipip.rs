@@ -15,13 +15,11 @@ use crate::host::{rp_filter, sysctl, tunnel_address};
 use crate::{Encap, IpipDriver, Peer, Uplink, World, mtu};
 use kernel::neigh::spelling;
 use kernel::{
-    Direction, Filter, FilterKey, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue, Netns, Value,
+    Direction, Filter, FilterKey, IPIP_DEVICE, Key, LinkKey, LinkKind, LinkValue, NeighKey, NeighValue,
+    Netns, Value,
 };
 use model::IfName;
 use std::net::{IpAddr, Ipv4Addr};
-
-/// The device of IP in IP, by the kernel's own name for it.
-pub const IPIP_DEVICE: &str = "tunl0";
 
 /// What IP in IP hangs on here.
 struct Own<'a> {

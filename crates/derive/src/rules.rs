@@ -11,8 +11,8 @@
 //!
 //! Every drop has a counter of its own, which survives changes of the rules.
 
-use crate::host::{VXLAN_DEVICE, vxlan_port, vxlan_vni as vni};
-use crate::{Encap, IPIP_DEVICE, IpipDriver, World, accept, ipip};
+use crate::host::{vxlan_port, vxlan_vni as vni};
+use crate::{Encap, IPIP_DEVICE, IpipDriver, VXLAN_DEVICE, World, accept, ipip};
 use kernel::filter::ACCEPTED;
 use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP};
 use kernel::nft::rule::{

@@ -6,10 +6,12 @@ use model::IfName;
 
 /// The beginning of the names of pods' host interfaces.
 pub const WORKLOAD_PREFIX: &str = "cali";
-/// Devices that are ours by name (and kind).
-const VXLAN: [&str; 2] = ["vxlan.calico", "vxlan-v6.calico"];
+/// The VXLAN device of IPv4, by Calico's name.
+pub const VXLAN_DEVICE: &str = "vxlan.calico";
 /// The device of IP in IP, by the kernel's own name for it.
-const IPIP: &str = "tunl0";
+pub const IPIP_DEVICE: &str = "tunl0";
+/// VXLAN devices that are ours by name.
+const VXLAN: [&str; 2] = [VXLAN_DEVICE, "vxlan-v6.calico"];
 
 /// Whether we may change or remove the object.
 ///
@@ -31,7 +33,7 @@ pub fn ours(key: &Key, value: &Value) -> bool {
     match (key, value) {
         (Key::Link(key), Value::Link(link)) => match link.kind {
             LinkKind::Vxlan { .. } => is_vxlan(&key.name),
-            LinkKind::Ipip | LinkKind::Ifb { .. } => key.name.as_str() == IPIP,
+            LinkKind::Ipip | LinkKind::Ifb { .. } => key.name.as_str() == IPIP_DEVICE,
             LinkKind::Veth { .. } => is_workload(&key.name),
             // With settings that ours never has: a device of our name all the same.
             LinkKind::Other(ref kind) => kind == "vxlan" && is_vxlan(&key.name),
@@ -71,7 +73,7 @@ fn is_vxlan(name: &IfName) -> bool {
 }
 
 fn is_tunnel(name: &IfName) -> bool {
-    is_vxlan(name) || name.as_str() == IPIP
+    is_vxlan(name) || name.as_str() == IPIP_DEVICE
 }
 
 fn is_ours(name: &IfName) -> bool {
