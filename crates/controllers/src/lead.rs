@@ -39,12 +39,22 @@ pub(crate) async fn lead(client: Client, namespace: String, me: String, leads: w
     };
     let mut seen: Option<Seen> = None;
     let mut held_at: Option<Instant> = None;
+    // Why there is no turn: said once, not at each.
+    let mut problem: Option<String> = None;
     loop {
         match turn(&client, &leases, &namespace, &me, &mut seen).await {
-            Ok(true) => held_at = Some(Instant::now()),
-            Ok(false) => held_at = None,
+            Ok(holds) => {
+                held_at = holds.then(Instant::now);
+                problem = None;
+            }
             // Another may take over when our term has passed, and not before.
-            Err(error) => tracing::warn!("cannot renew the lease {namespace}/{NAME}: {error}"),
+            Err(error) => {
+                let error = Some(error.to_string());
+                if let (Some(why), true) = (&error, error != problem) {
+                    tracing::warn!("cannot renew the lease {namespace}/{NAME}: {why}");
+                }
+                problem = error;
+            }
         }
         let now = held_at.is_some_and(|at| at.elapsed() < TERM - RENEWAL);
         if leads.send_replace(now) != now {
