@@ -1,5 +1,5 @@
 //! The kernel's side of the agent: netlink sockets, network namespaces, settings under `/proc/sys`. Carries out what
-//! [`kernel`] describes and reads it back in the same words. The only crate with `unsafe` code.
+//! [`kernel`] describes and reads it back in the same words. With `bpf` the only crate with `unsafe` code.
 //!
 //! ```text
 //!  kernel::Step ─► Writer ─► message ─► socket ─► kernel

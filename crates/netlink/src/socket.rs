@@ -235,8 +235,8 @@ impl Socket {
         }
     }
 
-    /// Sends a dump request and shows every message of the answer to `each`. An answer that was interrupted by a change is
-    /// begun anew: `restart` is called before.
+    /// Sends a dump request and shows every message of the answer to `each`, with what `start` made. An answer that was
+    /// interrupted by a change is begun anew, from a new `start`.
     pub fn dump<S>(
         &mut self,
         request: Message,
