@@ -35,6 +35,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) const INBOX: usize = 1024;
 /// How many messages are handled before something is decided.
 const BATCH: usize = 256;
+/// How many reads of notifications wait for the kernel to be read.
+const HELD: usize = 4096;
 /// How often the queue of DELs is looked at while nobody calls.
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
 /// The numbers of namespaces that clients hand over are below this; the node's own are above.
@@ -236,10 +238,14 @@ impl Core {
             Err(MonitorError::Overrun) => Input::Overrun,
             Err(error) => return Err(error),
         };
-        if self.dumping > 0 {
-            self.held.push(input);
-        } else {
+        if self.dumping == 0 {
             self.handle(input);
+            return Ok(());
+        }
+        self.held.push(input);
+        if self.held.len() > HELD {
+            // The kernel cannot be read for long: once it can, all of it is read again.
+            self.held = vec![Input::Overrun];
         }
         Ok(())
     }
