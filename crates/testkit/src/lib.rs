@@ -8,3 +8,8 @@ pub mod packet;
 pub mod process;
 pub mod sampler;
 pub mod sim;
+
+/// How many times slower than real ones this machine is: an emulated one says so (`tests/kernel/distro/guest`).
+pub fn slowness() -> u32 {
+    std::env::var("TORTIE_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}

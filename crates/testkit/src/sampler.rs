@@ -11,9 +11,9 @@
 //!
 //! A sender keeps to a schedule and records by how much it was late, so that a starved sender is told from a lossy network.
 //! A run that sent fewer than 99 % of the planned samples proves nothing, and fails. After a starvation everything that is
-//! due is sent at once: the receivers hold that much.
+//! due is sent at once: the receivers hold that much. On a machine that is emulated, all times are longer by its slowness.
 
-use crate::netns;
+use crate::{netns, slowness};
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_millis(1);
 const DIAL_PERIOD: Duration = Duration::from_millis(20);
+const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 /// How long after the last sample an answer counts as late, and not as lost.
 const GRACE: Duration = Duration::from_millis(500);
 /// Receive buffer: a small packet takes less than a kilobyte of it, so that these are ten seconds.
@@ -276,7 +277,7 @@ fn bind(place: &Place) -> UdpSocket {
 
 fn send(socket: &UdpSocket, target: SocketAddr, stop: &AtomicBool) -> Sent {
     let mut sent = Sent::default();
-    let planned = on_schedule(PERIOD, stop, |number, late| {
+    let planned = on_schedule(PERIOD * slowness(), stop, |number, late| {
         sent.slip = sent.slip.max(late);
         match socket.send_to(&number.to_be_bytes(), target) {
             Ok(_) => sent.sent += 1,
@@ -295,7 +296,8 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<(u64, Instant)> {
         if let Ok((8, _)) = socket.recv_from(&mut buffer) {
             arrived.push((u64::from_be_bytes(buffer), Instant::now()));
         }
-        if stop.load(Ordering::Relaxed) && Instant::now() > *end.get_or_insert_with(|| Instant::now() + GRACE)
+        if stop.load(Ordering::Relaxed)
+            && Instant::now() > *end.get_or_insert_with(|| Instant::now() + GRACE * slowness())
         {
             return arrived;
         }
@@ -304,13 +306,13 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Vec<(u64, Instant)> {
 
 fn write_stream(target: SocketAddr, stop: &AtomicBool) -> Stream {
     let mut stream = Stream::default();
-    let mut connection = match TcpStream::connect_timeout(&target, Duration::from_secs(5)) {
+    let mut connection = match TcpStream::connect_timeout(&target, Duration::from_secs(5) * slowness()) {
         Ok(connection) => connection,
         Err(e) => return Stream { error: Some(format!("cannot connect: {e}")), ..stream },
     };
     let _ = connection.set_nodelay(true);
     let _ = connection.set_write_timeout(Some(Duration::from_secs(10)));
-    on_schedule(PERIOD, stop, |number, _| {
+    on_schedule(PERIOD * slowness(), stop, |number, _| {
         if stream.error.is_some() {
             return;
         }
@@ -327,7 +329,7 @@ fn write_stream(target: SocketAddr, stop: &AtomicBool) -> Stream {
 /// Records that came, in order and without a gap; stops counting at the first that is not the next.
 fn read_stream(listener: &TcpListener, stop: &AtomicBool) -> u64 {
     let Some(mut connection) = next_connection(listener, stop) else { return 0 };
-    let _ = connection.set_read_timeout(Some(GRACE * 20));
+    let _ = connection.set_read_timeout(Some(GRACE * 20 * slowness()));
     let mut expected = 0;
     let mut record = [0; 8];
     while connection.read_exact(&mut record).is_ok() && u64::from_be_bytes(record) == expected {
@@ -337,14 +339,13 @@ fn read_stream(listener: &TcpListener, stop: &AtomicBool) -> u64 {
 }
 
 fn dial(target: SocketAddr, stop: &AtomicBool) -> Dialled {
-    let mut dialled = Dialled::default();
-    on_schedule(DIAL_PERIOD, stop, |_, _| {
+    let (mut dialled, deadline) = (Dialled::default(), DIAL_DEADLINE * slowness());
+    on_schedule(DIAL_PERIOD * slowness(), stop, |_, _| {
         let before = Instant::now();
-        let answered =
-            TcpStream::connect_timeout(&target, Duration::from_secs(2)).and_then(|mut connection| {
-                connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-                connection.read_exact(&mut [0])
-            });
+        let answered = TcpStream::connect_timeout(&target, deadline).and_then(|mut connection| {
+            connection.set_read_timeout(Some(deadline))?;
+            connection.read_exact(&mut [0])
+        });
         match answered {
             Ok(()) => dialled.good += 1,
             Err(_) => dialled.failed += 1,
@@ -360,7 +361,7 @@ fn accept(listener: &TcpListener, stop: &AtomicBool) {
         while let Some(mut connection) = next_connection(listener, stop) {
             let _ = connection.write_all(&[1]);
         }
-        if Instant::now() > *until.get_or_insert_with(|| Instant::now() + GRACE) {
+        if Instant::now() > *until.get_or_insert_with(|| Instant::now() + GRACE * slowness()) {
             return;
         }
         std::thread::sleep(PERIOD);

@@ -243,11 +243,6 @@ pub fn status(socket: &Path) -> Value {
     answer["status"].clone()
 }
 
-/// How many times slower than real ones this machine is: an emulated one says so (`tests/kernel/distro/guest`).
-pub fn slowness() -> u32 {
-    std::env::var("TORTIE_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
-}
-
 /// What a command printed, if it ended well.
 ///
 /// # Panics
@@ -263,7 +258,7 @@ pub fn good(what: &str, output: &Output) -> String {
 /// # Panics
 /// If it does not within the deadline.
 pub fn within(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let (start, deadline) = (Instant::now(), deadline * slowness());
+    let (start, deadline) = (Instant::now(), deadline * testkit::slowness());
     while !holds() {
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));

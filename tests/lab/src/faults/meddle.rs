@@ -1,7 +1,7 @@
 //! Somebody deletes what is ours by hand. It is put back at once, and the log and the agent's status say so.
 
 use super::namespaces;
-use crate::{Lab, PODS, slowness, within};
+use crate::{Lab, PODS, within};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub(super) fn repaired(lab: &Lab, object: &str, harm: &str, deadline: Duration) 
         },
     );
     println!("`{harm}`: seen mended after {seen:?}, the agent needed {took:?}");
-    let deadline = deadline * slowness();
+    let deadline = deadline * testkit::slowness();
     assert!(took <= deadline, "`{harm}`: mended after {took:?}, not within {deadline:?}");
     assert!(lab.log("node-master1").contains(&format!("restored {object}, ")), "the log names {object}");
     lab.ping(&format!("{}/{}", PODS[1].0, PODS[1].1), PODS[0].2);
