@@ -13,7 +13,7 @@ use cni::{durable, queue};
 use datastore::Client;
 use kernel::{Netns, Objects};
 use model::store::{self, Key, Kind, Object, Request};
-use model::{IfAddr, IfName, v3};
+use model::{IfAddr, IfName, dns, v3};
 use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -147,8 +147,7 @@ fn node_name(args: &Args) -> anyhow::Result<String> {
     let stored = || read(&args.state_dir.join(NODE_NAME)).filter(|name| !name.is_empty());
     let host = || read(Path::new("/proc/sys/kernel/hostname")).map(|name| name.to_lowercase());
     let name = given.or_else(stored).or_else(host).unwrap_or_default();
-    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-    if name.is_empty() || name.len() > 253 || !name.bytes().all(good) {
+    if !dns::is_subdomain(&name) {
         bail!("`{name}` cannot be the name of a Node: give --node-name as `kubectl get nodes` shows it");
     }
     Ok(name)

@@ -4,7 +4,7 @@ use crate::core;
 use crate::json;
 use crate::kinds::Kind;
 use crate::status::{Cause, Status};
-use model::schema;
+use model::{dns, schema};
 use serde_json::{Value, json};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -148,11 +148,11 @@ fn metadata(kind: &Kind, object: &Value) -> Vec<Cause> {
     let is_label = matches!(kind.resource.as_str(), "namespaces" | "services");
     if name.is_empty() {
         causes.push(Cause::required("metadata.name", "name or generateName is required"));
-    } else if is_label && !(name.len() <= 63 && is_dns_label(name)) {
+    } else if is_label && !dns::is_label(name) {
         causes.push(Cause::invalid("metadata.name", &json!(name), LABEL));
     } else if name.len() > 253 {
         causes.push(Cause::invalid("metadata.name", &json!(name), "must be no more than 253 characters"));
-    } else if !name.split('.').all(is_dns_label) {
+    } else if !dns::is_subdomain(name) {
         causes.push(Cause::invalid("metadata.name", &json!(name), SUBDOMAIN));
     }
     for field in ["labels", "annotations"] {
@@ -189,15 +189,6 @@ fn metadata(kind: &Kind, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Letters, digits and hyphens, no hyphen at either end.
-fn is_dns_label(text: &str) -> bool {
-    let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(plain)
-        && bytes.last().is_some_and(plain)
-        && bytes.iter().all(|b| plain(b) || *b == b'-')
-}
-
 fn is_label_value(value: &str) -> bool {
     value.len() <= 63 && (value.is_empty() || is_label_text(value))
 }
@@ -212,9 +203,7 @@ fn is_label_text(text: &str) -> bool {
 /// What is wrong with a key of labels or annotations: `name` or `dns.prefix/name`.
 fn key_error(key: &str) -> Option<&'static str> {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    if prefix.is_some_and(|p| {
-        p.is_empty() || p.len() > 253 || !p.to_ascii_lowercase().split('.').all(is_dns_label)
-    }) {
+    if prefix.is_some_and(|prefix| !dns::is_subdomain(&prefix.to_ascii_lowercase())) {
         return Some("prefix part must be a DNS subdomain");
     }
     if name.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use model::IfName;
+use model::dns::is_subdomain;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
@@ -128,15 +129,9 @@ pub(crate) fn is_identifier(text: &str) -> bool {
 /// A name of Kubernetes (RFC 1123): it goes into requests and answers as it is.
 fn dns_name(key: &'static str, text: Option<String>) -> Result<Option<String>, Error> {
     match text {
-        Some(text) if !is_dns_name(&text) => Err(Error::ArgsName { key, text }),
+        Some(text) if !is_subdomain(&text) => Err(Error::ArgsName { key, text }),
         text => Ok(text),
     }
-}
-
-fn is_dns_name(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
-    let outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    text.len() <= 253 && text.bytes().all(inner) && outer(text.bytes().next()) && outer(text.bytes().last())
 }
 
 impl Args {
@@ -256,7 +251,7 @@ mod tests {
                             );
                             let named = [read.args.pod_name, read.args.pod_namespace, read.args.pod_uid];
                             for name in named.into_iter().flatten() {
-                                assert!(is_dns_name(&name), "{place}: {bad:?} is taken as {name:?}");
+                                assert!(is_subdomain(&name), "{place}: {bad:?} is taken as {name:?}");
                             }
                         }
                         Err(error) => assert!(matches!(error.code(), 4 | 7), "{place}: {bad:?}: {error}"),

@@ -4,6 +4,7 @@
 
 pub mod cidr;
 pub mod community;
+pub mod dns;
 pub mod field_error;
 pub mod ifname;
 pub mod k8s;

@@ -1,6 +1,7 @@
 //! The rules for `metadata` that hold for every kind: names, label keys and values, annotation keys.
 
 use super::FieldError;
+use crate::dns::is_subdomain;
 use serde_json::Value;
 
 const NAME: &str = "name must consist of lower case alphanumeric characters, '-' or '.' (regex: [a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)";
@@ -16,7 +17,7 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     if name.len() > 253 {
         let reason = format!("name is too long by {} bytes", name.len() - 253);
         errors.push(FieldError::new("Metadata.Name", name, reason));
-    } else if !is_dns_name(name) {
+    } else if !is_subdomain(name) {
         errors.push(FieldError::new("Metadata.Name", name, NAME));
     }
     let map = |field: &str| metadata[field].as_object().into_iter().flatten();
@@ -35,18 +36,6 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Whether `name` is a DNS subdomain (RFC 1123): what every name is in Kubernetes.
-fn is_dns_name(name: &str) -> bool {
-    let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.first().is_some_and(plain)
-            && bytes.last().is_some_and(plain)
-            && bytes.iter().all(|b| plain(b) || *b == b'-')
-    };
-    name.split('.').all(is_label)
-}
-
 /// What is wrong with a key of a label or annotation: `name` or `dns.prefix/name`.
 fn key_errors(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split_once('/') {
@@ -60,7 +49,10 @@ fn key_errors(key: &str) -> Vec<String> {
     let mut errors = Vec::new();
     match prefix {
         Some("") => errors.push("prefix part must be non-empty".to_owned()),
-        Some(prefix) if !is_dns_name(prefix) => errors.push(format!("prefix part {PREFIX}")),
+        Some(prefix) if prefix.len() > 253 => {
+            errors.push("prefix part must be no more than 253 characters".to_owned());
+        }
+        Some(prefix) if !is_subdomain(prefix) => errors.push(format!("prefix part {PREFIX}")),
         _ => {}
     }
     if name.is_empty() {
