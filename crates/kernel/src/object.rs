@@ -4,6 +4,7 @@ use crate::{
     AddrKey, AddrValue, FdbKey, FdbValue, Filter, FilterKey, LinkKey, LinkValue, NeighKey, NeighValue,
     RouteKey, RouteValue, SysctlKey, SysctlValue, nft,
 };
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// A network namespace. The shell knows which file descriptor stands behind a pod's.
@@ -19,8 +20,8 @@ pub enum Netns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodNs(pub u32);
 
-/// Identifies a kernel object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Identifies a kernel object. In order: by kind, and then as its kind is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     Link(LinkKey),
     Sysctl(SysctlKey),
@@ -49,6 +50,20 @@ pub enum Value {
 pub type Objects = BTreeMap<Key, Value>;
 
 impl Key {
+    /// The place of its kind in the order of keys.
+    fn kind(&self) -> u8 {
+        match self {
+            Key::Link(_) => 0,
+            Key::Sysctl(_) => 1,
+            Key::Addr(_) => 2,
+            Key::Nft(_) => 3,
+            Key::Filter(_) => 4,
+            Key::Fdb(_) => 5,
+            Key::Neigh(_) => 6,
+            Key::Route(_) => 7,
+        }
+    }
+
     /// The namespace that the object lives in.
     pub fn netns(&self) -> Netns {
         match self {
@@ -61,6 +76,31 @@ impl Key {
             Key::Neigh(k) => k.netns,
             Key::Route(k) => k.netns,
         }
+    }
+}
+
+impl Ord for Key {
+    /// Most keys are routes', and there may be very many: their maps do little else.
+    #[inline]
+    fn cmp(&self, other: &Key) -> Ordering {
+        match (self, other) {
+            (Key::Route(one), Key::Route(two)) => one.cmp(two),
+            (Key::Link(one), Key::Link(two)) => one.cmp(two),
+            (Key::Sysctl(one), Key::Sysctl(two)) => one.cmp(two),
+            (Key::Addr(one), Key::Addr(two)) => one.cmp(two),
+            (Key::Nft(one), Key::Nft(two)) => one.cmp(two),
+            (Key::Filter(one), Key::Filter(two)) => one.cmp(two),
+            (Key::Fdb(one), Key::Fdb(two)) => one.cmp(two),
+            (Key::Neigh(one), Key::Neigh(two)) => one.cmp(two),
+            _ => self.kind().cmp(&other.kind()),
+        }
+    }
+}
+
+impl PartialOrd for Key {
+    #[inline]
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

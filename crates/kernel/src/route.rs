@@ -2,10 +2,12 @@
 
 use crate::Netns;
 use model::{Cidr, IfName, Mtu};
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
-/// Identifies a route: the kernel holds one for each of these (`fib_table_insert`, leaving TOS aside).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Identifies a route: the kernel holds one for each of these (`fib_table_insert`, leaving TOS aside). In order: as the fields
+/// stand here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteKey {
     pub netns: Netns,
     /// 254 is `main`.
@@ -68,6 +70,24 @@ pub enum RouteScope {
     Host,
     /// Anything else that was found.
     Other(u8),
+}
+
+impl Ord for RouteKey {
+    /// Nearly all that are compared are of one table.
+    #[inline]
+    fn cmp(&self, other: &RouteKey) -> Ordering {
+        if self.table == other.table && self.netns == other.netns {
+            return self.dst.cmp(&other.dst).then(self.priority.cmp(&other.priority));
+        }
+        (self.netns, self.table).cmp(&(other.netns, other.table))
+    }
+}
+
+impl PartialOrd for RouteKey {
+    #[inline]
+    fn partial_cmp(&self, other: &RouteKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl RouteValue {

@@ -1,14 +1,23 @@
 //! Names of network interfaces.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
+use std::num::NonZeroU8;
 use std::str::FromStr;
 
+/// The longest name (`IFNAMSIZ`, less the byte that ends it).
+const LONGEST: usize = 15;
+
 /// The name of a network interface: 1 to 15 bytes, no `/`, no white space, not `.` or `..`
-/// (`dev_valid_name` in the kernel's `net/core/dev.c`).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct IfName(Box<str>);
+/// (`dev_valid_name` in the kernel's `net/core/dev.c`). In order: as text.
+///
+/// It is held in place: every route has one, and there may be very many routes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfName {
+    /// Padded with zeros, which no name contains: their order is that of the texts.
+    bytes: [u8; LONGEST],
+    len: NonZeroU8,
+}
 
 /// The text cannot name a network interface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +27,8 @@ pub struct IfNameError(String);
 impl IfName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let bytes = &self.bytes[..usize::from(self.len.get())];
+        std::str::from_utf8(bytes).expect("it was made from text")
     }
 
     /// A name that the program itself makes.
@@ -34,22 +44,32 @@ impl FromStr for IfName {
     type Err = IfNameError;
     fn from_str(text: &str) -> Result<IfName, IfNameError> {
         let bad = |b: u8| b == b'/' || b == b':' || b.is_ascii_whitespace() || b == 0;
-        if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.bytes().any(bad) {
-            return Err(IfNameError(text.to_owned()));
+        let wrong = || IfNameError(text.to_owned());
+        if text.len() > LONGEST || text == "." || text == ".." || text.bytes().any(bad) {
+            return Err(wrong());
         }
-        Ok(IfName(text.into()))
+        let mut bytes = [0; LONGEST];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        let len = u8::try_from(text.len()).ok().and_then(NonZeroU8::new).ok_or_else(wrong)?;
+        Ok(IfName { bytes, len })
     }
 }
 
 impl fmt::Display for IfName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for IfName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for IfName {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
     }
 }
 
@@ -85,6 +105,12 @@ mod tests {
             if let Ok(name) = text.parse::<IfName>() {
                 prop_assert_eq!(name.to_string(), text);
             }
+        }
+
+        #[test]
+        fn interface_names_are_in_the_order_of_their_texts(one in "[a-c]{1,15}", two in "[a-cé]{1,7}") {
+            let name = |text: &str| text.parse::<IfName>().unwrap();
+            prop_assert_eq!(name(&one).cmp(&name(&two)), one.cmp(&two));
         }
     }
 }
