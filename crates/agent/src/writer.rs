@@ -13,7 +13,8 @@ use std::time::Duration;
 /// How long until the node's own namespace is read again if the kernel refuses.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the thread is asked to do. At most one plan and one read of the node's namespace wait, and a few for each client.
+/// What the thread is asked to do. At most one plan and one read of the node's namespace wait for the one that is
+/// being carried out, and a few for each client.
 #[derive(Debug)]
 pub(crate) enum Job {
     Apply {

@@ -11,7 +11,7 @@
 
 use crate::host::sysctl;
 use crate::routes::main;
-use crate::{Attachment, AttachmentId, Endpoint, Scope, World};
+use crate::{Attachment, AttachmentId, Endpoint, Part, Scope, World};
 use kernel::addr::AddrScope;
 use kernel::link::VethPeer;
 use kernel::route::{PROTO_BOOT, PROTO_CALICO, TABLE_MAIN};
@@ -20,7 +20,7 @@ use kernel::{
     RouteKind, RouteScope, RouteValue, Value,
 };
 use model::{Cidr, IfAddr, IfName, Mac};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The gateway of every pod, which no interface has.
@@ -30,18 +30,16 @@ pub(crate) fn derive(world: &World) -> Objects {
     world.endpoints.values().flat_map(endpoint_objects).collect()
 }
 
-/// What of the section of endpoints may change with some of them, which were `before`: the keys that they had or have, and
-/// what the section now holds under these.
-pub fn moved_endpoints(
-    world: &World,
-    before: &BTreeMap<AttachmentId, Option<Endpoint>>,
-) -> (BTreeSet<Key>, Objects) {
+/// What of the section of endpoints may change with some of them, which were `before`: what they had or have.
+pub fn moved_endpoints(world: &World, before: &BTreeMap<AttachmentId, Option<Endpoint>>) -> Part {
     let now = before.keys().filter_map(|id| world.endpoints.get(id));
     let moved: Vec<&Endpoint> = before.values().flatten().chain(now).collect();
-    let keys: BTreeSet<Key> = moved.iter().copied().flat_map(endpoint_keys).collect();
+    let mut part: Part = moved.iter().copied().flat_map(endpoint_keys).map(|key| (key, None)).collect();
     let sharing = world.endpoints.values().filter(|other| moved.iter().any(|one| may_share(one, other)));
-    let objects = sharing.flat_map(endpoint_objects).filter(|(key, _)| keys.contains(key)).collect();
-    (keys, objects)
+    for (key, value) in sharing.flat_map(endpoint_objects) {
+        part.entry(key).and_modify(|wanted| *wanted = Some(value));
+    }
+    part
 }
 
 /// Whether two endpoints may have a key in common. Two attachments have not, but for what files or the API say amiss.

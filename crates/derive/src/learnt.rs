@@ -11,7 +11,9 @@
 //! as the kernel has kept it.
 
 use crate::bgp::{self, PeerSort};
-use crate::{Learnt, World};
+use crate::routes::{main, route};
+use crate::{Learnt, Part, Path, World};
+use kernel::{Objects, RouteValue, Value, Way};
 use model::{Cidr, IfAddr, IfName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,10 +27,29 @@ enum Verdict {
     Refused(String),
 }
 
+pub(crate) fn derive(world: &World) -> Objects {
+    let routes = world.outside().into_iter().map(|dst| (main(dst), route_to(world, dst)));
+    routes.filter_map(|(key, route)| Some((key, route?))).collect()
+}
+
+/// What of the section may change with what was learnt of these destinations, or with what the kernel kept of them.
+pub fn moved_learnt(world: &World, moved: &BTreeSet<Cidr>) -> Part {
+    moved.iter().map(|dst| (main(*dst), route_to(world, *dst))).collect()
+}
+
+/// The one route that follows for a destination, by all neighbours that lead there.
+fn route_to(world: &World, dst: Cidr) -> Option<Value> {
+    let way = |gateway| Some(Way { gateway, device: world.device_to(gateway)?.clone() });
+    let mut ways = world.neighbours_to(dst).into_iter().filter_map(way);
+    let first = ways.next()?;
+    let one = route(world, dst, &Path::Direct { next_hop: first.gateway })?;
+    Some(Value::Route(RouteValue { also: ways.collect(), ..one }))
+}
+
 impl World {
     /// The router that carries packets to `dst`, which a node of another subnet holds.
-    pub(crate) fn router_to(&self, dst: Cidr) -> Option<IpAddr> {
-        let mut paths = self.learnt.get(&dst).into_iter().flatten();
+    pub fn router_to(&self, dst: Cidr) -> Option<IpAddr> {
+        let mut paths = self.paths_to(dst).iter();
         let learnt = paths.find(|path| self.is_by_router(path)).map(|path| path.next_hop);
         learnt.or_else(|| self.kept_hops(dst).find(|hop| self.is_router(*hop)))
     }
@@ -39,23 +60,34 @@ impl World {
         kept.into_iter().flatten().copied()
     }
 
-    /// Destinations outside the pools, each with all neighbours that lead there.
-    pub(crate) fn learnt_outside(&self) -> impl Iterator<Item = (Cidr, BTreeSet<IpAddr>)> {
+    /// What BGP peers say of a destination.
+    pub fn paths_to(&self, dst: Cidr) -> &[Learnt] {
+        self.learnt.get(&dst).map_or(&[], |paths| &paths[..])
+    }
+
+    /// All destinations that a route may follow for.
+    fn outside(&self) -> BTreeSet<Cidr> {
         let kept = self.hops.keys().filter(|_| !self.selected);
-        let known: BTreeSet<Cidr> = self.learnt.keys().chain(kept).copied().collect();
-        let outside = known.into_iter().filter(|dst| self.pool_of(*dst).is_none());
-        outside.filter_map(|dst| {
-            let paths = self.learnt.get(&dst).into_iter().flatten();
-            let counted = paths.filter_map(|path| match self.judge(dst, path) {
-                Verdict::Counts(next_hop) => Some(next_hop),
+        let behind_gateways = bgp::gateways(self).map(|(peer, _)| Cidr::host(peer));
+        self.learnt.keys().chain(kept).copied().chain(behind_gateways).collect()
+    }
+
+    /// All neighbours that lead to a destination: outside the pools by what was learnt, or else to a peer by its gateway.
+    fn neighbours_to(&self, dst: Cidr) -> BTreeSet<IpAddr> {
+        let mut neighbours = BTreeSet::new();
+        if self.pool_of(dst).is_none() {
+            neighbours.extend(self.paths_to(dst).iter().filter_map(|path| match self.judge(dst, path) {
+                Verdict::Counts(neighbour) => Some(neighbour),
                 Verdict::Unused | Verdict::Refused(_) => None,
-            });
-            let mut next_hops: BTreeSet<IpAddr> = counted.collect();
-            if next_hops.is_empty() {
-                next_hops.extend(self.kept_hops(dst));
+            }));
+            if neighbours.is_empty() {
+                neighbours.extend(self.kept_hops(dst));
             }
-            (!next_hops.is_empty()).then_some((dst, next_hops))
-        })
+        }
+        if neighbours.is_empty() && dst.is_host() {
+            neighbours.extend(self.gateway_to(dst.addr()));
+        }
+        neighbours
     }
 
     fn judge(&self, dst: Cidr, path: &Learnt) -> Verdict {
@@ -90,8 +122,12 @@ impl World {
 
     /// The neighbour that packets to a next hop go to: itself, or the gateway that a BGPPeer says that it is behind.
     fn neighbour_to(&self, next_hop: IpAddr) -> Option<IpAddr> {
-        let behind = || bgp::gateways(self).find(|(peer, _)| *peer == next_hop).map(|(_, gateway)| gateway);
-        if self.is_connected(next_hop) { Some(next_hop) } else { behind() }
+        if self.is_connected(next_hop) { Some(next_hop) } else { self.gateway_to(next_hop) }
+    }
+
+    /// The gateway that a BGPPeer says that a peer is behind.
+    fn gateway_to(&self, peer: IpAddr) -> Option<IpAddr> {
+        bgp::gateways(self).find(|(behind, _)| *behind == peer).map(|(_, gateway)| gateway)
     }
 
     fn is_connected(&self, addr: IpAddr) -> bool {
@@ -155,7 +191,7 @@ pub fn refused(world: &World) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::example::{article, pool_mode};
-    use crate::{Encap, Path, derive, path};
+    use crate::{Encap, Path, Section, derive, path};
     use model::v3::EncapMode;
 
     fn learnt(next_hop: &str, node: Option<&str>, sort: PeerSort) -> Vec<Learnt> {
@@ -181,7 +217,7 @@ mod tests {
         let mut world = direct();
         let dst = cidr("6.2.182.0/26");
         assert!(matches!(path(&world, dst, "master4"), Path::Unreachable(_)));
-        world.learnt.insert(dst, learnt("192.168.50.1", None, PeerSort::Global));
+        world.learnt.insert(dst, learnt("192.168.50.1", None, PeerSort::Global).into());
         let next_hop = "192.168.50.1".parse().expect("an address");
         assert_eq!(path(&world, dst, "master4"), Path::Direct { next_hop });
         assert_eq!(refused(&world).count(), 0);
@@ -193,12 +229,14 @@ mod tests {
         let router: IpAddr = "192.168.50.1".parse().expect("an address");
         let mut world = direct();
         world.hops = [(inside, vec![router]), (outside, vec![router])].into();
-        world.sent = [(inside, Encap::Direct), (outside, Encap::Direct)].into();
+        world.sent = [(inside, Encap::Direct), (outside, Encap::Direct)].into_iter().collect();
         assert_eq!(path(&world, inside, "master4"), Path::Direct { next_hop: router });
-        assert_eq!(world.learnt_outside().collect::<Vec<_>>(), [(outside, [router].into())]);
+        assert_eq!(world.neighbours_to(outside), [router].into());
+        let has_route = |world: &World| crate::section(world, Section::Learnt).contains_key(&main(outside));
+        assert!(has_route(&world));
         world.selected = true;
         assert!(matches!(path(&world, inside, "master4"), Path::Unreachable(_)));
-        assert_eq!(world.learnt_outside().count(), 0);
+        assert!(!has_route(&world));
     }
 
     #[test]
@@ -212,7 +250,7 @@ mod tests {
         ] {
             let mut world = direct();
             let before = derive(&world);
-            world.learnt.insert(cidr(dst), learnt(next_hop, node, PeerSort::Mesh));
+            world.learnt.insert(cidr(dst), learnt(next_hop, node, PeerSort::Mesh).into());
             assert_eq!(derive(&world), before, "{dst}");
             let said: Vec<String> = refused(&world).collect();
             assert!(said.len() == 1 && said[0].contains(dst) && said[0].contains("Peer"), "{said:?}");
@@ -222,7 +260,7 @@ mod tests {
     /// Whether a route to `dst` follows from what a peer says of it, and what is said of that.
     fn follows(world: &World, dst: &str, said: Vec<Learnt>) -> (bool, Vec<String>) {
         let mut world = world.clone();
-        world.learnt.insert(cidr(dst), said);
+        world.learnt.insert(cidr(dst), said.into());
         let routes: Vec<String> = derive(&world).keys().map(ToString::to_string).collect();
         (routes.contains(&format!("route {dst}")), refused(&world).collect())
     }
@@ -274,10 +312,9 @@ mod tests {
             .into_iter()
             .flat_map(|next_hop| learnt(next_hop, None, PeerSort::Global));
         world.learnt.insert(cidr("10.9.0.0/16"), said.collect());
-        let next_hops: Vec<_> = world.learnt_outside().collect();
-        assert_eq!(next_hops.len(), 1);
+        let neighbours = world.neighbours_to(cidr("10.9.0.0/16"));
         assert_eq!(
-            next_hops[0].1.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            neighbours.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["192.168.50.1", "192.168.50.2"]
         );
     }

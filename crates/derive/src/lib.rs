@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!            ┌─ host       vxlan.calico and tunl0, their addresses, settings of the node
-//!  World ────┼─ routes     block routes, forwarding entries and neighbours  ◄── path: how is a block reached?
 //!            ├─ endpoint   each pod's pair, addresses, routes, settings
+//!  World ────┼─ routes     block routes, forwarding entries and neighbours  ◄── path: how is a block reached?
+//!            ├─ learnt     routes that BGP peers gave, outside the pools
 //!            └─ rules      the nftables table and the uplink's filter: NAT, what tunnels accept, what pods may not send
 //! ```
 //!
 //! `path` alone answers "how does this node reach that block?"; everything else reads that answer. A section is derived
-//! wholesale: equal worlds give equal sections, whatever came before. That of endpoints, of which an ADD changes one, also by
-//! what changed (`moved_endpoints`): with the same outcome. With whom the node speaks BGP, and what it tells
-//! them, is no matter of the kernel's: `bgp` plans it for the speaker.
+//! wholesale: equal worlds give equal sections, whatever came before. Those of endpoints, of which an ADD changes one, and of
+//! what was learnt, which may be very much, also by what changed (`moved_endpoints`, `moved_learnt`): with the same outcome.
+//! With whom the node speaks BGP, and what it tells them, is no matter of the kernel's: `bgp` plans it for the speaker.
 
 mod accept;
 pub mod bgp;
@@ -25,46 +26,59 @@ pub mod mtu;
 pub mod path;
 mod routes;
 mod rules;
+mod sent;
 pub mod world;
 
 pub use bgp::{BgpNode, BgpPlan, BgpWorld};
 pub use change::{Change, Modes, Progress, change};
 pub use endpoint::{endpoint_keys, endpoint_objects, moved_endpoints};
 pub use kernel::{IPIP_DEVICE, VXLAN_DEVICE};
-pub use learnt::refused;
+pub use learnt::{moved_learnt, refused};
 pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};
 pub use path::{Path, Why, kept, path};
 pub use routes::paths;
 pub use rules::rules_key;
+pub use sent::Sent;
 pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Scope, Uplink, World};
 
-use kernel::Objects;
+use kernel::{Key, Objects, Value};
+use std::collections::BTreeMap;
 
-/// A part of what is wanted that is derived at once.
+/// A part of what is wanted that is derived at once. Where two want the same key, the first of them in this order counts: a
+/// pod's route before a block's, and both before what a BGP peer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     Host,
-    Routes,
     Endpoints,
+    /// To blocks and borrowed addresses.
+    Routes,
+    /// To what BGP peers lead to outside the pools, and to peers behind gateways.
+    Learnt,
     Rules,
 }
 
 impl Section {
     /// All of them.
-    pub const ALL: [Section; 4] = [Section::Host, Section::Routes, Section::Endpoints, Section::Rules];
+    pub const ALL: [Section; 5] =
+        [Section::Host, Section::Endpoints, Section::Routes, Section::Learnt, Section::Rules];
 }
 
-/// What the kernel should hold of one section. The sections' keys are disjoint.
+/// What is wanted now under some keys of a section; nothing under those without a value.
+pub type Part = BTreeMap<Key, Option<Value>>;
+
+/// What the kernel should hold of one section.
 pub fn section(world: &World, section: Section) -> Objects {
     match section {
         Section::Host => host::derive(world),
-        Section::Routes => routes::derive(world),
         Section::Endpoints => endpoint::derive(world),
+        Section::Routes => routes::derive(world),
+        Section::Learnt => learnt::derive(world),
         Section::Rules => rules::derive(world),
     }
 }
 
 /// All that the kernel should hold.
 pub fn derive(world: &World) -> Objects {
-    Section::ALL.into_iter().flat_map(|s| section(world, s)).collect()
+    // Of equal keys the one that is put last stays.
+    Section::ALL.into_iter().rev().flat_map(|s| section(world, s)).collect()
 }

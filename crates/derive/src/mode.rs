@@ -132,7 +132,7 @@ impl World {
     /// Whether nodes need it: a pool wants it, or packets still go by it or may come by it.
     fn needs(&self, encap: Encap) -> bool {
         self.wants(encap)
-            || self.sent.values().any(|sent| *sent == encap)
+            || self.sent.goes_by(encap)
             || self.admits(encap) && self.others().any(|peer| self.may_send(peer, encap))
     }
 
@@ -204,7 +204,7 @@ impl World {
         let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
         let held = self.carried.iter().copied().filter(|encap| self.holds_back(*encap)).collect();
         let able = Able { ipip: self.ipip, uplink: self.uplink.clone() };
-        Announcement { pools, accepts, sends: self.sent.values().copied().collect(), held, able }
+        Announcement { pools, accepts, sends: self.sent.encaps(), held, able }
     }
 
     /// Whether every encapsulation that the pool wants is carried here.
@@ -216,12 +216,13 @@ impl World {
 
     /// Whether nothing inside a pool is sent otherwise than it wants.
     fn has_switched(&self, pool: &str) -> bool {
-        let inside =
-            self.sent.iter().filter(|(dst, _)| self.pool_of(**dst).is_some_and(|(name, _)| name == pool));
+        let net = self.pools.get(pool).map(|pool| pool.cidr);
+        let within = net.into_iter().flat_map(|net| self.sent.within(net));
+        let inside = within.filter(|(dst, _)| self.pool_of(*dst).is_some_and(|(name, _)| name == pool));
         inside.into_iter().all(|(dst, sent)| {
-            let holder = self.blocks.get(dst).or_else(|| self.borrowed.get(&dst.addr()));
-            let wish = holder.and_then(|holder| self.wish(*dst, holder));
-            wish.is_none_or(|wish| wish == *sent)
+            let holder = self.blocks.get(&dst).or_else(|| self.borrowed.get(&dst.addr()));
+            let wish = holder.and_then(|holder| self.wish(dst, holder));
+            wish.is_none_or(|wish| wish == sent)
         })
     }
 
@@ -237,7 +238,7 @@ impl World {
 mod tests {
     use super::*;
     use crate::example::{article, pool_mode};
-    use crate::{Path, path};
+    use crate::{Path, Sent, path};
 
     /// The article's cluster in VXLAN mode, whose pool wants something else since generation 2.
     fn changing(mode: EncapMode) -> World {
@@ -266,7 +267,7 @@ mod tests {
         let mut world = changing(EncapMode::Never);
         world.carried.clear();
         assert!(world.accepts(Encap::Vxlan));
-        world.sent.clear();
+        world.sent = Sent::default();
         assert!(!world.accepts(Encap::Vxlan));
     }
 
@@ -295,7 +296,7 @@ mod tests {
             [(1, &[Direct][..], true), (2, &[Direct, Vxlan][..], true), (2, &[Direct][..], false)]
         {
             let mut world = changing(EncapMode::Never);
-            world.sent.clear();
+            world.sent = Sent::default();
             for node in ["master2", "master3", "master4"] {
                 says(&mut world, node, 2, 2, &[Direct], &[Direct]);
             }
@@ -307,7 +308,7 @@ mod tests {
     #[test]
     fn a_tunnel_whose_address_a_process_here_uses_stays_until_it_was_seen_that_none_does() {
         let mut world = changing(EncapMode::Never);
-        world.sent.clear();
+        world.sent = Sent::default();
         for node in ["master2", "master3", "master4"] {
             says(&mut world, node, 2, 2, &[Encap::Direct], &[Encap::Direct]);
         }
@@ -334,7 +335,7 @@ mod tests {
         let world = changing(EncapMode::Never);
         assert!(matches!(to_master2(&world), Path::Direct { .. }));
         let mut world = world;
-        world.sent.clear();
+        world.sent = Sent::default();
         assert!(!world.accepts(Encap::Vxlan));
     }
 
@@ -345,7 +346,7 @@ mod tests {
         (pool.ipip_mode, pool.vxlan_mode) = (EncapMode::Always, EncapMode::Never);
         world.ipip = None;
         assert!(matches!(to_master2(&world), Path::Vxlan(_)));
-        world.sent.clear();
+        world.sent = Sent::default();
         assert!(matches!(to_master2(&world), Path::Unreachable(_)));
     }
 
@@ -355,7 +356,7 @@ mod tests {
         let before = Announcement::default();
         let said = world.announce(&before, true, true);
         assert_eq!(said.pools["u"], Stand { ready: 2, switched: 0 }, "it still sends by VXLAN");
-        world.sent.values_mut().for_each(|sent| *sent = Encap::Direct);
+        world.sent = world.blocks.keys().map(|block| (*block, Encap::Direct)).collect();
         assert_eq!(world.announce(&said, false, true).pools["u"], Stand { ready: 2, switched: 2 });
         let later = PoolVersion { uid: "u".into(), generation: 3 };
         *world.versions.values_mut().next().expect("a pool") = later;

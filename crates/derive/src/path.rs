@@ -73,7 +73,7 @@ pub fn kept(world: &World) -> Vec<String> {
     let borrowed = world.borrowed.iter().map(|(addr, owner)| (Cidr::host(*addr), owner.as_str()));
     for (dst, owner) in blocks.chain(borrowed) {
         if let (_, Some(why)) = choose(world, dst, owner)
-            && let (Some((pool, _)), Some(sent)) = (world.pool_of(dst), world.sent.get(&dst))
+            && let (Some((pool, _)), Some(sent)) = (world.pool_of(dst), world.sent.get(dst))
         {
             let text = format!("IPPool {pool} cannot have the mode that it wants: {why}; {sent} is kept");
             kept.entry((pool, text)).or_default().insert(owner);
@@ -106,7 +106,7 @@ fn choose(world: &World, dst: Cidr, owner: &str) -> (Path, Option<Why>) {
         Encap::Vxlan => vxlan(own, peer, owner),
         Encap::Direct => direct(world, dst, owner, peer, same_subnet),
     };
-    let now = world.sent.get(&dst).copied();
+    let now = world.sent.get(dst);
     let path = by(world.sends(name, peer, wanted, now));
     // What cannot be done takes no working path down.
     match (path, now.map(by)) {

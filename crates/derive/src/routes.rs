@@ -1,15 +1,13 @@
 //! Routes to blocks and borrowed addresses, and the forwarding entries and neighbours of the tunnel ends that they use.
 
 use crate::path::Vtep;
-use crate::{IPIP_DEVICE, Path, VXLAN_DEVICE, World, bgp, ipip, mtu, path};
+use crate::{IPIP_DEVICE, Path, VXLAN_DEVICE, World, ipip, mtu, path};
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
 use kernel::{
     FdbKey, FdbValue, Key, NeighKey, NeighValue, Netns, Objects, RouteKey, RouteKind, RouteScope, RouteValue,
-    Value, Way,
+    Value,
 };
 use model::{Cidr, IfName};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// Every block and borrowed address with its owner and path, in the order of the addresses.
 pub fn paths(world: &World) -> impl Iterator<Item = (Cidr, &str, Path)> {
@@ -20,13 +18,6 @@ pub fn paths(world: &World) -> impl Iterator<Item = (Cidr, &str, Path)> {
 
 pub(crate) fn derive(world: &World) -> Objects {
     let mut objects = Objects::new();
-    let behind_gateways = bgp::gateways(world).filter(|(_, gateway)| world.device_to(*gateway).is_some());
-    for (peer, gateway) in behind_gateways {
-        objects.extend(spread(world, Cidr::host(peer), &[gateway].into()));
-    }
-    for (dst, next_hops) in world.learnt_outside() {
-        objects.extend(spread(world, dst, &next_hops));
-    }
     for (dst, _, path) in paths(world) {
         // While a pod here still has the address, it is here, whatever the datastore says already.
         if dst.is_host() && world.holds(dst.addr()) {
@@ -44,22 +35,13 @@ pub(crate) fn derive(world: &World) -> Objects {
     objects
 }
 
-/// A route by several neighbours at once.
-fn spread(world: &World, dst: Cidr, neighbours: &BTreeSet<IpAddr>) -> Option<(Key, Value)> {
-    let way =
-        |neighbour: &IpAddr| Some(Way { gateway: *neighbour, device: world.device_to(*neighbour)?.clone() });
-    let mut ways = neighbours.iter().filter_map(way);
-    let first = ways.next()?;
-    let one = route(world, dst, &Path::Direct { next_hop: first.gateway })?;
-    Some((main(dst), Value::Route(RouteValue { also: ways.collect(), ..one })))
-}
-
 /// The key of a route of the node's main table.
 pub(crate) fn main(dst: Cidr) -> Key {
     Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 })
 }
 
-fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue> {
+/// The route that a path is.
+pub(crate) fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue> {
     let plain = RouteValue {
         kind: RouteKind::Unicast,
         gateway: None,

@@ -1,5 +1,6 @@
 //! `World`: all that is known, as one value. No history, no "last good".
 
+use crate::Sent;
 use crate::bgp::{BgpWorld, PeerSort};
 use crate::mode::{Announcement, Encap, PoolVersion};
 use kernel::PodNs;
@@ -8,6 +9,7 @@ use model::{Cidr, IfAddr, IfName, Mac, Mtu};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A snapshot of the cluster as one node knows it.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +25,8 @@ pub struct World {
     /// What this node said last of itself, whether or not it is known to be written.
     pub announced: Option<Announcement>,
     /// How the kernel sends to each destination now.
-    pub sent: BTreeMap<Cidr, Encap>,
-    /// The gateways of what it sends without encapsulation now.
+    pub sent: Sent,
+    /// The gateways of what it sends without encapsulation now; kept until `selected`.
     pub hops: BTreeMap<Cidr, Vec<IpAddr>>,
     /// The tunnels that stand in the kernel now, with their addresses.
     pub carried: BTreeSet<Encap>,
@@ -41,7 +43,7 @@ pub struct World {
     /// What BGP is made from.
     pub bgp: BgpWorld,
     /// Best paths of the speaker, by destination; none of them is ours.
-    pub learnt: BTreeMap<Cidr, Vec<Learnt>>,
+    pub learnt: BTreeMap<Cidr, Arc<[Learnt]>>,
     /// The subnets of our interfaces.
     pub connected: BTreeMap<Cidr, IfName>,
     /// The speaker has made its first selection, or there is no speaker: what is not learnt is not there.

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use derive::bgp::{BgpNode, PeerSort};
 use derive::example::attachment;
 use derive::{
-    Endpoint, IpipDriver, Path, Peer, Scope, Section, Uplink, World, derive, moved_endpoints, paths, section,
+    Endpoint, IpipDriver, Learnt, Part, Path, Peer, Scope, Section, Uplink, World, derive, moved_endpoints,
+    moved_learnt, paths, section,
 };
 use kernel::nft::{Range, Table};
 use kernel::{Filter, Key, Objects, PodNs, RouteKind, Value};
@@ -136,6 +138,38 @@ fn step() -> impl Strategy<Value = (usize, Option<Endpoint>)> {
         Endpoint { attachment, netns, scope: if whole { Scope::Whole } else { Scope::Size } }
     });
     (0..3_usize, prop::option::weighted(0.8, endpoint))
+}
+
+fn put(objects: &mut Objects, part: Part) {
+    objects.retain(|key, _| !part.contains_key(key));
+    objects.extend(part.into_iter().filter_map(|(key, value)| Some((key, value?))));
+}
+
+/// What peers say of one of a few destinations, or what the kernel kept of it: outside the pools, inside, and a peer itself.
+fn said() -> impl Strategy<Value = (Cidr, Vec<Learnt>, Option<Vec<IpAddr>>)> {
+    let dsts = ["0.0.0.0/0", "192.168.50.0/24", "10.96.0.0/16", "20.0.0.0/8", "20.0.0.0/26", "10.10.0.64/26"];
+    let dst = select(dsts.into_iter().chain(["203.0.113.1/32", "10.10.0.0/26"]).collect::<Vec<_>>());
+    let hop = select(vec!["192.168.50.1", "192.168.50.2", "192.168.50.11", "203.0.113.1", "203.0.113.9"])
+        .prop_map(|hop| hop.parse::<IpAddr>().unwrap());
+    let sort = select(vec![PeerSort::Mesh, PeerSort::Global, PeerSort::Node]);
+    let path = (hop.clone(), sort, any::<bool>(), any::<bool>()).prop_map(|(next_hop, sort, node, named)| {
+        let node = node.then(|| NODES[1].to_owned());
+        Learnt { next_hop, peer: "peer".into(), sort, node, named }
+    });
+    let paths = prop::collection::vec(path, 0..3);
+    let kept = prop::option::weighted(0.3, prop::collection::vec(hop, 1..3));
+    (dst.prop_map(|dst| dst.parse().unwrap()), paths, kept)
+}
+
+/// A node with a peer behind a gateway, and a range of services.
+fn speaking(mut world: World) -> World {
+    let v4 = world.peers.get("n0").map(|own| own.addr);
+    world.bgp.nodes.insert("n0".into(), BgpNode { v4, ..BgpNode::default() });
+    let behind = r#"{"peerIP": "203.0.113.1", "asNumber": 65001, "reachableBy": "192.168.50.1"}"#;
+    world.bgp.peers.insert("tor".into(), serde_json::from_str(behind).unwrap());
+    let services = r#"{"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]}"#;
+    world.bgp.configurations.insert("default".into(), serde_json::from_str(services).unwrap());
+    world
 }
 
 proptest! {
@@ -316,6 +350,31 @@ proptest! {
         }
     }
 
+    /// However much is learnt and lost again, deriving what moved gives what deriving all of it gives.
+    #[test]
+    fn a_part_of_what_was_learnt_is_derived_as_the_whole(
+        (world, selected) in (world(), any::<bool>()),
+        steps in prop::collection::vec((said(), any::<bool>()), 1..24),
+    ) {
+        let mut world = World { selected, ..speaking(world) };
+        let (mut objects, mut moved) = (section(&world, Section::Learnt), BTreeSet::new());
+        for ((dst, paths, kept), derive_now) in steps {
+            match paths.is_empty() {
+                true => world.learnt.remove(&dst),
+                false => world.learnt.insert(dst, paths.into()),
+            };
+            match kept {
+                Some(hops) => world.hops.insert(dst, hops),
+                None => world.hops.remove(&dst),
+            };
+            moved.insert(dst);
+            if derive_now {
+                put(&mut objects, moved_learnt(&world, &std::mem::take(&mut moved)));
+                prop_assert_eq!(&objects, &section(&world, Section::Learnt));
+            }
+        }
+    }
+
     /// However endpoints come and go, deriving those that moved gives what deriving all of them gives.
     #[test]
     fn a_part_of_the_endpoints_is_derived_as_the_whole(steps in prop::collection::vec((step(), any::<bool>()), 1..12)) {
@@ -331,9 +390,7 @@ proptest! {
             };
             before.entry(id).or_insert(was);
             if derive_now {
-                let (keys, after) = moved_endpoints(&world, &std::mem::take(&mut before));
-                objects.retain(|key, _| !keys.contains(key));
-                objects.extend(after);
+                put(&mut objects, moved_endpoints(&world, &std::mem::take(&mut before)));
                 prop_assert_eq!(&objects, &section(&world, Section::Endpoints));
             }
         }

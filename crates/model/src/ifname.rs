@@ -12,7 +12,7 @@ const LONGEST: usize = 15;
 /// (`dev_valid_name` in the kernel's `net/core/dev.c`). In order: as text.
 ///
 /// It is held in place: every route has one, and there may be very many routes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName {
     /// Padded with zeros, which no name contains: their order is that of the texts.
     bytes: [u8; LONGEST],

@@ -1,20 +1,22 @@
 //! What the node's kernel should hold, what it holds, and how far the writer got with each object.
 //!
-//! Inputs: sections of what is wanted, dumps, notices, outcomes. Output: one plan at a time. Only keys that something
-//! happened to (`suspects`) are compared; a dump makes every key suspect. Invariants: a key in flight is never planned
-//! again; an object that is not ours is never changed; nothing here remembers how a state came about.
+//! Inputs: sections of what is wanted, dumps, notices, outcomes. Output: one plan at a time, and behind it
+//! perhaps one of routes to add. Only keys that something happened to (`suspects`) are compared; a dump makes every key
+//! suspect. Invariants: a key in flight is never planned again; an object that is not ours is never changed; nothing here
+//! remembers how a state came about.
 
 use crate::effect::{EffectId, Notice, Report};
-use crate::facts::Facts;
+use crate::facts::{Facts, Lead};
 use crate::socket::Repair;
-use derive::Section;
+use derive::{Part, Section};
 use kernel::diff::{change, side_by_side};
 use kernel::{
     AddrKey, ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value,
     WORKLOAD_PREFIX, ours, plan,
 };
-use model::{Duration, IfName, Instant, Mtu};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{Cidr, Duration, IfName, Instant, Mtu};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// First and longest pause between tries of an object that the kernel refuses.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
@@ -49,7 +51,8 @@ pub(crate) struct Datapath {
     /// The node's own namespace has been read.
     read: bool,
     suspects: BTreeSet<Key>,
-    flight: Option<Flight>,
+    /// The plans that the writer has, in the order in which it works on them: one, or one and what may follow it.
+    flights: VecDeque<Flight>,
     failed: BTreeMap<Key, Failed>,
     conflicts: BTreeMap<Key, Value>,
     /// Pods' interfaces that are to go, and when.
@@ -89,19 +92,22 @@ impl Datapath {
         self.sections.insert(section, objects);
     }
 
-    /// Makes `after` what is wanted of a part of `section`: under these keys, and nothing else under them.
-    pub fn want_part(&mut self, section: Section, keys: BTreeSet<Key>, after: Objects) {
+    /// Makes a part of `section` what is wanted.
+    pub fn want_part(&mut self, section: Section, part: Part) {
         let objects = self.sections.entry(section).or_default();
         let mut touched = Vec::new();
-        for key in keys {
-            if !after.contains_key(&key) && objects.remove(&key).is_some() {
-                touched.push(key);
-            }
-        }
-        for (key, value) in after {
-            if objects.get(&key) != Some(&value) {
-                objects.insert(key.clone(), value);
-                touched.push(key);
+        for (key, wanted) in part {
+            match (objects.entry(key), wanted) {
+                (Entry::Vacant(place), Some(wanted)) => {
+                    touched.push(place.key().clone());
+                    place.insert(wanted);
+                }
+                (Entry::Occupied(mut place), Some(wanted)) if *place.get() != wanted => {
+                    touched.push(place.key().clone());
+                    place.insert(wanted);
+                }
+                (Entry::Occupied(place), None) => touched.push(place.remove_entry().0),
+                _ => {}
             }
         }
         self.reconsider(touched);
@@ -121,21 +127,24 @@ impl Datapath {
         self.sections.get(&section)
     }
 
-    /// The facts, if they changed since they were taken last.
-    pub fn take_facts(&mut self) -> Option<Facts> {
-        std::mem::take(&mut self.facts_changed).then(|| self.facts.clone())
+    /// The facts but for how routes lead, if they changed since this was asked last.
+    pub fn changed_facts(&mut self) -> Option<&Facts> {
+        std::mem::take(&mut self.facts_changed).then_some(&self.facts)
     }
 
-    /// The one place where `actual` changes.
-    fn set_actual(&mut self, key: &Key, value: Option<Value>) -> Option<Value> {
-        self.facts_changed |= self.facts.learn(key, value.as_ref());
-        match value {
-            Some(value) => self.actual.insert(key.clone(), value),
-            None => self.actual.remove(key),
-        }
+    /// How routes lead that changed since this was asked last.
+    pub fn take_moved(&mut self) -> Vec<(Cidr, Option<Lead>)> {
+        self.facts.take_moved()
     }
 
-    /// What is wanted under `key`.
+    /// Under `key` the kernel holds this from now on; what it held before.
+    fn set_actual(&mut self, key: Key, value: Option<Value>) -> Option<Value> {
+        let place = self.actual.entry(key);
+        self.facts_changed |= self.facts.learn(place.key(), held(&place), value.as_ref());
+        set(place, value)
+    }
+
+    /// What is wanted under `key`. Of sections that want it the first counts.
     fn wanted(&self, key: &Key) -> Option<&Value> {
         self.sections.values().find_map(|objects| objects.get(key))
     }
@@ -201,9 +210,7 @@ impl Datapath {
         if matches!(key, Key::Sysctl(_)) && self.wanted(key).is_none() && !self.actual.contains_key(key) {
             return;
         }
-        if let Some(flight) = &mut self.flight
-            && flight.keys.contains_key(key)
-        {
+        for flight in self.flights.iter_mut().filter(|flight| flight.keys.contains_key(key)) {
             flight.noticed.insert(key.clone());
         }
         match notice {
@@ -217,7 +224,7 @@ impl Datapath {
             return;
         }
         let up = matches!(&value, Value::Link(link) if link.up);
-        let previous = self.set_actual(&key, Some(value));
+        let previous = self.set_actual(key.clone(), Some(value));
         self.touched(now, &key, previous.as_ref());
         match &key {
             Key::Link(link) if up => self.retry_on(now, link),
@@ -241,7 +248,7 @@ impl Datapath {
     }
 
     fn gone(&mut self, now: Instant, key: &Key) {
-        let Some(previous) = self.set_actual(key, None) else { return };
+        let Some(previous) = self.set_actual(key.clone(), None) else { return };
         self.touched(now, key, Some(&previous));
         match key {
             Key::Link(link) => self.cascade(now, link.netns, &link.name, |_| true),
@@ -282,8 +289,7 @@ impl Datapath {
 
     fn touched(&mut self, now: Instant, key: &Key, previous: Option<&Value>) {
         self.suspects.insert(key.clone());
-        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key));
-        if in_flight {
+        if self.is_in_flight(key) {
             return;
         }
         if let (Some(wanted), Some(previous)) = (self.wanted(key), previous)
@@ -293,17 +299,46 @@ impl Datapath {
         }
     }
 
-    /// The next plan, if the writer is free and something differs.
+    /// Whether the writer has a plan that changes `key`.
+    fn is_in_flight(&self, key: &Key) -> bool {
+        self.flights.iter().any(|flight| flight.keys.contains_key(key))
+    }
+
+    /// The next plan, if the writer is free, or may be given what follows, and something differs.
     pub fn plan(&mut self, now: Instant, id: EffectId) -> Option<Vec<Step>> {
-        if self.flight.is_some() {
+        let changes = match self.flights.len() {
+            0 => self.changes(now),
+            1 if self.may_follow() => self.differences(now, false),
+            _ => return None,
+        };
+        if changes.is_empty() {
             return None;
         }
+        let keys = changes.iter().map(|change| (change.key().clone(), change.to().cloned())).collect();
+        self.flights.push_back(Flight { id, keys, noticed: BTreeSet::new() });
+        Some(plan(changes))
+    }
+
+    /// What is to be done now.
+    fn changes(&mut self, now: Instant) -> Vec<Change> {
         let due = self.failed.iter().filter(|(_, failed)| failed.retry_at <= now).map(|(key, _)| key.clone());
         self.suspects.extend(due.collect::<Vec<_>>());
         let parts = self.parting.values().any(|at| *at <= now);
         if parts {
             self.suspects.extend(self.parting.keys().cloned());
         }
+        self.differences(now, parts)
+    }
+
+    /// Whether what is to be done may wait behind the plan that is being written, so that the writer need not wait: if all of
+    /// it is to add routes, and nothing of it is being written, nothing can come before what it should follow.
+    fn may_follow(&self) -> bool {
+        let is_new = |key: &Key| !self.actual.contains_key(key) && !self.is_in_flight(key);
+        self.suspects.iter().all(|key| matches!(key, Key::Route(_)) && is_new(key))
+    }
+
+    /// How what is suspect differs from what is wanted; `parts`: pods' interfaces that nobody wants may go.
+    fn differences(&mut self, now: Instant, parts: bool) -> Vec<Change> {
         let mut changes = Vec::new();
         for key in std::mem::take(&mut self.suspects) {
             if self.failed.get(&key).is_some_and(|failed| failed.retry_at > now) {
@@ -331,46 +366,47 @@ impl Datapath {
                 }
             }
         }
-        if changes.is_empty() {
-            return None;
-        }
-        let keys = changes.iter().map(|change| (change.key().clone(), change.to().cloned())).collect();
-        self.flight = Some(Flight { id, keys, noticed: BTreeSet::new() });
-        Some(plan(changes))
+        changes
     }
 
     /// The writer is done with plan `id`. Says what people should know.
     pub fn wrote(&mut self, now: Instant, id: EffectId, outcomes: Vec<Outcome>) -> Vec<Report> {
-        let flight =
-            self.flight.take_if(|flight| flight.id == id).expect("only the plan in flight has outcomes");
+        let mut flight =
+            self.flights.pop_front_if(|flight| flight.id == id).expect("the first plan is written first");
         let mut reports = Vec::new();
         for Outcome { key, result } in outcomes {
-            let written = flight.keys.get(&key).cloned().unwrap_or_default();
-            self.suspects.insert(key.clone());
+            let written = flight.keys.remove(&key).unwrap_or_default();
             match result {
                 Ok(()) => {
                     self.failed.remove(&key);
-                    let noticed = flight.noticed.contains(&key);
-                    if !noticed {
-                        self.record(&key, written);
-                    }
-                    // Of routes only others' changes are told: whose came last is not known.
-                    self.stale |= noticed && matches!(key, Key::Route(_));
                     if let Some(since) = self.tampered.remove(&key) {
                         reports.push(self.repaired(&key, now - since));
                     }
+                    if flight.noticed.contains(&key) {
+                        // Of routes only others' changes are told: whose came last is not known.
+                        self.stale |= matches!(key, Key::Route(_));
+                        self.suspects.insert(key);
+                    } else {
+                        // It is as was wanted, and what is wanted otherwise since then is suspect already.
+                        self.record(key, written);
+                    }
                 }
-                Err(error) => reports.extend(self.refused(now, key, error)),
+                Err(error) => {
+                    self.suspects.insert(key.clone());
+                    reports.extend(self.refused(now, key, error));
+                }
             }
         }
         reports
     }
 
     /// Without a notice of its own (other namespaces, settings, rules), what was written is what is.
-    fn record(&mut self, key: &Key, written: Option<Value>) {
-        match (written, self.actual.get(key)) {
-            (Some(value), Some(actual)) if value.satisfied_by(actual) => {}
-            (written, _) => _ = self.set_actual(key, written),
+    fn record(&mut self, key: Key, written: Option<Value>) {
+        let place = self.actual.entry(key);
+        let as_found = |written: &Value| held(&place).is_some_and(|found| written.satisfied_by(found));
+        if !written.as_ref().is_some_and(as_found) {
+            self.facts_changed |= self.facts.learn(place.key(), held(&place), written.as_ref());
+            set(place, written);
         }
     }
 
@@ -404,7 +440,7 @@ impl Datapath {
 
     /// How far `key` is.
     pub fn applied(&self, key: &Key) -> Applied<'_> {
-        if self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key)) {
+        if self.is_in_flight(key) {
             return Applied::Pending;
         }
         if let Some(failed) = self.failed.get(key) {
@@ -422,8 +458,7 @@ impl Datapath {
 
     /// Whether the kernel holds nothing of ours under `key`, and nothing is on the way there.
     pub fn is_clear(&self, key: &Key) -> bool {
-        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(key));
-        !in_flight && !self.actual.get(key).is_some_and(|found| ours(key, found))
+        !self.is_in_flight(key) && !self.actual.get(key).is_some_and(|found| ours(key, found))
     }
 
     /// Whether the kernel holds all of a section.
@@ -441,7 +476,7 @@ impl Datapath {
 
     /// Whether everything wanted is in the kernel, as far as it let us.
     pub fn is_settled(&self) -> bool {
-        self.read && self.flight.is_none() && self.suspects.is_empty()
+        self.read && self.flights.is_empty() && self.suspects.is_empty()
     }
 
     /// Forgets what was in a pod's namespace: it is out of reach, or went with the pod's interface.
@@ -456,7 +491,7 @@ impl Datapath {
 
     /// When a refused object is to be tried again, or a pod's interface to go.
     pub fn timeout(&self) -> Option<Instant> {
-        if self.flight.is_some() {
+        if !self.flights.is_empty() {
             return None;
         }
         self.failed.values().map(|failed| failed.retry_at).chain(self.parting.values().copied()).min()
@@ -464,8 +499,7 @@ impl Datapath {
 
     /// Somebody needs the name of a pod's interface, or its place in the pod's namespace: if nobody wants it, it goes now.
     pub fn hurry(&mut self, link: &Key) {
-        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.keys.contains_key(link));
-        if !in_flight
+        if !self.is_in_flight(link)
             && self.wanted(link).is_none()
             && self.actual.get(link).is_some_and(|found| is_pair(link, found))
         {
@@ -496,6 +530,27 @@ impl Datapath {
     /// What was put back lately.
     pub fn repairs(&self) -> &[Repair] {
         &self.repairs
+    }
+}
+
+/// What is in a place.
+fn held<'a>(place: &'a Entry<'_, Key, Value>) -> Option<&'a Value> {
+    match place {
+        Entry::Vacant(_) => None,
+        Entry::Occupied(place) => Some(place.get()),
+    }
+}
+
+/// Puts a value in its place, or nothing; what was there.
+fn set(place: Entry<'_, Key, Value>, value: Option<Value>) -> Option<Value> {
+    match (place, value) {
+        (Entry::Vacant(place), Some(value)) => {
+            place.insert(value);
+            None
+        }
+        (Entry::Vacant(_), None) => None,
+        (Entry::Occupied(mut place), Some(value)) => Some(place.insert(value)),
+        (Entry::Occupied(place), None) => Some(place.remove()),
     }
 }
 
@@ -598,5 +653,40 @@ mod tests {
         assert_eq!(datapath.plan(soon, EffectId(20)), None, "the pause is long by now");
         datapath.noticed(soon, Notice::Put(up.0, up.1));
         assert!(datapath.plan(soon, EffectId(21)).is_some());
+    }
+
+    /// The route of `direct_route`, to another destination.
+    fn another_route(dst: &str) -> (Key, Value) {
+        let dst = dst.parse().expect("it is a CIDR");
+        (Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 }), direct_route().1)
+    }
+
+    #[test]
+    fn routes_to_add_wait_behind_a_plan_and_everything_else_waits_for_its_outcome() {
+        let (now, id) = (Instant::ZERO, EffectId);
+        let done = |(key, _): (Key, Value)| Outcome { key, result: Ok(()) };
+        let [first, second, third] =
+            [direct_route(), another_route("20.0.0.0/26"), another_route("20.0.1.0/26")];
+        let with = |routes: &[&(Key, Value)]| routes.iter().copied().cloned().collect::<Objects>();
+        let mut datapath = Datapath::default();
+        datapath.dumped(now, Netns::Host, Objects::from([uplink(true), address()]));
+        datapath.want(Section::Routes, with(&[&first]));
+        assert!(datapath.plan(now, id(1)).is_some());
+
+        datapath.want(Section::Learnt, with(&[&second]));
+        let made = Step::Create(second.0.clone(), second.1.clone());
+        assert_eq!(datapath.plan(now, id(2)), Some(vec![made]));
+        datapath.want(Section::Learnt, with(&[&second, &third]));
+        assert_eq!(datapath.plan(now, id(3)), None, "two are enough");
+
+        datapath.wrote(now, id(1), vec![done(first.clone())]);
+        assert_eq!(datapath.applied(&first.0), Applied::Yes);
+        assert_eq!(datapath.applied(&second.0), Applied::Pending);
+        datapath.want(Section::Routes, Objects::new());
+        assert_eq!(datapath.plan(now, id(3)), None, "a removal must not come before what it should follow");
+        datapath.wrote(now, id(2), vec![done(second)]);
+        let (key, value) = third;
+        let steps = vec![Step::Create(key, value), Step::Remove(first.0, first.1)];
+        assert_eq!(datapath.plan(now, id(3)), Some(steps));
     }
 }

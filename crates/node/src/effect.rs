@@ -77,7 +77,7 @@ pub enum Effect {
     Api { id: EffectId, request: store::Request },
     /// Watch this kind from now on too; told by `Input::Api`.
     Watch(Kind),
-    /// Carry a plan out, in order; answered by `Input::Wrote`. At most one is in flight.
+    /// Carry a plan out, in order; answered by `Input::Wrote`. At most one waits for another.
     Kernel { id: EffectId, steps: Vec<Step> },
     /// Read a namespace whole; answered by `Input::Dumped`.
     /// The settings named are to be read besides.

@@ -1,5 +1,5 @@
-//! What of the kernel decides how packets may travel: how our routes lead to other nodes, which tunnels stand, and which
-//! subnets we are on.
+//! What of the kernel decides how packets may travel: which tunnels stand, which subnets we are on, and how our routes lead
+//! elsewhere. Of routes, which may be very many, only those that changed are told.
 
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
 use kernel::addr::AddrScope;
@@ -11,14 +11,12 @@ use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// Of our routes that have a gateway.
-    pub sent: BTreeMap<Cidr, Encap>,
-    /// The gateways of those that lead without encapsulation.
-    pub hops: BTreeMap<Cidr, Vec<IpAddr>>,
     /// The addresses of the tunnels that stand. While one moves, it has two.
     tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
     /// The filters that let IP in IP in: while the uplink moves, there are two.
     ipip_filters: BTreeSet<FilterKey>,
+    /// Destinations of routes that lead elsewhere now than before, or not at all, in the order of the changes.
+    moved: Vec<(Cidr, Option<Lead>)>,
     /// Addresses of our interfaces that others can reach, and the interfaces; tunnels aside.
     pub addresses: BTreeSet<(IfAddr, IfName)>,
 }
@@ -34,15 +32,15 @@ impl Facts {
         !self.ipip_filters.is_empty()
     }
 
-    /// The kernel holds this now, or nothing, under `key`; whether that changes anything.
-    pub fn learn(&mut self, key: &Key, value: Option<&Value>) -> bool {
+    /// Under `key` the kernel holds this now, and held that `before`; whether that changes anything but how routes lead.
+    pub fn learn(&mut self, key: &Key, before: Option<&Value>, value: Option<&Value>) -> bool {
         match key {
             Key::Route(route) if route.netns == Netns::Host && route.table == TABLE_MAIN => {
-                let encap = value.filter(|value| ours(key, value)).and_then(encap_of);
-                let hops = value.and_then(gateways_of).filter(|_| encap == Some(Encap::Direct));
-                let sent = put(&mut self.sent, route.dst, encap);
-                let hops = put(&mut self.hops, route.dst, hops);
-                sent || hops
+                let [before, now] = [before, value].map(|value| value.and_then(|value| Lead::of(key, value)));
+                if before != now {
+                    self.moved.push((route.dst, now));
+                }
+                false
             }
             Key::Addr(addr) if addr.netns == Netns::Host => {
                 let Some(encap) = tunnel(&addr.device) else {
@@ -77,6 +75,11 @@ impl Facts {
         }
     }
 
+    /// How routes lead that changed since this was asked last.
+    pub fn take_moved(&mut self) -> Vec<(Cidr, Option<Lead>)> {
+        std::mem::take(&mut self.moved)
+    }
+
     /// The subnets that we are on, each with an interface there.
     pub fn connected(&self) -> BTreeMap<Cidr, IfName> {
         // Of several interfaces the first by name: collected in reverse, it is the last to be put.
@@ -84,30 +87,26 @@ impl Facts {
     }
 }
 
-/// Whether that changes anything.
-fn put<T: PartialEq>(map: &mut BTreeMap<Cidr, T>, dst: Cidr, value: Option<T>) -> bool {
-    let changes = map.get(&dst) != value.as_ref();
-    match value {
-        Some(value) if changes => _ = map.insert(dst, value),
-        None if changes => _ = map.remove(&dst),
-        _ => {}
+/// How a route of ours leads to another node, or to a router; by its first gateway if it has several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lead {
+    pub encap: Encap,
+    gateway: IpAddr,
+    /// Those that are as good.
+    also: Vec<IpAddr>,
+}
+
+impl Lead {
+    fn of(key: &Key, value: &Value) -> Option<Lead> {
+        let Value::Route(route) = value else { return None };
+        let gateway = route.gateway.filter(|_| ours(key, value))?;
+        let encap = route.device.as_ref().and_then(tunnel).unwrap_or(Encap::Direct);
+        Some(Lead { encap, gateway, also: route.also.iter().map(|way| way.gateway).collect() })
     }
-    changes
-}
 
-fn gateways_of(route: &Value) -> Option<Vec<IpAddr>> {
-    let Value::Route(route) = route else { return None };
-    let gateway = route.gateway?;
-    Some(std::iter::once(gateway).chain(route.also.iter().map(|way| way.gateway)).collect())
-}
-
-/// How a route to another node leads there.
-fn encap_of(route: &Value) -> Option<Encap> {
-    match route {
-        Value::Route(route) if route.gateway.is_some() => {
-            Some(route.device.as_ref().and_then(tunnel).unwrap_or(Encap::Direct))
-        }
-        _ => None,
+    /// All its gateways.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        [&[self.gateway], &self.also[..]].concat()
     }
 }
 
@@ -128,17 +127,18 @@ mod tests {
     #[test]
     fn a_tunnel_whose_address_moves_stands_all_the_while() {
         let mut facts = Facts::default();
-        let key = |addr: &str| {
+        let mut learn = |addr: &str, is_there: bool| {
             let addr = addr.parse().expect("it is an address");
-            Key::Addr(AddrKey { netns: Netns::Host, device: IfName::fixed(VXLAN_DEVICE), addr })
+            let key = Key::Addr(AddrKey { netns: Netns::Host, device: IfName::fixed(VXLAN_DEVICE), addr });
+            let value = Value::Addr(AddrValue { scope: AddrScope::Global });
+            let (before, now) = if is_there { (None, Some(&value)) } else { (Some(&value), None) };
+            (facts.learn(&key, before, now), facts.carried())
         };
-        let there = Value::Addr(AddrValue { scope: AddrScope::Global });
-        assert!(facts.learn(&key("10.1.0.8/32"), Some(&there)));
-        assert!(!facts.learn(&key("10.0.0.8/32"), Some(&there)));
-        assert!(!facts.learn(&key("10.1.0.8/32"), None));
-        assert_eq!(facts.carried(), [Encap::Vxlan].into());
-        assert!(facts.learn(&key("10.0.0.8/32"), None));
-        assert_eq!(facts.carried(), [].into());
+        let carried = BTreeSet::from([Encap::Vxlan]);
+        assert_eq!(learn("10.1.0.8/32", true), (true, carried.clone()));
+        assert_eq!(learn("10.0.0.8/32", true), (false, carried.clone()));
+        assert_eq!(learn("10.1.0.8/32", false), (false, carried));
+        assert_eq!(learn("10.0.0.8/32", false), (true, BTreeSet::new()));
     }
 
     #[test]
@@ -150,9 +150,9 @@ mod tests {
         };
         let accept = Filter::Accept { local: [10, 0, 0, 1].into(), tunnel: None, sources: BTreeMap::new() };
         let accept = Value::Filter(accept);
-        assert!(facts.learn(&key("eth0"), Some(&accept)));
-        assert!(!facts.learn(&key("eth1"), Some(&accept)));
-        assert!(!facts.learn(&key("eth0"), None) && facts.admits_ipip());
-        assert!(facts.learn(&key("eth1"), None) && !facts.admits_ipip());
+        assert!(facts.learn(&key("eth0"), None, Some(&accept)));
+        assert!(!facts.learn(&key("eth1"), None, Some(&accept)));
+        assert!(!facts.learn(&key("eth0"), Some(&accept), None) && facts.admits_ipip());
+        assert!(facts.learn(&key("eth1"), Some(&accept), None) && !facts.admits_ipip());
     }
 }

@@ -4,6 +4,7 @@ use crate::annotate::{PodName, Wish};
 use crate::cluster::Cluster;
 use crate::datapath::Datapath;
 use crate::effect::{CniId, Effect, EffectId, Input, Notice, Report};
+use crate::facts::Lead;
 use crate::identity::Identity;
 use crate::leave::RELEASE_DEADLINE;
 use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
@@ -11,11 +12,11 @@ use crate::socket::{NodeStatus, PathStatus};
 use crate::sockets::Sockets;
 use crate::speaker::Speech;
 use derive::bgp::BgpWorld;
-use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, Uplink, World};
+use derive::{Attachment, AttachmentId, Encap, Endpoint, IpipDriver, Section, Uplink, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, LinkKey, Netns, PodNs};
 use model::store::{Event, Kind, Reply, Request as Ask};
-use model::{Duration, IfAddr, IfName, Instant, Mtu};
+use model::{Cidr, Duration, IfAddr, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often the whole kernel is read again, for what it does not tell of.
@@ -74,6 +75,8 @@ pub struct Node {
     pub(crate) dirty: BTreeSet<Section>,
     /// Endpoints that changed since they were derived, as they were then.
     pub(crate) moved: BTreeMap<AttachmentId, Option<Endpoint>>,
+    /// Destinations of which something was learnt since their routes were derived.
+    pub(crate) learnt: BTreeSet<Cidr>,
     pub(crate) lives: BTreeMap<AttachmentId, Life>,
     /// Those that are on their way somewhere.
     pub(crate) active: BTreeSet<AttachmentId>,
@@ -154,6 +157,7 @@ impl Node {
             sockets: Sockets::default(),
             dirty: BTreeSet::new(),
             moved: BTreeMap::new(),
+            learnt: BTreeSet::new(),
             lives: BTreeMap::new(),
             active: BTreeSet::new(),
             sized_for: None,
@@ -208,7 +212,8 @@ impl Node {
             Input::Best(best) => self.learn_paths(best),
             Input::Settled => {
                 self.world.selected = true;
-                self.dirty.insert(Section::Routes);
+                self.world.hops.clear();
+                self.dirty.extend([Section::Routes, Section::Learnt]);
             }
             Input::Timeout => {
                 self.ipam.wake(now);
@@ -330,22 +335,37 @@ impl Node {
 
     /// What the kernel sends by and carries now.
     fn look(&mut self) {
-        let Some(facts) = self.datapath.take_facts() else { return };
-        let carried = facts.carried();
-        if carried != self.world.carried
-            || facts.admits_ipip() != self.world.admits_ipip
-            || !facts.sent.values().eq(self.world.sent.values())
-        {
+        let before = self.world.sent.encaps();
+        for (dst, lead) in self.datapath.take_moved() {
+            self.world.sent.set(dst, lead.as_ref().map(|lead| lead.encap));
+            if !self.world.selected {
+                self.keep(dst, lead);
+            }
+        }
+        if self.world.sent.encaps() != before {
+            self.dirty.extend([Section::Host, Section::Rules]);
+        }
+        let Some(facts) = self.datapath.changed_facts() else { return };
+        let (carried, admits_ipip) = (facts.carried(), facts.admits_ipip());
+        if carried != self.world.carried || admits_ipip != self.world.admits_ipip {
             self.dirty.extend([Section::Host, Section::Rules]);
         }
         let connected = facts.connected();
         if connected != self.world.connected {
             self.world.connected = connected;
             self.speech.dirty = true;
-            self.dirty.insert(Section::Routes);
+            self.dirty.extend([Section::Routes, Section::Learnt]);
         }
-        self.world.admits_ipip = facts.admits_ipip();
-        (self.world.sent, self.world.hops, self.world.carried) = (facts.sent, facts.hops, carried);
+        (self.world.carried, self.world.admits_ipip) = (carried, admits_ipip);
+    }
+
+    /// Until the speaker has selected, the way that a route of ours leads may be one that it gave.
+    fn keep(&mut self, dst: Cidr, lead: Option<Lead>) {
+        match lead.filter(|lead| lead.encap == Encap::Direct) {
+            Some(lead) => self.world.hops.insert(dst, lead.gateways()),
+            None => self.world.hops.remove(&dst),
+        };
+        self.learnt.insert(dst);
     }
 
     pub(crate) fn derive(&mut self) {
@@ -353,17 +373,33 @@ impl Node {
             match section {
                 // An ADD changes one of many.
                 Section::Endpoints => {
-                    let (keys, after) =
-                        derive::moved_endpoints(&self.world, &std::mem::take(&mut self.moved));
-                    self.datapath.want_part(section, keys, after);
+                    let part = derive::moved_endpoints(&self.world, &std::mem::take(&mut self.moved));
+                    self.datapath.want_part(section, part);
                 }
                 section => self.datapath.want(section, derive::section(&self.world, section)),
             }
+            if section == Section::Learnt {
+                self.learnt.clear();
+            }
             debug_assert_eq!(self.datapath.wants(section), Some(&derive::section(&self.world, section)));
         }
+        self.derive_learnt();
         for netns in std::mem::take(&mut self.closing) {
             self.datapath.forget(netns);
         }
+    }
+
+    /// Of what was learnt, very much may stay as it is.
+    fn derive_learnt(&mut self) {
+        let moved = std::mem::take(&mut self.learnt);
+        if moved.is_empty() {
+            return;
+        }
+        self.datapath.want_part(Section::Learnt, derive::moved_learnt(&self.world, &moved));
+        debug_assert_eq!(
+            self.datapath.wants(Section::Learnt),
+            Some(&derive::section(&self.world, Section::Learnt))
+        );
     }
 
     /// Hands the writer a plan. Only who can show that everything needed was listed may.
@@ -414,7 +450,7 @@ impl Node {
         self.speech.dirty |= differs;
         if differs && !BgpWorld::SERVICE_KINDS.contains(&event.kind()) {
             // Who is behind a gateway, who is believed of what, and the ports that are closed to pods.
-            self.dirty.extend([Section::Routes, Section::Rules]);
+            self.dirty.extend([Section::Routes, Section::Learnt, Section::Rules]);
         }
         let dirty = self.cluster.apply(&mut self.world, event);
         self.speech.dirty |= !dirty.is_empty();

@@ -117,17 +117,34 @@ impl Node {
     pub(crate) fn learn_paths(&mut self, best: Vec<(Cidr, Paths)>) {
         let plan = self.speaks().map(|told| told.plan.clone());
         let givers = plan.as_deref().map(givers).unwrap_or_default();
+        let by_name = givers.values().any(|giver| !giver.names.is_empty());
+        let mut last: Option<(Paths, Arc<[Learnt]>)> = None;
         for (dst, paths) in best {
-            let learnt = learnt(&givers, dst, &paths);
-            if self.world.learnt.get(&dst).map_or(&[][..], Vec::as_slice) == learnt {
-                continue;
+            // Many destinations share the speaker's paths: where rules name none of them, also what is learnt.
+            let learnt = match last.take_if(|(known, _)| !by_name && Arc::ptr_eq(known, &paths)) {
+                Some((_, learnt)) => learnt,
+                None => learnt(&givers, dst, &paths),
+            };
+            if self.world.paths_to(dst) != &learnt[..] {
+                self.learn_path(dst, learnt.clone());
             }
+            last = Some((paths, learnt));
+        }
+    }
+
+    /// What follows: inside a pool the router to a block is all that counts.
+    fn learn_path(&mut self, dst: Cidr, learnt: Arc<[Learnt]>) {
+        let is_inside = self.world.pool_of(dst).is_some();
+        let router = |world: &World| if is_inside { world.router_to(dst) } else { None };
+        let before = router(&self.world);
+        if learnt.is_empty() {
+            self.world.learnt.remove(&dst);
+        } else {
+            self.world.learnt.insert(dst, learnt);
+        }
+        self.learnt.insert(dst);
+        if router(&self.world) != before {
             self.dirty.insert(Section::Routes);
-            if learnt.is_empty() {
-                self.world.learnt.remove(&dst);
-            } else {
-                self.world.learnt.insert(dst, learnt);
-            }
         }
     }
 
@@ -142,15 +159,17 @@ impl Node {
         if changed.is_empty() {
             return;
         }
-        for (dst, paths) in &mut self.world.learnt {
-            for path in paths {
-                let Some(giver) = changed.get(&path.peer) else { continue };
-                let judged = giver.learnt(path.peer.clone(), *dst, path.next_hop);
-                if *path != judged {
-                    *path = judged;
-                    self.dirty.insert(Section::Routes);
-                }
-            }
+        let judge = |(dst, paths): (&Cidr, &Arc<[Learnt]>)| {
+            let judged = paths.iter().map(|path| match changed.get(&path.peer) {
+                Some(giver) => giver.learnt(path.peer.clone(), *dst, path.next_hop),
+                None => path.clone(),
+            });
+            let judged: Arc<[Learnt]> = judged.collect();
+            (judged != *paths).then_some((*dst, judged))
+        };
+        let judged: Vec<_> = self.world.learnt.iter().filter_map(judge).collect();
+        for (dst, paths) in judged {
+            self.learn_path(dst, paths);
         }
     }
 }
@@ -375,7 +394,7 @@ fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
 }
 
 /// Best paths as the World holds them; our own are none.
-fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[BestPath]) -> Vec<Learnt> {
+fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[BestPath]) -> Arc<[Learnt]> {
     let from_peer = paths.iter().filter_map(|path| {
         let id = path.peer.as_ref()?;
         Some(givers.get(id)?.learnt(id.to_string(), dst, path.nexthop.addr()))

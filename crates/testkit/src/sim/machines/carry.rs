@@ -86,7 +86,7 @@ impl Machines {
                 false => Ok(()),
             },
             Happening::Hear { node, life, input } => match self.alive(node, life).is_some() {
-                true => self.hear(node, *input),
+                true => self.input(node, *input),
                 false => Ok(()),
             },
             Happening::Write { node, life } if self.alive(node, life).is_some() => self.write(node),
@@ -118,13 +118,6 @@ impl Machines {
             Happening::Admin(act) => self.administer(act),
             Happening::Talk(talk) => self.talk(talk),
         }
-    }
-
-    fn hear(&mut self, node: usize, input: Input) -> Result<(), Broken> {
-        if matches!(input, Input::Wrote { .. }) {
-            self.machines[node].plan = None;
-        }
-        self.input(node, input)
     }
 
     /// The agent is told, and what it decides is carried out.
@@ -235,7 +228,9 @@ impl Machines {
 
     /// A plan comes to the writer.
     fn begin(&mut self, node: usize, id: EffectId, steps: Vec<Step>) -> Result<(), Broken> {
-        assert!(self.machines[node].plan.is_none(), "at most one plan is in flight");
+        assert!(self.machines[node].plans.len() < 2, "at most one plan waits for another");
+        let waits = !self.machines[node].plans.is_empty();
+        assert!(!waits || steps.iter().all(adds_route), "what waits behind a plan only adds routes");
         self.may_write(node)?;
         let moment = self.moment(node);
         if moment == Some(Moment::Before) {
@@ -247,22 +242,31 @@ impl Machines {
             Some(_) => Some(steps.len()),
             None => None,
         };
-        let life = self.machines[node].life;
-        self.machines[node].plan = Some(Plan { id, steps, done: 0, outcomes: Vec::new(), crash_after });
-        let span = self.span(LOCAL);
-        self.queue.push(span, Happening::Write { node, life });
+        self.machines[node].plans.push_back(Plan { id, steps, done: 0, outcomes: Vec::new(), crash_after });
+        if !waits {
+            self.write_on(node);
+        }
         Ok(())
+    }
+
+    fn write_on(&mut self, node: usize) {
+        let (life, span) = (self.machines[node].life, self.span(LOCAL));
+        self.queue.push(span, Happening::Write { node, life });
     }
 
     /// One message, or the end of the plan.
     fn write(&mut self, node: usize) -> Result<(), Broken> {
-        let Some(plan) = &mut self.machines[node].plan else { return Ok(()) };
+        let Some(plan) = self.machines[node].plans.front_mut() else { return Ok(()) };
         if plan.crash_after == Some(plan.done) {
             self.crash(node);
             return Ok(());
         }
         let Some(step) = plan.steps.get(plan.done).cloned() else {
             let (id, outcomes) = (plan.id, std::mem::take(&mut plan.outcomes));
+            self.machines[node].plans.pop_front();
+            if !self.machines[node].plans.is_empty() {
+                self.write_on(node);
+            }
             self.say_to(node, Input::Wrote { id, outcomes });
             return Ok(());
         };
@@ -273,17 +277,20 @@ impl Machines {
         self.laws.touched(node);
         self.pass_notices(node);
         self.refused(node, &step, &result)?;
-        let plan = self.machines[node].plan.as_mut().expect("seen above");
+        let plan = self.machines[node].plans.front_mut().expect("seen above");
         let key = step_key(&step);
         match plan.outcomes.iter_mut().find(|outcome| outcome.key == key) {
             Some(outcome) if outcome.result.is_ok() => outcome.result = result,
             Some(_) => {}
             None => plan.outcomes.push(Outcome { key, result }),
         }
-        let (life, span) = (self.machines[node].life, self.span(LOCAL));
-        self.queue.push(span, Happening::Write { node, life });
+        self.write_on(node);
         Ok(())
     }
+}
+
+fn adds_route(step: &Step) -> bool {
+    matches!(step, Step::Create(::kernel::Key::Route(_), _))
 }
 
 fn step_key(step: &Step) -> ::kernel::Key {

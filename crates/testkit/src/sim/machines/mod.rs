@@ -45,7 +45,7 @@ use model::store::{Kind, Object, Request};
 use model::{Cidr, Duration, IfAddr, Instant, Metadata, k8s};
 use node::{CniId, Config, EffectId, Input, Node};
 use speakers::Speakers;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Events after which a run that does not come to rest is stopped.
@@ -97,7 +97,8 @@ struct Machine {
     listed: BTreeSet<Kind>,
     /// The latest time at which a kernel fact is on its way to the agent: the next one comes after it.
     ear: Instant,
-    plan: Option<Plan>,
+    /// The first is being carried out, and one may wait behind it.
+    plans: VecDeque<Plan>,
     wakes_at: Option<Instant>,
     /// Its Node is deleted for good.
     is_gone: bool,
@@ -169,7 +170,7 @@ impl Machines {
             told: BTreeMap::new(),
             listed: BTreeSet::new(),
             ear: Instant::ZERO,
-            plan: None,
+            plans: VecDeque::new(),
             wakes_at: None,
             is_gone: false,
         });
@@ -280,7 +281,8 @@ impl Machines {
         self.disturbed = true;
         self.say(format!("n{} crashes", node + 1));
         let machine = &mut self.machines[node];
-        (machine.agent, machine.plan, machine.wakes_at) = (None, None, None);
+        (machine.agent, machine.wakes_at) = (None, None);
+        machine.plans.clear();
         machine.life += 1;
         machine.told.clear();
         machine.listed.clear();

@@ -63,7 +63,7 @@ impl Machines {
             };
             let problems = status.problems.iter().filter(|problem| !is_honest(problem));
             pending.extend(problems.map(|problem| format!("{name}: {problem}")));
-            pending.extend(machine.plan.as_ref().map(|_| format!("{name}: a plan is in flight")));
+            pending.extend(machine.plans.iter().map(|_| format!("{name}: a plan is in flight")));
         }
         for (name, pod) in self.pods.iter().filter(|(_, pod)| !self.machines[pod.node].is_gone) {
             let runs = pod.sandbox.as_ref().is_some_and(|sandbox| sandbox.addr.is_some());
@@ -199,7 +199,7 @@ impl Machines {
                 told: Default::default(),
                 listed: Default::default(),
                 ear: model::Instant::ZERO,
-                plan: None,
+                plans: [].into(),
                 wakes_at: None,
                 is_gone: machine.is_gone,
             });
