@@ -1,5 +1,6 @@
 //! A full mesh: every speaker a process of its own, all on one host, with ten blocks each. BIRD with the timers that Calico
-//! gives it. Measured are the time from the first start until the last has all routes, and then memory and rest.
+//! gives it. Measured are the time from the first start until the last has all routes, and then memory and rest: some five
+//! minutes for all of it.
 
 use super::load::processor_seconds;
 use crate::table::{Bound, Row, median};
@@ -44,7 +45,9 @@ struct Figures {
 pub fn run() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for size in SIZES {
+        eprintln!("bench: bgp-mesh: {size} speakers, ours");
         let ours = measure(size, start_ours, |directory, node| Ok(full(directory, node).exists()))?;
+        eprintln!("bench: bgp-mesh: {size} speakers, BIRD's");
         let birds = measure(size, start_bird, |directory, node| {
             let Ok(answer) = ask(&directory.join(format!("{node}.socket"))) else { return Ok(false) };
             Ok(destinations(&answer).is_some_and(|count| count >= size * BLOCKS))

@@ -132,7 +132,8 @@ pub struct Origination {
 }
 
 impl PeerConfig {
-    /// A neighbour with the defaults of RFC 4271 §10, as Calico's mesh uses them.
+    /// A neighbour as Calico's mesh has it: with the connect retry time that it sets, and the hold time of BIRD, which it leaves
+    /// as it is.
     pub fn new(addr: IpAddr, remote_asn: Asn) -> PeerConfig {
         PeerConfig {
             addr,
@@ -145,7 +146,7 @@ impl PeerConfig {
             password_key: None,
             rr_client: false,
             nexthop: NexthopMode::Auto,
-            hold_time: HoldTime::new(90).expect("neither 1 nor 2"),
+            hold_time: HoldTime::new(240).expect("neither 1 nor 2"),
             keepalive: None,
             connect_retry: Duration::from_secs(5),
             restart_time: None,

@@ -6,7 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
@@ -70,15 +71,15 @@ async fn converse(
 ) {
     // Keepalives and NOTIFICATIONs must not wait for more.
     let _ = stream.set_nodelay(true);
-    let (mut reader, mut writer) = stream.split();
-    let mut buffer = vec![0; READ];
+    let (reader, mut writer) = stream.split();
     let mut rest: Option<(Words, usize)> = None;
     loop {
         tokio::select! {
-            read = reader.read(&mut buffer) => {
-                let event = match read {
-                    Ok(0) => Event::Closed(conn, "Socket: Connection closed".to_owned()),
-                    Ok(length) => Event::Bytes(conn, buffer[..length].to_vec()),
+            ready = reader.readable() => {
+                let event = match ready.and_then(|()| read(&reader)) {
+                    Ok(bytes) if bytes.is_empty() => Event::Closed(conn, "Socket: Connection closed".to_owned()),
+                    Ok(bytes) => Event::Bytes(conn, bytes),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(error) => Event::Closed(conn, words_of(&error)),
                 };
                 let is_over = matches!(event, Event::Closed(..));
@@ -121,10 +122,15 @@ async fn converse(
     }
 }
 
-async fn write_on(
-    writer: &mut tokio::net::tcp::WriteHalf<'_>,
-    rest: Option<&(Words, usize)>,
-) -> io::Result<usize> {
+/// What has come. There may be many connections, and most of the time none has anything to say: no buffer waits for it.
+fn read(reader: &ReadHalf<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(READ);
+    reader.try_read_buf(&mut bytes)?;
+    bytes.shrink_to_fit();
+    Ok(bytes)
+}
+
+async fn write_on(writer: &mut WriteHalf<'_>, rest: Option<&(Words, usize)>) -> io::Result<usize> {
     match rest {
         Some((words, at)) => writer.write(&words.bytes[*at..]).await,
         None => Ok(0),
