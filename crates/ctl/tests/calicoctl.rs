@@ -21,7 +21,7 @@ use model::v3;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use support::Cli;
+use support::{Cli, OWN, differences, without_own};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/calicoctl");
 
@@ -112,31 +112,14 @@ async fn replay(part: &str) {
     assert!(same.is_empty(), "these do not differ any more: {same:?}");
 }
 
-/// The lines of `differences.txt` that say something.
-fn differences() -> Vec<String> {
-    let text = std::fs::read_to_string(format!("{DIR}/differences.txt")).expect("the differences");
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).map(str::to_owned).collect()
-}
-
 /// The record of an entry: a manifest, or one step of several (`id step 3`).
 fn record_of(entry: &str) -> &str {
     entry.split_once(" step ").map_or(entry, |(id, _)| id)
 }
 
-/// The entries that differ on purpose.
+/// The entries that differ on purpose, each of a subject of `docs/compatibility.md`.
 fn intended() -> BTreeSet<String> {
-    differences().into_iter().filter(|line| !line.starts_with('[')).collect()
-}
-
-#[test]
-fn every_difference_is_documented() {
-    let text = include_str!("../../../docs/compatibility.md");
-    let subjects: BTreeSet<&str> = text.lines().filter_map(|line| line.split(" | ").next()).collect();
-    for line in differences() {
-        if let Some(subject) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            assert!(subjects.contains(&*format!("| {subject}")), "{subject} is not in docs/compatibility.md");
-        }
-    }
+    differences(DIR).into_iter().map(|(entry, _)| entry).collect()
 }
 
 #[test]
@@ -150,7 +133,7 @@ fn every_difference_is_recorded_once() {
         known.extend(records.map(|record| record.expect("a record").id));
     }
     let mut listed = BTreeSet::new();
-    for line in differences().into_iter().filter(|line| !line.starts_with('[')) {
+    for (line, _) in differences(DIR) {
         assert!(known.contains(record_of(&line)), "{line} is not recorded");
         assert!(listed.insert(line.clone()), "{line} is listed twice");
     }
@@ -280,9 +263,6 @@ fn forget(object: &mut Value, fields: &[&str]) {
     }
 }
 
-/// Fields of metadata that each store fills in its own way.
-const OWN: [&str; 4] = ["uid", "resourceVersion", "creationTimestamp", "generation"];
-
 async fn steps(record: &Record, differing: &mut Differing) {
     let cli = start(&nodes_of(record)).await;
     for (i, step) in record.steps.iter().enumerate() {
@@ -306,14 +286,7 @@ async fn steps(record: &Record, differing: &mut Differing) {
 
 /// Without what each store says in its own words.
 fn plain(text: &str) -> String {
-    let is_own = |line: &&str| {
-        let key = line.trim_start().split(':').next().unwrap_or_default().trim_matches('"');
-        !OWN.contains(&key)
-    };
-    // Without the line that follows, a comma has nothing to part.
-    let line = |line: &str| format!("{}\n", line.strip_suffix(',').unwrap_or(line));
-    let lines: String = text.lines().filter(is_own).map(line).collect();
-    without_reasons(&lines).replace(GUID, "GUID")
+    without_reasons(&without_own(text)).replace(GUID, "GUID")
 }
 
 /// The lines in one order, and the words of a line that lists some.

@@ -55,13 +55,14 @@ async fn the_endpoints_print_the_same_where_calico_does_not_panic() {
     for name in ["040-get-wep-o-wide", "042-get-wep-a-o-wide"] {
         let recorded = Recorded::read(&format!("{DIR}/recorded/{name}.txt"));
         let got = cli.run(&recorded.args).await;
-        let without: String = got
-            .stdout
-            .lines()
-            .filter(|line| !line.contains("fip-pod"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        assert_eq!((got.status, without), (0, recorded.stdout), "{name}");
+        // What that pod's address adds to the width of the last column is not seen behind the last letter.
+        let lines = |text: &str| -> Vec<String> {
+            text.lines()
+                .filter(|line| !line.contains("fip-pod"))
+                .map(|line| line.trim_end().to_owned())
+                .collect()
+        };
+        assert_eq!((got.status, lines(&got.stdout)), (0, lines(&recorded.stdout)), "{name}");
     }
 }
 

@@ -189,6 +189,13 @@ const WORKLOAD_ENDPOINT: &[&str] = &[
     "mac",
     "ports",
     "allowSpoofedSourcePrefixes",
+    "name",
+    "protocol",
+    "port",
+    "hostPort",
+    "hostIP",
+    "internalIP",
+    "externalIP",
 ];
 
 /// A document, a list document, or an array of them.

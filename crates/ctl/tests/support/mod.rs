@@ -120,13 +120,15 @@ fn words(line: &str) -> Vec<String> {
 /// A recorded command.
 pub struct Recorded {
     pub args: Vec<String>,
+    pub stdin: String,
     pub exit: u8,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Recorded {
-    /// Reads a recording: lines `# command:` and `# exit:`, then both streams. Records of field owners are taken out.
+    /// Reads a recording: lines `# command:` and `# exit:`, then both streams. Records of field owners are taken out; behind
+    /// `<<<` stands what the command read, with `\\n` for the end of a line.
     pub fn read(path: &str) -> Recorded {
         let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let head = |key: &str| {
@@ -135,13 +137,50 @@ impl Recorded {
         };
         let (_, streams) = text.split_once("--- stdout\n").expect("a recording has an output");
         let (stdout, stderr) = streams.split_once("--- stderr").expect("a recording has errors");
+        let command = head("command");
+        let command = command.strip_prefix("calicoctl ").expect("a command of calicoctl");
+        let (command, stdin) = command.split_once(" <<< ").unwrap_or((command, ""));
         Recorded {
-            args: words(head("command").strip_prefix("calicoctl ").expect("a command of calicoctl")),
+            args: words(command),
+            stdin: stdin.replace("\\n", "\n"),
             exit: head("exit").parse().expect("a number"),
             stdout: without_field_owners(stdout),
             stderr: stderr.trim_start_matches('\n').to_owned(),
         }
     }
+}
+
+/// Fields of metadata that each store fills in its own way.
+pub const OWN: [&str; 4] = ["uid", "resourceVersion", "creationTimestamp", "generation"];
+
+/// A document without the lines that each store fills in its own way.
+pub fn without_own(text: &str) -> String {
+    let is_own = |line: &&str| {
+        let key = line.trim_start().split(':').next().unwrap_or_default().trim_matches('"');
+        !OWN.contains(&key)
+    };
+    // Without the line that follows, a comma has nothing to part.
+    let line = |line: &str| format!("{}\n", line.strip_suffix(',').unwrap_or(line));
+    text.lines().filter(is_own).map(line).collect()
+}
+
+/// The entries of a `differences.txt`, each with the subject under which `docs/compatibility.md` speaks of it.
+pub fn differences(folder: &str) -> Vec<(String, String)> {
+    let documented = include_str!("../../../../docs/compatibility.md");
+    let subjects: Vec<&str> = documented.lines().filter_map(|line| line.split(" | ").next()).collect();
+    let text = std::fs::read_to_string(format!("{folder}/differences.txt")).expect("the differences");
+    let mut subject = None;
+    let mut entries = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            assert!(subjects.contains(&&*format!("| {name}")), "{name} is not in docs/compatibility.md");
+            subject = Some(name);
+        } else {
+            let subject = subject.expect("an entry stands under its subject");
+            entries.push((line.to_owned(), subject.to_owned()));
+        }
+    }
+    entries
 }
 
 /// The text without `managedFields` and what is indented below it.
@@ -247,14 +286,24 @@ fn without_causes(text: &str) -> String {
 }
 
 impl Cli {
+    /// A client of the API as others have it.
+    async fn client(&self) -> datastore::Client {
+        datastore::Client::from_kubeconfig(self.path("kubeconfig").as_ref()).await.expect("a client")
+    }
+
     /// Creates a Kubernetes object, as somebody else would.
     pub async fn create(&self, kind: &str, mut object: serde_json::Value) {
-        let client =
-            datastore::Client::from_kubeconfig(self.path("kubeconfig").as_ref()).await.expect("a client");
         let resource = datastore::Resource::of_kind(kind).expect("a kind");
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = kind.into();
         let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
-        client.create_json(resource, namespace.as_deref(), &object).await.expect("created");
+        self.client().await.create_json(resource, namespace.as_deref(), &object).await.expect("created");
+    }
+
+    /// Merges a change into an object without a namespace, as somebody else would.
+    pub async fn merge(&self, kind: &str, name: &str, change: &serde_json::Value) {
+        let resource = datastore::Resource::of_kind(kind).expect("a kind");
+        let client = self.client().await;
+        client.patch_json(resource, None, name, None, datastore::Patch::Merge, change).await.expect("merged");
     }
 }

@@ -128,6 +128,7 @@ impl Pod {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let account = self.spec.service_account_name.clone().unwrap_or_default();
         let addresses = if self.is_finished() { Vec::new() } else { self.addresses() };
+        let ip_nats = self.floating(&addresses);
         let spec = v3::WorkloadEndpointSpec {
             orchestrator: "k8s".to_owned(),
             node: node.to_owned(),
@@ -140,6 +141,7 @@ impl Pod {
             pod: pod.to_owned(),
             endpoint: "eth0".to_owned(),
             ip_networks: addresses.into_iter().map(Cidr::host).collect(),
+            ip_nats,
             profiles: profiles(namespace, &account),
             interface_name: names::host_interface(namespace, pod).to_string(),
             ports: self.spec.containers.iter().chain(&self.spec.init_containers).flat_map(ports).collect(),
@@ -147,6 +149,17 @@ impl Pod {
             ..v3::WorkloadEndpointSpec::default()
         };
         Some(v3::WorkloadEndpoint { metadata: self.endpoint_metadata(node), spec })
+    }
+
+    /// The floating addresses that the pod asks for, each with the pod's own of its family. What does not parse is left out.
+    fn floating(&self, own: &[IpAddr]) -> Vec<v3::IpNat> {
+        let asked = list(&self.metadata, pod_annotation::FLOATING_IPS).ok().flatten().unwrap_or_default();
+        let asked = asked.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        let pair = |external_ip: IpAddr| {
+            let internal_ip = *own.iter().find(|addr| addr.is_ipv4() == external_ip.is_ipv4())?;
+            Some(v3::IpNat { internal_ip, external_ip })
+        };
+        asked.filter_map(pair).collect()
     }
 
     fn endpoint_metadata(&self, node: &str) -> Metadata {
