@@ -7,8 +7,9 @@ use crate::kinds::{self, Kind};
 use model::schema::{Field, Type};
 use serde_json::{Map, Value, json};
 
-/// The media type of version 2 in protobuf, which `kubectl` asks for.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of version 2 in protobuf. `kubectl` asks for it with an `@`, which no media type may have: it would refuse
+/// the answer.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 fn release() -> String {
     format!("v{}.{}.0", KUBERNETES.0, KUBERNETES.1)

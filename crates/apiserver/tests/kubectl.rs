@@ -109,6 +109,15 @@ async fn apply_creates_then_changes_then_leaves_alone() {
 }
 
 #[tokio::test]
+async fn a_list_of_objects_is_created_as_if_each_stood_alone() {
+    let kubectl = Kubectl::start().await;
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n\
+                - {apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, spec: {cidr: 10.0.0.0/16}}\n";
+    let made = kubectl.run("create -f -", list).await;
+    assert_eq!(made, "configmap/a created\nippool.projectcalico.org/p created\n");
+}
+
+#[tokio::test]
 async fn nodes_and_pods_have_the_articles_columns() {
     let kubectl = Kubectl::start().await;
     kubectl.run("apply -f -", MANIFEST).await;
