@@ -15,6 +15,7 @@ mod health;
 pub mod http;
 mod inquiry;
 mod ipip;
+mod node_name;
 mod queued;
 mod server;
 pub mod speaker;

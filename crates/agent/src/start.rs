@@ -7,19 +7,18 @@ use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts, Speech};
 use crate::health::{self, Site};
 use crate::queued::Queued;
-use crate::{files, inquiry, ipip, server, speaker, writer};
-use anyhow::{Context, bail};
+use crate::{files, inquiry, ipip, node_name, server, speaker, writer};
+use anyhow::Context;
 use cni::{durable, queue};
 use datastore::Client;
 use kernel::{Netns, Objects};
 use model::store::{self, Key, Kind, Object, Request};
-use model::{IfAddr, IfName, dns, v3};
+use model::{IfAddr, IfName, v3};
 use netlink::{Monitor, Protocol, Socket};
 use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::sync::mpsc as thread;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +43,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     // A core file would hold the token and the passwords of sessions. Root may look on.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     raise_descriptor_limit();
-    let name = node_name(&args)?;
+    let name = node_name::find(args.node_name.as_deref(), &args.state_dir)?;
     durable::create_directory(&args.state_dir)
         .with_context(|| format!("cannot make {}", args.state_dir.display()))?;
     let client = match &args.kubeconfig {
@@ -68,7 +67,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read the attachments in {}", attachments.display()))?;
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
     let listener = server::bind(&args.socket)?;
-    if let Some(old) = write_node_name(&args.state_dir, &name)? {
+    if let Some(old) = node_name::keep(&args.state_dir, &name)? {
         tracing::warn!(
             "this node was {old} and is {name} now: addresses of {old} stay assigned until \
              `calicoctl ipam release` frees them"
@@ -138,32 +137,6 @@ async fn start_writer(
     std::thread::Builder::new().name("writer".into()).spawn(move || writer::run(opened, &jobs, &outcomes))?;
     let ports = result.await?.context("cannot open a netlink socket: the agent needs CAP_NET_ADMIN")?;
     Ok((writer, ports))
-}
-
-/// `--node-name`, the name of the last run, or the host's in lower case, as with calico-node.
-fn node_name(args: &Args) -> anyhow::Result<String> {
-    let given = args.node_name.clone().filter(|name| !name.is_empty());
-    let read = |path: &Path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let stored = || read(&args.state_dir.join(NODE_NAME)).filter(|name| !name.is_empty());
-    let host = || read(Path::new("/proc/sys/kernel/hostname")).map(|name| name.to_lowercase());
-    let name = given.or_else(stored).or_else(host).unwrap_or_default();
-    if !dns::is_subdomain(&name) {
-        bail!("`{name}` cannot be the name of a Node: give --node-name as `kubectl get nodes` shows it");
-    }
-    Ok(name)
-}
-
-const NODE_NAME: &str = "nodename";
-
-/// Calico's tools look for the node's name here. The other name that stood there, if one did.
-fn write_node_name(state_dir: &Path, name: &str) -> anyhow::Result<Option<String>> {
-    let path = state_dir.join(NODE_NAME);
-    let old = fs::read_to_string(&path).unwrap_or_default();
-    if old != name {
-        fs::write(&path, name).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let old = old.trim();
-    Ok((!old.is_empty() && old != name).then(|| old.to_owned()))
 }
 
 /// The address that the Node is to say. `None`: whatever it says, which `Node` remembers for when it is registered anew.
@@ -253,14 +226,5 @@ mod tests {
         let client = client(&dir, node).await;
         let Cli { args } = Cli::parse_from(["node", "--ip="]);
         assert_eq!(own_address(&args, &client, "n").await.unwrap(), None);
-    }
-
-    #[test]
-    fn another_name_of_an_earlier_run_is_told() {
-        let dir = TempDir::new().unwrap();
-        assert_eq!(write_node_name(dir.path(), "a").unwrap(), None);
-        assert_eq!(write_node_name(dir.path(), "a").unwrap(), None);
-        assert_eq!(write_node_name(dir.path(), "b").unwrap(), Some("a".to_owned()));
-        assert_eq!(fs::read_to_string(dir.path().join(NODE_NAME)).unwrap(), "b");
     }
 }
