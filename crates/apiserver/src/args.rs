@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub kubelets: Option<PathBuf>,
 
+    /// How many revisions back a watch may start; an older one begins with a list
+    #[arg(long, value_name = "REVISIONS", default_value_t = crate::server::HISTORY)]
+    pub history: u64,
+
     /// Write a kubeconfig with the rights of node NAME to PATH, mode 0600; may be repeated
     #[arg(long, value_name = "NAME=PATH")]
     pub node_kubeconfig: Vec<NodeKubeconfig>,
@@ -59,6 +63,7 @@ impl Args {
         let mut config = Config::new(self.listen, self.data);
         config.advertise = self.advertise_address;
         config.kubelets = self.kubelets;
+        config.history = self.history;
         let admin = self.kubeconfig.into_iter().map(|path| (path, None));
         let nodes = self.node_kubeconfig.into_iter().map(|n| (n.path, Some(n.node)));
         (config, admin.chain(nodes).collect())

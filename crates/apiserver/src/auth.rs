@@ -3,6 +3,7 @@
 //! A token is 244 random bits. Looking one up compares SHA-256 digests, so timing tells nothing.
 
 use anyhow::{Context, Result, bail};
+use failpoint::failpoint;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
 /// Who makes a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
     /// May do everything.
     Admin,
@@ -40,11 +41,13 @@ impl Tokens {
                 },
                 None => continue,
             };
-            let token =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            // An empty file opens nothing.
-            if !token.trim().is_empty() {
+            let token = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let token = String::from_utf8_lossy(&token);
+            // Of one that was cut short nothing is believed: it would be guessed.
+            if is_whole(token.trim()) {
                 known.insert(digest(token.trim()), user);
+            } else {
+                tracing::warn!("{} holds no token: one is made anew when it is asked for", path.display());
             }
         }
         Ok(Tokens { dir, known: RwLock::new(known) })
@@ -61,7 +64,7 @@ impl Tokens {
         };
         let path = self.dir.join(file);
         if let Ok(token) = std::fs::read_to_string(&path)
-            && !token.trim().is_empty()
+            && is_whole(token.trim())
         {
             return Ok(token.trim().to_owned());
         }
@@ -77,6 +80,11 @@ impl Tokens {
     }
 }
 
+/// Whether a text is a token as they are issued.
+fn is_whole(token: &str) -> bool {
+    token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
@@ -90,7 +98,10 @@ pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    failpoint!("secret: written");
+    std::fs::rename(&new, path)?;
+    failpoint!("secret: renamed");
+    Ok(())
 }
 
 #[cfg(test)]

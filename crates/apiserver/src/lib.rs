@@ -35,6 +35,7 @@ mod select;
 mod server;
 mod status;
 mod store;
+mod strangers;
 mod table;
 mod tls;
 mod view;

@@ -7,8 +7,12 @@ use crate::object::{self, Birth};
 use crate::rest::Api;
 use crate::status::Status;
 use crate::store::Store;
+use crate::strangers::{Stranger, Strangers};
 use crate::tls::Authority;
 use anyhow::{Context, Result, ensure};
+use failpoint::failpoint;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +30,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 250;
+
+/// Revisions that history holds, if not said otherwise.
+pub(crate) const HISTORY: u64 = 10_000;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -45,7 +52,7 @@ pub struct Config {
 impl Config {
     /// A server on `listen` that keeps its files in `data`.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Config {
-        Config { listen, data: data.into(), advertise: None, kubelets: None, history: 10_000 }
+        Config { listen, data: data.into(), advertise: None, kubelets: None, history: HISTORY }
     }
 }
 
@@ -92,7 +99,7 @@ impl Server {
         });
         let store = Store::open(&config.data, config.history)?;
         found_cluster(&store).await?;
-        let api = Arc::new(Api { store, tokens: tokens.clone(), kubelets: config.kubelets });
+        let api = Arc::new(Api::new(store, tokens.clone(), config.kubelets));
         tokio::spawn(expiry::run(Arc::downgrade(&api)));
         let tls = authority.server(&[addr.ip(), advertise, IpAddr::from([127, 0, 0, 1])])?;
         let (stopping, stop) = watch::channel(false);
@@ -130,6 +137,7 @@ impl Drop for Server {
 }
 
 async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+    let strangers = Arc::new(Strangers::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -138,9 +146,11 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>, mut stop
         match accepted {
             Ok((stream, _)) => {
                 let (tls, api, mut stop) = (tls.clone(), api.clone(), stop.clone());
+                let stranger = Arc::new(strangers.admit());
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = connection(stream, tls, api) => {}
+                        () = connection(stream, tls, api, stranger.clone()) => {}
+                        () = stranger.ended() => {}
                         _ = stop.wait_for(|stopping| *stopping) => {}
                     }
                 });
@@ -154,7 +164,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>, mut stop
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
+async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>, stranger: Arc<Stranger>) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         return;
@@ -162,8 +172,11 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
     let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     server.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let api = api.clone();
+        if api.user(request.headers()).is_some() {
+            stranger.is_known();
+        }
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
     if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
@@ -204,5 +217,7 @@ async fn found_cluster(store: &Store) -> Result<()> {
         }
         Ok::<_, Status>(())
     });
-    made.await.map_err(|status| anyhow::anyhow!("cannot make the first namespaces: {}", status.message))
+    made.await.map_err(|status| anyhow::anyhow!("cannot make the first namespaces: {}", status.message))?;
+    failpoint!("first namespaces: made");
+    Ok(())
 }

@@ -145,6 +145,11 @@ impl Status {
         Status::new(410, "Expired", message)
     }
 
+    /// The user has as much of it as one may have.
+    pub fn too_many(message: impl Into<String>) -> Status {
+        Status::new(429, "TooManyRequests", message)
+    }
+
     pub fn too_large(message: impl Into<String>) -> Status {
         Status::new(413, "RequestEntityTooLarge", message)
     }

@@ -9,7 +9,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::ServerConfig;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,10 +29,11 @@ impl Authority {
     pub fn open(dir: &Path) -> Result<Authority> {
         let (crt, key) = (dir.join("ca.crt"), dir.join("ca.key"));
         if crt.exists() && key.exists() {
-            let certificate =
-                std::fs::read_to_string(&crt).with_context(|| format!("cannot read {}", crt.display()))?;
-            let pem =
-                std::fs::read_to_string(&key).with_context(|| format!("cannot read {}", key.display()))?;
+            let read = |path: &Path| {
+                let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+            };
+            let (certificate, pem) = (read(&crt)?, read(&key)?);
             let key = KeyPair::from_pem(&pem).with_context(|| {
                 format!(
                     "{} is damaged: remove it and {}, and hand out new kubeconfigs",
@@ -37,6 +41,12 @@ impl Authority {
                     crt.display()
                 )
             })?;
+            if !is_of(&certificate, &key) {
+                tracing::warn!("{} is damaged, and made anew from its key", crt.display());
+                let certificate = authority().self_signed(&key)?.pem();
+                crate::auth::write_private(&crt, &certificate)?;
+                return Ok(Authority { certificate, key });
+            }
             return Ok(Authority { certificate, key });
         }
         let pair = KeyPair::generate()?;
@@ -69,6 +79,22 @@ impl Authority {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// Whether clients that are given a certificate believe what is signed with a key.
+fn is_of(certificate: &str, key: &KeyPair) -> bool {
+    let believed = || -> Result<()> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(certificate.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build()?;
+        let leaf = CertificateParams::new(["localhost".to_owned()])?;
+        let leaf = leaf.signed_by(&KeyPair::generate()?, &Issuer::new(authority(), key))?;
+        let name = ServerName::try_from("localhost")?;
+        verifier.verify_server_cert(leaf.der(), &[], &name, &[], UnixTime::now())?;
+        Ok(())
+    };
+    believed().is_ok()
 }
 
 /// The authority's certificate but for its key: the same at each start, so that new certificates chain to it.

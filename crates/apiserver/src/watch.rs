@@ -13,6 +13,7 @@ use crate::select::Selector;
 use crate::status::Status;
 use crate::store::{self, Change, Changes, Listing, Page, Revision};
 use bytes::Bytes;
+use failpoint::failpoint;
 use futures::Stream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,6 +164,7 @@ impl Watch {
                 Err(error) => self.fail(&Status::from(error)),
             }
         }
+        failpoint!("events: to be sent");
         (!self.ready.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.ready)))
     }
 

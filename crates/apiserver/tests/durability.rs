@@ -4,99 +4,15 @@
 mod client;
 
 use apiserver::{Config, Server};
+use client::process::{MAPS, Process, acknowledged_by, revision, stored};
 use client::{Client, Cluster, MERGE, closed_dir};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
-
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-
-fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
-}
-
-/// A server as a process of its own, killed when dropped.
-struct Process {
-    child: Child,
-    client: Client,
-}
-
-impl Process {
-    /// Starts the example `serve`, which lies beside the tests.
-    async fn start(data: &Path) -> Process {
-        let tests = std::env::current_exe().unwrap();
-        let program: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples/serve");
-        let addr: SocketAddr = free_port();
-        let child = Command::new(program)
-            .args(["--listen", &addr.to_string(), "--data"])
-            .arg(data)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut process = Process { child, client: placeholder(addr) };
-        for _ in 0..500 {
-            if let (Ok(ca), Ok(token)) = (
-                std::fs::read_to_string(data.join("ca.crt")),
-                std::fs::read_to_string(data.join("tokens/admin")),
-            ) {
-                process.client = Client::new(addr, token.trim(), &ca);
-                if process.client.connect().await.is_ok() {
-                    return process;
-                }
-            }
-            assert!(process.child.try_wait().unwrap().is_none(), "the server ended at once");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the server did not come up in 10 s");
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// A client that trusts an authority of its own, until the server has made its.
-fn placeholder(addr: SocketAddr) -> Client {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-    Client::new(addr, "", &certificate.pem())
-}
-
-/// Writes one object after the other until the server is gone; gives what was acknowledged, with its revision.
-async fn write_until_killed(client: Client, writer: usize, count: Arc<AtomicUsize>) -> BTreeMap<String, u64> {
-    let mut acknowledged = BTreeMap::new();
-    let Ok(mut connection) = client.connect().await else { return acknowledged };
-    for n in 0.. {
-        let name = format!("w{writer}-{n}");
-        let body = json!({"metadata": {"name": name}, "data": {"v": "x".repeat(300)}}).to_string();
-        match connection.call(Method::POST, MAPS, &[], body.as_bytes()).await {
-            Ok(reply) => {
-                acknowledged.insert(name, revision(&reply.ok()));
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) => break,
-        }
-    }
-    acknowledged
-}
 
 #[tokio::test]
 async fn kill_9_in_the_middle_of_writes_loses_no_acknowledged_one() {
@@ -109,99 +25,28 @@ async fn kill_9_in_the_middle_of_writes_loses_no_acknowledged_one() {
         assert!(now >= highest, "revisions never fall: {now} after {highest}");
         let mut events = server.client.watch(&format!("{MAPS}?watch=1&resourceVersion={now}")).await;
         let watched = tokio::spawn(async move {
-            let mut seen = Vec::new();
+            let mut seen = BTreeMap::new();
             while let Some(event) = events.next().await {
-                seen.push(revision(&event["object"]));
+                let name = event["object"]["metadata"]["name"].as_str().unwrap().to_owned();
+                seen.insert(name, revision(&event["object"]));
             }
             seen
         });
-        let count = Arc::new(AtomicUsize::new(0));
-        let writer =
-            |n| tokio::spawn(write_until_killed(server.client.clone(), round * 8 + n, count.clone()));
-        let writers: Vec<_> = (0..8).map(writer).collect();
-        while count.load(Ordering::Relaxed) < 20 + 13 * round {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let writers = server.load(round);
+        writers.until(20 + 13 * round).await;
         server.kill();
-        for writer in writers {
-            acknowledged.extend(writer.await.unwrap());
-        }
+        acknowledged.extend(acknowledged_by(writers).await);
         let seen = watched.await.unwrap();
-        highest = acknowledged.values().chain(&seen).copied().max().unwrap_or(0).max(now);
+        highest = acknowledged.values().chain(seen.values()).copied().max().unwrap_or(0).max(now);
 
         let server = Process::start(dir.path()).await;
-        let list = server.client.get(MAPS).await.ok();
-        let stored: BTreeMap<String, u64> = list["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|item| (item["metadata"]["name"].as_str().unwrap().to_owned(), revision(item)))
-            .collect();
-        for (name, revision) in &acknowledged {
-            assert_eq!(stored.get(name), Some(revision), "{name} was acknowledged in round {round}");
+        let stored = stored(&server.client).await;
+        for (said, known) in [("was acknowledged", &acknowledged), ("was shown to a watch", &seen)] {
+            for (name, revision) in known {
+                let found = stored.get(name).copied().unwrap_or(0);
+                assert!(found >= *revision, "round {round}: {name} is at {found}, {revision} {said}");
+            }
         }
-        for revision in &seen {
-            assert!(
-                stored.values().any(|stored| stored == revision),
-                "a watch showed {revision}, which is not there"
-            );
-        }
-    }
-}
-
-/// The log of a server as far as it is written: behind it are the zeros that it was laid out with. Frames are of one size.
-fn written(data: &Path) -> Vec<u8> {
-    const FRAME: usize = 24 + 4096;
-    let mut log = std::fs::read(data.join("store.db-wal")).unwrap();
-    let end = log.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    log.truncate(32 + end.saturating_sub(32).div_ceil(FRAME) * FRAME);
-    log
-}
-
-/// The files of a server as a power cut leaves them: all that was synced when an answer came, and of what was written
-/// since as much as reached the disk, or what stood there before.
-fn cut(data: &Path, synced: usize, luck: u64) -> tempfile::TempDir {
-    let after = closed_dir();
-    std::fs::copy(data.join("store.db"), after.path().join("store.db")).unwrap();
-    let mut log = written(data);
-    let lost = log.len() - synced;
-    let kept = synced + lost * usize::try_from(luck % 11).unwrap() / 10;
-    match luck % 3 {
-        0 => log.truncate(kept),
-        1 => log[kept..].fill(0),
-        _ => log[synced..kept].fill(0xa5),
-    }
-    std::fs::write(after.path().join("store.db-wal"), log).unwrap();
-    after
-}
-
-#[tokio::test]
-async fn f21_a_power_cut_that_loses_unsynced_pages_loses_no_acknowledged_write() {
-    let cluster = Cluster::start().await;
-    let data = cluster.dir.path();
-    let (mut acknowledged, mut cuts) = (BTreeMap::new(), Vec::new());
-    for n in 0..60_u64 {
-        let name = format!("m{}", n % 7);
-        let object = json!({"metadata": {"name": name}, "data": {"v": "x".repeat(usize::try_from(n * 97 % 9_000).unwrap())}});
-        let stored = match n / 7 {
-            0 => cluster.admin.post(MAPS, &object).await.ok(),
-            _ => cluster.admin.put(&format!("{MAPS}/{name}"), &object).await.ok(),
-        };
-        acknowledged.insert(name, revision(&stored));
-        cuts.push((written(data).len(), acknowledged.clone(), revision(&stored)));
-    }
-    for (n, (synced, acknowledged, latest)) in cuts.into_iter().enumerate().step_by(3) {
-        let after = cut(data, synced, u64::try_from(n).unwrap() * 7 + 1);
-        let config = Config::new("127.0.0.1:0".parse().unwrap(), after.path());
-        let server = Server::start(config).await.unwrap();
-        let client = Client::new(server.addr, &server.admin_token, &server.ca);
-        for (name, acknowledged) in acknowledged {
-            let found = revision(&client.get(&format!("{MAPS}/{name}")).await.ok());
-            assert!(found >= acknowledged, "cut {n}: {name} is at {found}, {acknowledged} was acknowledged");
-        }
-        let next = client.post(MAPS, &json!({"metadata": {"name": "next"}})).await.ok();
-        assert!(revision(&next) > latest, "cut {n}: a revision that was told is not used again");
-        server.stop().await;
     }
 }
 
@@ -334,22 +179,69 @@ async fn f22_what_cannot_be_served_is_said_in_one_sentence() {
     assert!(error.contains("cannot make the data directory"), "{error}");
 }
 
-#[tokio::test]
-async fn s51_silent_clients_do_not_keep_a_good_one_waiting() {
-    let cluster = Cluster::start().await;
-    let mut silent = Vec::new();
-    for _ in 0..300 {
-        silent.push(tokio::net::TcpStream::connect(cluster.admin.addr).await.unwrap());
+/// Starts a server on what is left of a file; the sentence with which it refuses.
+async fn start_on(data: &Path, file: &str, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(data.join(file), bytes).unwrap();
+    let start = async || {
+        let server = Server::start(Config::new("127.0.0.1:0".parse().unwrap(), data)).await;
+        server.map_err(|error| format!("{error:#}"))
+    };
+    let mut server = start().await;
+    // The last server's connections may still end.
+    while server.as_ref().err().is_some_and(|said| said.contains("is held by another")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        server = start().await;
     }
-    let began = std::time::Instant::now();
-    cluster.admin.get(MAPS).await.ok();
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    // After its handshake's deadline each is closed.
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let mut byte = [0];
-    let mut one = silent.pop().unwrap();
-    let end =
-        tokio::time::timeout(Duration::from_secs(1), tokio::io::AsyncReadExt::read(&mut one, &mut byte))
-            .await;
-    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+    let server = server?;
+    let admin = Client::new(server.addr, &server.admin_token, &server.ca);
+    assert_eq!(admin.get(MAPS).await.code, 200, "{file}: what it hands out opens its door");
+    let node = admin.with_token(&server.node_token("n1").unwrap());
+    assert_eq!(node.get(MAPS).await.code, 200, "{file}");
+    if file.starts_with("tokens") && bytes.len() < 64 {
+        let cut = String::from_utf8_lossy(bytes).into_owned();
+        let mut raw = admin.with_token("x").raw().await.unwrap();
+        let head = format!(
+            "GET {MAPS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {cut}\r\nconnection: close\r\n\r\n"
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut raw, head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut answer).await;
+        assert!(answer.starts_with(b"HTTP/1.1 401"), "{file}: a token that was cut to {cut:?} opens nothing");
+    }
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn f07_a_file_of_the_data_directory_that_is_cut_or_flipped_is_made_anew_or_named() {
+    let dir = closed_dir();
+    let server = Server::start(Config::new("127.0.0.1:0".parse().unwrap(), dir.path())).await.unwrap();
+    server.node_token("n1").unwrap();
+    server.stop().await;
+    drop(start_when_free(dir.path()).await);
+    // At every length and bit at night.
+    let step = if std::env::var_os("TORTIE_EVERY_CUT").is_some() { 1 } else { 37 };
+    for file in ["ca.crt", "ca.key", "tokens/admin", "tokens/node-n1"] {
+        let whole = std::fs::read(dir.path().join(file)).unwrap();
+        let cuts = (0..whole.len()).step_by(step).map(|length| whole[..length].to_vec());
+        let flips = (0..whole.len() * 8).step_by(step * 13).map(|bit| {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        });
+        for bytes in cuts.chain(flips) {
+            if let Err(said) = start_on(dir.path(), file, &bytes).await {
+                assert!(said.contains(file) && said.contains("damaged"), "{file}: {said}");
+            }
+            // What was made anew is not what stands there next.
+            std::fs::write(dir.path().join(file), &whole).unwrap();
+        }
+    }
+    let whole = std::fs::read(dir.path().join("store.db")).unwrap();
+    for length in (1..whole.len()).step_by(whole.len() / 9) {
+        let other = closed_dir();
+        if let Err(said) = start_on(other.path(), "store.db", &whole[..length]).await {
+            assert!(said.contains("store.db is damaged"), "{length}: {said}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! says, by our own clock: no two clocks are compared (the rule of Kubernetes' own leader election).
 
 use datastore::{Client, Error, Resource};
+use failpoint::failpoint;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -89,11 +90,15 @@ async fn turn(
         Move::Wait => return Ok(false),
         Move::Create => {
             let lease = held(json!({"metadata": {"name": NAME, "namespace": namespace}}), me);
-            client.create_json(leases, Some(namespace), &lease).await
+            let made = client.create_json(leases, Some(namespace), &lease).await;
+            failpoint!("lease: made");
+            made
         }
         Move::Hold => {
             let lease = held(found.unwrap_or_default(), me);
-            client.replace_json(leases, Some(namespace), NAME, &lease).await
+            let held = client.replace_json(leases, Some(namespace), NAME, &lease).await;
+            failpoint!("lease: renewed");
+            held
         }
     };
     match written {

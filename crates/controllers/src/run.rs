@@ -3,6 +3,7 @@
 use crate::{Args, lead, metrics};
 use agent::http;
 use datastore::{Client, Scope};
+use failpoint::failpoint;
 use futures::StreamExt;
 use ipam::CallId;
 use ipam::check::Problem;
@@ -10,6 +11,8 @@ use ipam::collect::{Account, Collector, Patience, WATCHED};
 use jiff::Timestamp;
 use model::Instant;
 use model::store::{Event, Kind, Reply};
+#[cfg(debug_assertions)]
+use model::store::{Object, Request};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -61,7 +64,12 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
             while let Some((id, request)) = collector.poll() {
                 let (client, sender) = (client.clone(), sender.clone());
                 tokio::spawn(async move {
+                    failpoint!("collector: to ask");
+                    #[cfg(debug_assertions)]
+                    let written = written(&request);
                     let reply = client.request(request).await;
+                    #[cfg(debug_assertions)]
+                    written();
                     // Without a collector there is nobody to tell.
                     let _ = sender.send(Message::Answered(id, reply)).await;
                 });
@@ -90,6 +98,26 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
             changed = leads.changed() => changed?,
             () = tokio::time::sleep_until(due) => {}
         }
+    }
+}
+
+/// The place after a request, by what it wrote.
+#[cfg(debug_assertions)]
+fn written(request: &Request) -> fn() {
+    match request {
+        Request::Update(Object::IpamBlock(_)) => || {
+            failpoint!("collector: block written");
+        },
+        Request::Delete { key, .. } if key.kind == Kind::IpamBlock => || {
+            failpoint!("collector: block removed");
+        },
+        Request::Delete { key, .. } if key.kind == Kind::IpamHandle => || {
+            failpoint!("collector: handle removed");
+        },
+        Request::Delete { key, .. } if key.kind == Kind::BlockAffinity => || {
+            failpoint!("collector: claim removed");
+        },
+        _ => || (),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::failure::{Failure, Fault};
 use crate::session::Session;
 use crate::store::Store;
 use datastore::Resource;
+use failpoint::failpoint;
 use serde_json::Value;
 
 const OBJECT: &str = "ClusterInformation(default)";
@@ -31,6 +32,7 @@ pub async fn run(session: &mut Session<'_>, command: &Datastore) -> Result<(), F
     let mut cluster = read(&store).await?;
     cluster["spec"]["datastoreReady"] = ready.into();
     let written = store.client.replace_json(resource(), None, "default", &cluster).await;
+    failpoint!("lock: written");
     written.map_err(|e| Fault::of(OBJECT, e))?;
     session.print(said)
 }

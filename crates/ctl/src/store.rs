@@ -4,6 +4,7 @@ use crate::failure::Fault;
 use crate::kind::{Kind, Storage};
 use crate::views::{endpoint, node, profile};
 use datastore::{Client, Preconditions, Resource};
+use failpoint::failpoint;
 use model::{schema, v3};
 use serde_json::{Value, json};
 
@@ -148,6 +149,7 @@ impl Store {
         }
         let deleted =
             self.client.delete_json(resource(kind), namespace, name, &Preconditions::default()).await;
+        failpoint!("document: deleted");
         deleted.map(|_| ()).map_err(|e| Fault::of(&object, e))
     }
 
@@ -197,6 +199,7 @@ impl Store {
                 self.client.replace_json(resource, namespace, name, &new).await
             }
         };
+        failpoint!("document: written");
         written.map(|value| finished(kind, value)).map_err(|e| Fault::of(&object, e))
     }
 

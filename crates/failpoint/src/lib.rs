@@ -3,6 +3,7 @@
 //! ```text
 //!   failpoint!("file: renamed")       in the code, once for each name
 //!   TORTIE_FAILPOINT="file: renamed"  of the process: it dies there, as if by SIGKILL: nothing is flushed, nobody is told
+//!   TORTIE_FAILPOINT="file: renamed#7"  it dies when it comes there the seventh time
 //! ```
 //!
 //! There is no list to keep: [`names`] reads it from the sources, and a test kills at each of them. Without debug assertions,
@@ -10,6 +11,7 @@
 
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
 /// The variable that names the place to die at.
@@ -26,11 +28,21 @@ macro_rules! failpoint {
 
 /// Dies, if this is the place.
 pub fn pass(name: &str) {
-    static CHOSEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(VARIABLE).ok());
-    if CHOSEN.as_deref() == Some(name) {
+    static CHOSEN: LazyLock<Option<(String, u32)>> =
+        LazyLock::new(|| std::env::var(VARIABLE).ok().map(|text| chosen(&text)));
+    static PASSED: AtomicU32 = AtomicU32::new(0);
+    let Some((place, times)) = &*CHOSEN else { return };
+    if place == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *times {
         eprintln!("dying at `{name}`");
         std::process::abort();
     }
+}
+
+/// The place that the variable names, and the how manieth passage is the last.
+fn chosen(text: &str) -> (String, u32) {
+    let counted = text.rsplit_once('#').and_then(|(name, times)| Some((name, times.parse().ok()?)));
+    let (name, times) = counted.unwrap_or((text, 1));
+    (name.to_owned(), times)
 }
 
 /// The names of all places in the sources below a folder, in order.
@@ -68,6 +80,12 @@ fn marked(source: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_may_be_the_nth_of_its_name() {
+        assert_eq!(chosen("file: renamed"), ("file: renamed".to_owned(), 1));
+        assert_eq!(chosen("file: renamed#7"), ("file: renamed".to_owned(), 7));
+    }
 
     #[test]
     fn places_are_found_in_code_and_not_in_comments() {

@@ -1,6 +1,8 @@
-//! The agent dies at each place that the sources mark.
+//! The agent, and commands, die at each place that the sources mark.
 
+use lab_tests::faults::commands::f03_a_command_that_dies_anywhere_may_be_typed_again;
 use lab_tests::faults::death::{
+    every_place_at_which_a_process_may_die_is_hit_by_a_test,
     f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards, topology,
 };
 use lab_tests::{cases, suite};
@@ -13,7 +15,11 @@ fn main() -> ExitCode {
     std::fs::write(&file, topology().to_string()).expect("a file");
     let ended = suite::run(
         &["--file", &file.display().to_string()],
-        cases![f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards],
+        cases![
+            every_place_at_which_a_process_may_die_is_hit_by_a_test,
+            f03_a_command_that_dies_anywhere_may_be_typed_again,
+            f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards,
+        ],
     );
     let _ = std::fs::remove_dir_all(folder);
     ended

@@ -1,6 +1,7 @@
 //! One connection: a task that reads what comes, writes what it is given, and says when it can write more.
 
 use bgp::{ConnId, PeerConfig};
+use failpoint::failpoint;
 use netlink::tcp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -108,6 +109,7 @@ async fn converse(
                 match written {
                     Ok(length) if at + length < words.bytes.len() => rest = Some((words, at + length)),
                     Ok(_) => {
+                        failpoint!("words to a peer: written");
                         if events.send(Event::Room(conn)).await.is_err() {
                             return;
                         }
@@ -155,6 +157,7 @@ pub async fn dial(
         }
         let remote = SocketAddr::new(peer.addr, peer.port);
         let stream = socket.connect(remote).await?;
+        failpoint!("peer: called");
         let local = stream.local_addr()?;
         Ok((stream, local, remote))
     };

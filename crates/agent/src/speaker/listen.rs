@@ -1,6 +1,7 @@
 //! The listening sockets, which follow the configuration: where they listen, and the keys of the peers.
 
 use super::Job;
+use failpoint::failpoint;
 use netlink::tcp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -42,6 +43,7 @@ impl Listeners {
             if !self.sockets.contains_key(&place) {
                 match open(place) {
                     Ok(socket) => {
+                        failpoint!("BGP port: opened");
                         self.failed.remove(&place);
                         self.sockets.insert(place, Listener { socket, keys: BTreeMap::new() });
                     }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use bgp::{ConnId, Input, Output, Paths, PeerId, PeerStatus, Speaker};
 use complaints::Complaints;
 use connection::{Event, Line};
+use failpoint::failpoint;
 use listen::Listeners;
 use model::Cidr;
 use std::collections::BTreeMap;
@@ -153,7 +154,10 @@ impl Shell {
                     }
                 }
                 room = best.reserve(), if !self.pending.is_empty() => match room {
-                    Ok(room) => room.send(std::mem::take(&mut self.pending)),
+                    Ok(room) => {
+                        room.send(std::mem::take(&mut self.pending));
+                        failpoint!("best paths: told");
+                    }
                     Err(_) => return,
                 },
                 (stream, remote) = self.listeners.accept() => self.accept(stream, remote),

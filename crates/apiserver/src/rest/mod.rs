@@ -18,15 +18,18 @@ use crate::rights::{self, Verb};
 use crate::status::Status;
 use crate::store::Store;
 use bytes::Bytes;
+use failpoint::failpoint;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use route::{Query, Route, Target};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The body of an answer: whole, or a stream of watch events.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -34,12 +37,18 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// Bytes that a request's body may have, as in Kubernetes.
 const BODY: usize = 3 << 20;
 
+/// Watches that a token with all rights may have at once, and a node's, which needs one for each kind.
+const ADMINS_WATCHES: usize = 20_000;
+const NODES_WATCHES: usize = 200;
+
 /// What answers requests.
 pub struct Api {
     pub store: Store,
     pub tokens: Arc<Tokens>,
     /// See `Config::kubelets`.
     pub kubelets: Option<PathBuf>,
+    /// How many more watches each user may begin.
+    watches: Mutex<BTreeMap<User, Arc<Semaphore>>>,
 }
 
 /// A request, its body still to come.
@@ -56,8 +65,29 @@ struct Call {
 
 impl Api {
     /// Answers one request.
+    pub fn new(store: Store, tokens: Arc<Tokens>, kubelets: Option<PathBuf>) -> Api {
+        Api { store, tokens, kubelets, watches: Mutex::default() }
+    }
+
+    /// The right to one watch more, until it is dropped.
+    fn watching(&self, user: &User) -> Result<OwnedSemaphorePermit, Status> {
+        let most = match user {
+            User::Admin => ADMINS_WATCHES,
+            User::Node(_) => NODES_WATCHES,
+        };
+        let mut watches = self.watches.lock().expect("no holder panics");
+        let left = watches.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(most)));
+        let refused = |_| {
+            Status::too_many(format!(
+                "this token has {most} watches already: end some, or watch a kind once for all"
+            ))
+        };
+        left.clone().try_acquire_owned().map_err(refused)
+    }
+
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let answer = self.route(request).await;
+        failpoint!("answer: to be sent");
         answer.unwrap_or_else(|status| {
             let mut response = json(status.code, status.to_json().to_string());
             if status.code == 401 {
@@ -114,7 +144,8 @@ impl Api {
         Ok(json(200, document.to_string()))
     }
 
-    fn user(&self, headers: &HeaderMap) -> Option<User> {
+    /// Who sends these headers; `None` without a good token.
+    pub fn user(&self, headers: &HeaderMap) -> Option<User> {
         let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| self.tokens.user(token.trim()))?

@@ -126,9 +126,14 @@ impl Api {
         };
         let timeout = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
         let timeout = timeout.map_or(WATCH, |seconds| Duration::from_secs(seconds).min(LONGEST_WATCH));
+        let permit = self.watching(&call.user)?;
         let namespace = call.target.namespace;
         let watch = Watch::new(self, call.view, namespace, selector, form, bookmarks, start, timeout).await?;
-        let frames = watch.into_stream().map(|chunk| Ok(Frame::data(chunk)));
+        let frames = watch.into_stream().map(move |chunk| {
+            // Given back with the stream.
+            let _ = &permit;
+            Ok(Frame::data(chunk))
+        });
         let mut response = respond(200, "application/json", "");
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = StreamBody::new(frames).boxed_unsync();

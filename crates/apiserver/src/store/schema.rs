@@ -1,6 +1,7 @@
 //! The database file: its tables, opening it, the lock that keeps a second server out.
 
 use super::{Error, Revision};
+use failpoint::failpoint;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -72,8 +73,10 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
             .map_err(broken)?,
         found => return Err(Error::Later { path, found, known: FORMAT }),
     }
+    failpoint!("database: made");
     lay_out_log(&dir.join(LOG))
         .map_err(|error| Error::Open { path: dir.join(LOG), detail: error.to_string() })?;
+    failpoint!("log: laid out");
     Ok((connection, lock))
 }
 

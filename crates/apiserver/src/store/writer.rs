@@ -6,6 +6,7 @@
 use super::{Change, Error, Recent, Revision, Version, read, schema};
 use crate::json::is_within;
 use crate::kinds::Kind;
+use failpoint::failpoint;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -126,7 +127,12 @@ impl Group {
         let committed = match broken {
             Some(error) => Err(error),
             None if changes.is_empty() => run(&self.connection, "ROLLBACK").map_err(Error::from),
-            None => run(&self.connection, "COMMIT").map_err(Error::from),
+            None => {
+                failpoint!("group: decided");
+                let committed = run(&self.connection, "COMMIT").map_err(Error::from);
+                failpoint!("group: committed");
+                committed
+            }
         };
         match &committed {
             Ok(()) => self.revision += changes.len() as u64,
@@ -140,10 +146,12 @@ impl Group {
         for answer in answers {
             answer(committed.clone());
         }
+        failpoint!("group: answered");
         // Who wrote is answered first: its own watch would keep it from reading on.
         if committed.is_ok() {
             self.recent.publish(changes);
         }
+        failpoint!("group: told");
     }
 
     /// Forgets versions that were superseded, and tombstones, before the last `history` revisions.
@@ -152,11 +160,13 @@ impl Group {
         if horizon <= 0 {
             return Ok(());
         }
+        failpoint!("history: to be cut");
         let tx = self.connection.unchecked_transaction()?;
         tx.prepare_cached("DELETE FROM versions WHERE successor <= ?1")?.execute([horizon])?;
         tx.prepare_cached("DELETE FROM versions WHERE deleted AND revision <= ?1")?.execute([horizon])?;
         tx.prepare_cached("UPDATE horizon SET compacted = ?1")?.execute([horizon])?;
         tx.commit()?;
+        failpoint!("history: cut");
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //! `CONFORMANCE_URL` (https://address:port), `CONFORMANCE_TOKEN` and `CONFORMANCE_CA` (a PEM file) name.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test fails by panicking")]
 
+pub mod process;
+
 use apiserver::{Config, Server};
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -16,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 pub const MERGE: &str = "application/merge-patch+json";
 pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -72,12 +75,17 @@ impl Client {
         Client { token: token.to_owned(), ..self.clone() }
     }
 
-    /// A connection for many requests.
-    pub async fn connect(&self) -> std::io::Result<Connection> {
+    /// A connection on which nothing was said yet.
+    pub async fn raw(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.addr).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::from(self.addr.ip());
-        let stream = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
+        tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, tcp).await
+    }
+
+    /// A connection for many requests.
+    pub async fn connect(&self) -> std::io::Result<Connection> {
+        let stream = self.raw().await?;
         let (send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(std::io::Error::other)?;
@@ -129,7 +137,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    async fn send(
+    pub async fn send(
         &mut self,
         method: Method,
         path: &str,
@@ -169,7 +177,7 @@ impl Connection {
     pub async fn watch(mut self, path: &str) -> Events {
         let response = self.send(Method::GET, path, &[], b"").await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
-        Events { body: response.into_body(), read: Vec::new() }
+        Events::of(response.into_body())
     }
 }
 
@@ -180,6 +188,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// The events in an answer's body.
+    pub fn of(body: Incoming) -> Events {
+        Events { body, read: Vec::new() }
+    }
+
     /// The next event, `None` at the end of the watch. Fails after 10 s of silence.
     pub async fn next(&mut self) -> Option<Value> {
         loop {

@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::store::Store;
 use ::ipam::block::{self, Release};
 use ::ipam::{Error as IpamError, handle};
+use failpoint::failpoint;
 use model::store::{Error, Key, Kind, Object, Request};
 use model::v3::IpamBlock;
 use model::{Cidr, names};
@@ -61,6 +62,7 @@ pub async fn release(store: &Store, wanted: &Release) -> Result<Released, Failur
         match store.client.request(Request::Update(found.into())).await {
             Err(Error::Conflict) => {}
             written => {
+                failpoint!("release: address given back");
                 written.map_err(|e| failed(e.to_string()))?;
                 if let Some(handle) = handle {
                     forget(store, &handle, cidr).await?;
@@ -85,7 +87,10 @@ async fn forget(store: &Store, id: &str, block: Cidr) -> Result<(), Failure> {
         let Some(request) = handle::less(&found, block, 1) else { return Ok(()) };
         match store.client.request(request).await {
             Err(Error::Conflict) => {}
-            Ok(_) | Err(Error::NotFound) => return Ok(()),
+            Ok(_) | Err(Error::NotFound) => {
+                failpoint!("release: handle counted down");
+                return Ok(());
+            }
             Err(e) => return Err(failed(e)),
         }
     }

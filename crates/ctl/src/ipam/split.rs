@@ -7,6 +7,7 @@ use crate::lock;
 use crate::session::Session;
 use crate::store::Store;
 use datastore::{Preconditions, Resource};
+use failpoint::failpoint;
 use model::Cidr;
 use model::v3::IpPool;
 use serde_json::{Value, json};
@@ -70,15 +71,18 @@ async fn replace(store: &Store, pool: &IpPool, pieces: &[IpPool]) -> Result<(), 
     let mut disabled = document(pool);
     disabled["spec"]["disabled"] = true.into();
     let written = store.client.replace_json(resource, None, name, &disabled).await;
+    failpoint!("split: pool disabled");
     written.map_err(failed(format!("IPPool({name})")))?;
     for piece in pieces {
         let made = store.client.create_json(resource, None, &document(piece)).await;
+        failpoint!("split: piece made");
         match made {
             Err(e) if e.is_already_exists() => {}
             made => drop(made.map_err(failed(format!("IPPool({})", piece.metadata.name)))?),
         }
     }
     let deleted = store.client.delete_json(resource, None, name, &Preconditions::default()).await;
+    failpoint!("split: pool removed");
     deleted.map_err(failed(format!("IPPool({name})")))?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::failure::Fault;
 use crate::kind::Kind;
 use crate::store::{Write, parts};
 use datastore::{Client, Patch, Resource};
+use failpoint::failpoint;
 use model::k8s::annotation::KUBE_LABELS;
 use model::{k8s, store, v3};
 use serde_json::{Value, json};
@@ -87,6 +88,7 @@ pub async fn write(
     }
     let body = json!({"metadata": metadata});
     let written = client.patch_json(nodes(), None, name, Some("status"), Patch::Merge, &body).await;
+    failpoint!("document: node annotated");
     let value = written.map_err(|e| Fault::of(&object, e))?;
     view(kind, value).ok_or(Fault::Conflict { object })
 }

@@ -31,9 +31,8 @@ pub fn topology() -> serde_json::Value {
 }
 
 pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards(lab: &Lab) {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates");
-    let places = failpoint::names(&sources).expect("the sources are there");
-    assert!(places.len() >= 30, "{places:?}");
+    let places: Vec<String> = ["agent", "cni", "netlink"].iter().flat_map(|of| places_of(of)).collect();
+    assert!(places.len() >= 35, "{places:?}");
     let sampler = sample(lab);
     for place in &places {
         println!("  dying at `{place}`");
@@ -43,6 +42,23 @@ pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_g
     let report = sampler.stop();
     println!("{report}");
     report.assert_nothing_lost();
+}
+
+/// The places in the sources of one crate.
+pub(super) fn places_of(of: &str) -> Vec<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates").join(of).join("src");
+    failpoint::names(&sources).expect("the sources are there")
+}
+
+/// The crates whose places are hit: here, by `commands`, or by a test of the crate's own.
+const HIT: [&str; 6] = ["agent", "apiserver", "cni", "controllers", "ctl", "netlink"];
+
+pub fn every_place_at_which_a_process_may_die_is_hit_by_a_test(_: &Lab) {
+    let all = failpoint::names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates")).expect("sources");
+    let hit: BTreeSet<String> = HIT.iter().flat_map(|of| places_of(of)).collect();
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), hit);
+    println!("  {} places", hit.len());
+    assert!(hit.len() >= 60, "{hit:?}");
 }
 
 fn die_at(lab: &Lab, place: &str) {

@@ -2,6 +2,7 @@
 //! Names begin with the fault's (`f…`) or the threat's (`s…`) number in the catalogue of the project.
 
 pub mod cni;
+pub mod commands;
 pub mod death;
 pub mod ipip;
 pub mod kill;
