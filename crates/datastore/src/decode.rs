@@ -2,6 +2,7 @@
 
 use crate::Resource;
 use model::store::{Kind, Object};
+use model::{k8s, v3};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +11,6 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
     fn read<T: DeserializeOwned + Into<Object>>(json: &str) -> Result<Object, serde_json::Error> {
         serde_json::from_str::<T>(json).map(Into::into)
     }
-    use model::{k8s, v3};
     let mut object = match kind {
         Kind::BgpConfiguration => read::<v3::BgpConfiguration>(json),
         Kind::BgpFilter => read::<v3::BgpFilter>(json),
@@ -22,7 +22,7 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
         Kind::FelixConfiguration => read::<v3::FelixConfiguration>(json),
         Kind::IpPool => read::<v3::IpPool>(json),
         Kind::IpReservation => read::<v3::IpReservation>(json),
-        Kind::IpamBlock => read::<v3::IpamBlock>(json),
+        Kind::IpamBlock => block(json),
         Kind::IpamConfiguration => read::<v3::IpamConfiguration>(json),
         Kind::IpamHandle => read::<v3::IpamHandle>(json),
         Kind::Namespace => read::<k8s::Namespace>(json),
@@ -33,6 +33,16 @@ pub(crate) fn object(kind: Kind, json: &str) -> Result<Object, serde_json::Error
     }?;
     slim(&mut object);
     Ok(object)
+}
+
+/// Reads a block. One under another range's name would be looked for in vain and written over by whoever owns that name.
+fn block(json: &str) -> Result<Object, serde_json::Error> {
+    let block: v3::IpamBlock = serde_json::from_str(json)?;
+    if !block.is_named_for_its_range() {
+        let why = format!("it holds {}, and its name is not that of it", block.spec.cidr);
+        return Err(serde::de::Error::custom(why));
+    }
+    Ok(block.into())
 }
 
 /// Drops field ownership, which no client sends back, and of Kubernetes' own kinds, which are never written whole, every
@@ -104,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_block_keeps_its_finalizers_through_a_read_and_a_write() {
-        let text = r#"{"metadata":{"name":"b","finalizers":["x"],"managedFields":[]},"spec":
+        let text = r#"{"metadata":{"name":"10-0-0-0-26","finalizers":["x"],"managedFields":[]},"spec":
             {"cidr":"10.0.0.0/26","allocations":[],"unallocated":[],"attributes":[]}}"#;
         let document = document(&object(Kind::IpamBlock, text).expect("a block"));
         let document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
@@ -114,5 +124,14 @@ mod tests {
             (document["apiVersion"].as_str(), document["kind"].as_str()),
             (Some("projectcalico.org/v3"), Some("IPAMBlock"))
         );
+    }
+
+    #[test]
+    fn a_block_under_another_ranges_name_is_none() {
+        let text = r#"{"metadata":{"name":"10-0-0-64-26"},"spec":
+            {"cidr":"10.0.0.0/26","allocations":[],"unallocated":[],"attributes":[]}}"#;
+        let error = object(Kind::IpamBlock, text).expect_err("another's name");
+        assert_eq!(error.to_string(), "it holds 10.0.0.0/26, and its name is not that of it");
+        object(Kind::IpamBlock, &text.replace("10-0-0-64-26", "10-0-0-0-26")).expect("its own name");
     }
 }

@@ -150,6 +150,9 @@ impl Node {
 
     /// What peers gave that are seen in another light now: the speaker tells a path once, whatever is thought of it.
     fn judge_anew(&mut self, before: &BgpPlan, after: &BgpPlan) {
+        if self.world.learnt.is_empty() {
+            return;
+        }
         let (before, after) = (givers(before), givers(after));
         let changed: BTreeMap<String, &Giver<'_>> = after
             .iter()

@@ -1,7 +1,8 @@
-//! IPAMBlock: the authority over a block's addresses (DESIGN of Calico's own model: one compare-and-swap object).
+//! IPAMBlock: the authority over a block's addresses, changed as one by compare-and-swap.
 
 use crate::Cidr;
 use crate::meta::Resource;
+use crate::names;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,13 @@ pub struct IpamBlockSpec {
     pub sequence_number_for_allocation: BTreeMap<String, u64>,
     #[serde(default)]
     pub deleted: bool,
+}
+
+impl IpamBlock {
+    /// Whether it has the name that every block of its range has: two of one range would contradict each other.
+    pub fn is_named_for_its_range(&self) -> bool {
+        names::block_cidr(&self.metadata.name) == Some(self.spec.cidr)
+    }
 }
 
 /// Who has an address.
