@@ -122,6 +122,12 @@ impl Snapshot {
                 self.reservations.insert(reservation.metadata.name.clone(), cidrs);
             }
             Object::IpamBlock(b) => self.put_block(b, whole),
+            // Under another name than its own nothing could be written to it.
+            Object::BlockAffinity(BlockAffinity { metadata, spec })
+                if metadata.name != names::affinity(&spec.node, spec.cidr) =>
+            {
+                self.forget(&object.key());
+            }
             Object::BlockAffinity(affinity) if affinity.spec.node == self.node && is_host(affinity) => {
                 let cidr = affinity.spec.cidr;
                 if self.affinities.get(&cidr).is_none_or(|old| affinity.metadata.may_follow(&old.metadata)) {
