@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::queued::Queued;
 use crate::speaker::{Best, Voice};
 use crate::{files, writer};
-use kernel::{Netns, PodNs};
+use kernel::{Key, Netns, PodNs};
 use netlink::{Event, Monitor, MonitorError};
 use node::cni::{self, Reply};
 use node::socket::NodeStatus;
@@ -26,10 +26,10 @@ use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, Report, Speaker
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::mpsc as thread;
+use std::sync::{Arc, mpsc as thread};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How many messages may wait for the core; whoever has more waits.
 pub(crate) const INBOX: usize = 1024;
@@ -92,6 +92,7 @@ pub(crate) struct Core {
     dumping: usize,
     held: Vec<Input>,
     trimmed: bool,
+    addresses: Arc<Notify>,
 }
 
 /// What the core is made of.
@@ -105,6 +106,8 @@ pub(crate) struct Parts {
     pub api: Api,
     pub queue: Queued,
     pub speech: Speech,
+    /// To be woken when an address of the node's namespace came or went.
+    pub addresses: Arc<Notify>,
 }
 
 /// The way to the speaker and back.
@@ -140,6 +143,7 @@ impl Core {
             dumping: 0,
             held: Vec::new(),
             trimmed: false,
+            addresses: parts.addresses,
         })
     }
 
@@ -234,8 +238,16 @@ impl Core {
     fn listen(&mut self) -> Result<(), MonitorError> {
         let input = match self.monitor.read() {
             Ok(events) if events.is_empty() => return Ok(()),
-            Ok(events) => Input::Noticed(events.into_iter().map(notice).collect()),
-            Err(MonitorError::Overrun) => Input::Overrun,
+            Ok(events) => {
+                if events.iter().any(is_of_an_address) {
+                    self.addresses.notify_one();
+                }
+                Input::Noticed(events.into_iter().map(notice).collect())
+            }
+            Err(MonitorError::Overrun) => {
+                self.addresses.notify_one();
+                Input::Overrun
+            }
             Err(error) => return Err(error),
         };
         if self.dumping == 0 {
@@ -350,6 +362,11 @@ impl Core {
             None => {}
         }
     }
+}
+
+fn is_of_an_address(event: &Event) -> bool {
+    let (Event::Put(key, _) | Event::Gone(key)) = event;
+    matches!(key, Key::Addr(_))
 }
 
 fn notice(event: Event) -> Notice {

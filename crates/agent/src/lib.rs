@@ -17,18 +17,24 @@ mod inquiry;
 mod ipip;
 mod node_name;
 mod queued;
+mod renumbered;
 mod server;
 pub mod speaker;
 mod start;
+mod supervise;
 mod writer;
 
 pub use args::Args;
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT; as the first process of a container, in a second process that is started again when it
+/// dies.
 ///
 /// # Errors
 /// What keeps it from starting, in one sentence: no address, a busy socket, a kubeconfig that cannot be used.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if supervise::is_wanted() {
+        return runtime.block_on(supervise::run());
+    }
     runtime.block_on(start::run(args))
 }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::core::{Core, INBOX, Message, Parts, Speech};
 use crate::health::{self, Site};
 use crate::queued::Queued;
-use crate::{files, inquiry, ipip, node_name, server, speaker, writer};
+use crate::{files, inquiry, ipip, node_name, renumbered, server, speaker, writer};
 use anyhow::Context;
 use cni::{durable, queue};
 use datastore::Client;
@@ -19,10 +19,11 @@ use node::{Config, Input, Node};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::mpsc as thread;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc as thread};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Receive buffer for the kernel's notifications: what 10 000 changed routes need.
 const NOTIFICATIONS: usize = 8 << 20;
@@ -32,11 +33,19 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Before anything else, so that an early end is a clean one.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
+    let beside = beside(&args.socket);
+    let ended = tokio::select! {
         ended = serve(args) => ended,
         _ = term.recv() => Ok(()),
         _ = int.recv() => Ok(()),
-    }
+    };
+    speaker::forget(&beside);
+    ended
+}
+
+/// The folder of the agent's socket, for what need not outlive the machine.
+fn beside(socket: &Path) -> PathBuf {
+    socket.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
@@ -93,11 +102,17 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         epoch_micros: Clock::wall_micros(),
     };
     let (best_sender, best) = mpsc::channel(1);
-    let voice = speaker::start_at(clock, seed(), best_sender)?;
+    let slot = speaker::Slot::open(&beside(&args.socket), clock);
+    let voice = speaker::start_at(clock, seed(), best_sender, slot)?;
     let (wanted, unlocked) = watch::channel(None);
     tokio::spawn(speaker::unlock(client.clone(), args.namespace.clone(), unlocked, voice.jobs.clone()));
     let api = Api::new(client.clone(), name.clone(), sender.clone());
     api.watch_all();
+    let addresses = Arc::new(Notify::new());
+    if let (OwnAddress::Autodetect, Some(own)) = (args.ip, address) {
+        let method = args.ip_autodetection_method.clone();
+        tokio::spawn(renumbered::follow(method, own, addresses.clone(), sender.clone()));
+    }
     let core = Core::new(Parts {
         node: Node::new(config),
         clock,
@@ -108,6 +123,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         api,
         queue: Queued::new(queue),
         speech: Speech { wanted, voice, best },
+        addresses,
     })?;
     tokio::spawn(inquiry::serve(client, name.clone(), sender.clone()));
     tokio::spawn(server::serve(listener, sender));
@@ -151,10 +167,7 @@ async fn own_address(args: &Args, client: &Client, name: &str) -> anyhow::Result
         OwnAddress::Autodetect | OwnAddress::Given(..) => {}
     }
     let interfaces = interfaces().context("cannot read this node's interfaces")?;
-    let probe = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    let order =
-        |device: &IfName| rustix::net::netdevice::name_to_index(&probe, device.as_str()).unwrap_or_default();
-    let chosen = address::choose(args.ip, &args.ip_autodetection_method, &interfaces, order)?;
+    let chosen = address::choose(args.ip, &args.ip_autodetection_method, &interfaces, order()?)?;
     if let Some(addr) = chosen {
         tracing::info!("this node's address is {addr}");
     }
@@ -180,7 +193,16 @@ async fn stored_address(client: &Client, name: &str) -> Option<IfAddr> {
     }
 }
 
-fn interfaces() -> anyhow::Result<Objects> {
+/// An interface's index; newer ones have larger ones.
+pub(crate) fn order() -> anyhow::Result<impl Fn(&IfName) -> u32> {
+    let probe = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    Ok(move |device: &IfName| {
+        rustix::net::netdevice::name_to_index(&probe, device.as_str()).unwrap_or_default()
+    })
+}
+
+/// This node's links and addresses, and what else its namespace holds.
+pub(crate) fn interfaces() -> anyhow::Result<Objects> {
     let mut socket = Socket::open(Protocol::Route)?;
     Ok(netlink::dump::objects(&mut socket, Netns::Host)?)
 }

@@ -4,6 +4,9 @@
 //!   failpoint!("file: renamed")       in the code, once for each name
 //!   TORTIE_FAILPOINT="file: renamed"  of the process: it dies there, as if by SIGKILL: nothing is flushed, nobody is told
 //!   TORTIE_FAILPOINT="file: renamed#7"  it dies when it comes there the seventh time
+//!
+//!   failpoint!("BGP: octets are read", octets)         where what is done depends on octets of somebody else
+//!   TORTIE_FAILPOINT="BGP: octets are read=18cb0071"   it panics when these are among them
 //! ```
 //!
 //! There is no list to keep: [`names`] reads it from the sources, and a test kills at each of them. Without debug assertions,
@@ -24,6 +27,10 @@ macro_rules! failpoint {
         #[cfg(debug_assertions)]
         $crate::pass($name);
     };
+    ($name:literal, $octets:expr) => {
+        #[cfg(debug_assertions)]
+        $crate::pass_with($name, $octets);
+    };
 }
 
 /// Dies, if this is the place.
@@ -43,6 +50,22 @@ fn chosen(text: &str) -> (String, u32) {
     let counted = text.rsplit_once('#').and_then(|(name, times)| Some((name, times.parse().ok()?)));
     let (name, times) = counted.unwrap_or((text, 1));
     (name.to_owned(), times)
+}
+
+/// Dies, if this is the place, or panics, if it is the place for such octets.
+pub fn pass_with(name: &str, octets: &[u8]) {
+    pass(name);
+    static CHOSEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(VARIABLE).ok());
+    let wanted = CHOSEN.as_deref().and_then(|chosen| chosen.strip_prefix(name)?.strip_prefix('='));
+    if let Some(wanted) = wanted.filter(|wanted| contains(octets, wanted)) {
+        panic!("octets {wanted} at `{name}`");
+    }
+}
+
+/// Whether octets have others among them, which are written in hexadecimal digits.
+fn contains(octets: &[u8], wanted: &str) -> bool {
+    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    digits.match_indices(wanted).any(|(at, _)| at % 2 == 0)
 }
 
 /// The names of all places in the sources below a folder, in order.
@@ -85,6 +108,12 @@ mod tests {
     fn a_place_may_be_the_nth_of_its_name() {
         assert_eq!(chosen("file: renamed"), ("file: renamed".to_owned(), 1));
         assert_eq!(chosen("file: renamed#7"), ("file: renamed".to_owned(), 7));
+    }
+
+    #[test]
+    fn octets_are_found_where_they_begin() {
+        assert!(contains(&[0x12, 0x34, 0x56], "3456"));
+        assert!(!contains(&[0x12, 0x34, 0x56], "2345"));
     }
 
     #[test]

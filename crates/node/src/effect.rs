@@ -6,7 +6,7 @@ use bgp::Paths;
 use derive::{Attachment, AttachmentId};
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::store::Kind;
-use model::{Cidr, store};
+use model::{Cidr, IfAddr, store};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -50,6 +50,8 @@ pub enum Input {
     Best(Vec<(Cidr, Paths)>),
     /// The speaker has made its first selection: to what it has not named there is no path.
     Settled,
+    /// Other nodes reach this one by this address from now on, in place of `Config::address`.
+    Renumbered(IfAddr),
     /// The time of `poll_timeout` has come.
     Timeout,
 }

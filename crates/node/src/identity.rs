@@ -12,7 +12,8 @@ use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// How long after a failure the next try is made.
+/// How long after a failure the next try is made: at first, and after many.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Whether a tunnel of this node needs an address.
@@ -35,6 +36,8 @@ pub(crate) struct Identity {
     ipip: Assigned,
     vxlan: Assigned,
     retry_at: Option<Instant>,
+    /// The last wait of a row of failures.
+    waited: Option<Duration>,
     /// What went wrong last.
     pub problem: Option<String>,
 }
@@ -133,7 +136,7 @@ impl Node {
         } else if self.ready && !own.status.conditions.contains(&network_is_up()) {
             Ask::Condition { key, condition: network_is_up() }
         } else {
-            self.identity.problem = None;
+            (self.identity.problem, self.identity.waited) = (None, None);
             return;
         };
         self.identity.writing = true;
@@ -217,7 +220,8 @@ impl Node {
     }
 
     fn later(&mut self, problem: String) {
-        self.identity.retry_at = Some(self.now + RETRY);
+        let wait = self.identity.waited.map_or(FIRST_RETRY, |waited| waited.doubled(RETRY));
+        (self.identity.retry_at, self.identity.waited) = (Some(self.now + wait), Some(wait));
         if self.identity.problem.as_ref() != Some(&problem) {
             self.report(Report::warn(problem.clone()));
         }

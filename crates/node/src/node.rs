@@ -144,6 +144,7 @@ impl Node {
                 node: config.node.clone(),
                 ipip: config.ipip,
                 selected: !config.bgp,
+                bgp: BgpWorld { speaks: config.bgp, ..BgpWorld::default() },
                 ..World::default()
             },
             ipam: Allocator::new(&config.node),
@@ -215,6 +216,7 @@ impl Node {
                 self.world.hops.clear();
                 self.dirty.extend([Section::Routes, Section::Learnt]);
             }
+            Input::Renumbered(address) => self.config.address = Some(address),
             Input::Timeout => {
                 self.ipam.wake(now);
                 self.retry_annotations();

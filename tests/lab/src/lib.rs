@@ -24,6 +24,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use testkit::netns::Netns;
+use testkit::process::Guard;
 use testkit::sampler::Place;
 
 /// The pods of the first three nodes of every lab: node, name, address.
@@ -154,6 +155,38 @@ impl Lab {
         record.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid")
     }
 
+    /// Starts an agent of a node, which runs under the lab, anew under the test: with more or other arguments and with variables.
+    /// It writes to the log of its node, and ends with the guard; `lab start` starts the lab's own again.
+    ///
+    /// # Panics
+    /// If it cannot be killed or started.
+    pub fn take_over(
+        &self,
+        node: &str,
+        wrapped: &[&str],
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Guard {
+        let agent = format!("node-{node}");
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid(&agent))).expect("it runs");
+        let line = String::from_utf8(line).expect("text");
+        let mut words: Vec<&str> = wrapped.to_vec();
+        let flag = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+        let is_replaced = |word: &&str| more.iter().any(|new| flag(new) == flag(word));
+        words.extend(line.trim_end_matches('\0').split('\0').filter(|word| !is_replaced(word)));
+        words.extend(more);
+        self.verb(&["kill", &agent]);
+        let log = std::fs::File::options().append(true).open(self.root().join("logs").join(&agent));
+        let mut command = testkit::netns::command(&self.netns(node), words[0]);
+        command.args(&words[1..]).stderr(log.expect("the lab made it")).envs(variables.iter().copied());
+        let guard = Guard::spawn(&mut command);
+        let socket = self.node_file(node, "agent.sock");
+        within(Duration::from_secs(20), "the agent answers", || {
+            UnixStream::connect(&socket).is_ok() && self.agent(node)["ready"] == true
+        });
+        guard
+    }
+
     /// What a resident process has logged.
     pub fn log(&self, process: &str) -> String {
         std::fs::read_to_string(self.root().join("logs").join(process)).unwrap_or_default()
@@ -241,6 +274,11 @@ pub fn status(socket: &Path) -> Value {
     BufReader::new(stream).read_line(&mut line).expect("the agent answers");
     let answer: Value = serde_json::from_str(&line).expect("JSON");
     answer["status"].clone()
+}
+
+/// Whether there is time for as long as the catalogue says: `./dev test nightly`.
+pub fn at_length() -> bool {
+    std::env::var_os("TORTIE_AT_LENGTH").is_some()
 }
 
 /// What a command printed, if it ended well.

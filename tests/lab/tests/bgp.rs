@@ -2,11 +2,13 @@
 //! packets, goes away, or is another one. Cluster traffic notices none of it.
 
 use lab_tests::{Lab, PODS, cases, suite, within};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::netns::{self, Netns};
+use testkit::packet::{self, Ipv4};
 use testkit::process::Guard;
 use testkit::sampler::Sampler;
 
@@ -18,16 +20,19 @@ fn main() -> ExitCode {
     suite::run(
         &["--mode", "ipip"],
         cases![
+            s21_forged_resets_and_strangers_calls_end_no_session_and_cost_nothing,
             s22_a_pod_speaks_bgp_with_no_node,
             s27_a_router_that_lies_moves_no_route_and_is_named,
             equally_good_paths_outside_the_pools_share_a_route,
             services_are_told_to_a_router_while_somebody_answers,
             f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster,
             f53_a_split_mesh_loses_nothing_and_is_named,
+            f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers,
             f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route,
             f48_tunnels_and_pods_follow_the_mtu_of_the_uplink,
             f45_an_uplink_that_was_down_carries_everything_again,
             f46_another_uplink_takes_the_place_of_the_first,
+            f47_a_node_with_another_address_is_reached_by_it_from_everywhere,
         ],
     )
 }
@@ -130,6 +135,83 @@ fn apply(lab: &Lab, kind: &str, name: &str, spec: &str) {
 
 fn configure(lab: &Lab, spec: &str) {
     apply(lab, "BGPConfiguration", "default", spec);
+}
+
+/// Where a forged packet goes and whence it says it comes.
+struct Forged {
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+}
+
+impl Forged {
+    /// A segment of TCP (RFC 9293 §3.1) without data.
+    fn segment(&self, sequence: u32, flags: u8) -> Ipv4 {
+        let mut tcp = Vec::new();
+        tcp.extend(self.from.port().to_be_bytes());
+        tcp.extend(self.to.port().to_be_bytes());
+        tcp.extend(sequence.to_be_bytes());
+        tcp.extend([0, 0, 0, 0, 5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        let pseudo = [&self.from.ip().octets()[..], &self.to.ip().octets(), &[0, 6, 0, 20], &tcp].concat();
+        let sum = packet::checksum(&pseudo).to_be_bytes();
+        tcp[16..18].copy_from_slice(&sum);
+        Ipv4::new(*self.from.ip(), *self.to.ip(), 6, tcp)
+    }
+}
+
+const RST: u8 = 4;
+const SYN: u8 = 2;
+
+fn s21_forged_resets_and_strangers_calls_end_no_session_and_cost_nothing(lab: &Lab) {
+    let peer = "192.168.50.162";
+    mesh_is_up(lab);
+    let session = lab
+        .exec("master1", &format!("ss -tnH state established dst {peer} '( sport = :179 or dport = :179 )'"));
+    let ends: Vec<SocketAddrV4> = session.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [to, from] = ends[..] else { panic!("one session in {session}") };
+    let up_since = since(lab, peer);
+    let challenges =
+        || lab.exec("master1", "nstat -asz TcpExtTCPChallengeACK | awk '/Challenge/ {print $2}'");
+    let (before, stranger) = (challenges(), lab.stranger("192.168.50.95/24"));
+    stranger.inside(|| {
+        let forged = Forged { from, to };
+        // Each is behind the one before it by more than a window: somewhere among them is the right place, as good as never
+        // the right octet (RFC 5961 §3.2).
+        for n in 0..100_000_u32 {
+            packet::send(&forged.segment(n * 42_949, RST), 1);
+        }
+    });
+    assert_ne!(challenges(), before, "they come so far as to be judged");
+
+    let spent = || ticks(lab.pid("node-master1"));
+    let (before, began) = (spent(), Instant::now());
+    let calls = stranger.inside(|| {
+        let (own, to) = ("192.168.50.95".parse().expect("an address"), SocketAddrV4::new(*to.ip(), 179));
+        let mut calls = 0;
+        while began.elapsed() < Duration::from_secs(5) {
+            for _ in 0..100 {
+                let from = SocketAddrV4::new(own, 1024 + calls % 60_000);
+                packet::send(&Forged { from, to }.segment(7, SYN), 1);
+                calls += 1;
+            }
+            sleep(Duration::from_millis(8));
+        }
+        calls
+    });
+    // A tick is 10 ms.
+    let share = (spent() - before) as f64 / 100.0 / began.elapsed().as_secs_f64();
+    println!("  of {calls} calls the agent takes {:.1} % of a processor", share * 100.0);
+    assert!(share < 0.05, "{share}");
+    let dropped = lab.exec("master1", "nft list counter inet calico bgp-stranger");
+    assert!(!dropped.contains("packets 0 "), "{dropped}");
+    assert_eq!(since(lab, peer), up_since, "the session goes on");
+}
+
+/// The processor's time that a process has had (proc_pid_stat(5), fields 14 and 15).
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
 }
 
 fn s22_a_pod_speaks_bgp_with_no_node(lab: &Lab) {
@@ -295,6 +377,54 @@ fn mesh_is_up(lab: &Lab) {
     }
 }
 
+/// The agent's process has a supervisor, as in a container; each time it hears of the router's route, it panics.
+fn f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers(lab: &Lab) {
+    for text in ["the agent ended while it read", "the agent died of signal", "crates/failpoint"] {
+        suite::expect_complaint(text);
+    }
+    let (node, log) = ("master2", || lab.log("node-master2"));
+    let router = Router::start(lab, ROUTER, &["203.0.113.0/24"]);
+    let sampler = sampler(lab);
+    let pod = Netns::new();
+    // The octets of the route.
+    let panics = [("TORTIE_FAILPOINT", "BGP: octets are read=18cb0071")];
+    let first_of_container = ["unshare", "--fork", "--pid", "--kill-child"];
+    let deaths = || log().matches("the agent died of signal").count();
+    let agent = lab.take_over(node, &first_of_container, &[], &panics);
+    for death in 1..=2 {
+        // The first peer that is dialled may be the router; the second death is after the quarantine of the first.
+        within(Duration::from_secs(40), &format!("death {death}"), || deaths() >= death);
+        let took = within(Duration::from_secs(2), "the agent takes requests again", || {
+            lab.cni(node, "STATUS", "", pod.path()).good
+        });
+        println!("  after death {death} the agent answers in {took:?}");
+        lab.cni(node, "ADD", "f57", pod.path()).expect("ADD");
+        lab.cni(node, "DEL", "f57", pod.path()).expect("DEL");
+    }
+    within(SOON, "the router is in quarantine", || {
+        let bgp = &lab.agent(node)["bgp"];
+        let mut sessions = bgp["v4"].as_array().into_iter().flatten();
+        sessions.any(|session| {
+            session["address"] == ROUTER
+                && session["info"] == "Idle Quarantine: what it sent ended the agent 2 times"
+        })
+    });
+    for peer in ["192.168.50.161", "192.168.50.163"] {
+        within(SOON, &format!("{node} and {peer} talk"), || {
+            session(lab, node, peer).is_some_and(|line| line.contains("Established"))
+        });
+    }
+    sleep(Duration::from_secs(5));
+    assert_eq!(deaths(), 2, "it is not heard");
+    let report = sampler.stop();
+    println!("{report}");
+    report.assert_nothing_lost();
+    drop(router);
+    drop(agent);
+    lab.verb(&["start", "node-master2"]);
+    mesh_is_up(lab);
+}
+
 fn f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route(lab: &Lab) {
     let peers = ["192.168.50.162", "192.168.50.163"];
     mesh_is_up(lab);
@@ -376,4 +506,48 @@ fn f46_another_uplink_takes_the_place_of_the_first(lab: &Lab) {
     talk_again(lab, Duration::from_secs(5));
     within(SOON, "every route is back", || routes(lab, "master1") == before);
     lab.ping_all(&PODS);
+}
+
+fn f47_a_node_with_another_address_is_reached_by_it_from_everywhere(lab: &Lab) {
+    let (node, old, new) = ("master2", "192.168.50.162", "192.168.50.172");
+    mesh_is_up(lab);
+    let finds_its_address = ["--ip=autodetect", "--ip-autodetection-method=cidr=192.168.50.0/24"];
+    let agent = lab.take_over(node, &[], &finds_its_address, &[]);
+    mesh_is_up(lab);
+    for (from, to) in [(old, new), (new, old)] {
+        renumber(lab, node, from, to);
+        let took = within(Duration::from_secs(5), &format!("every node knows {to}"), || {
+            ["master1", "master3"].iter().all(|peer| {
+                routes(lab, peer).contains(&format!("via {to} dev tunl0"))
+                    && !leads_to(lab, peer).contains(&format!("{from} "))
+            })
+        });
+        println!("  {to} is known in {took:?}");
+        talk_again(lab, Duration::from_secs(3));
+        within(SOON, "its status has the address, and its sessions are up", || {
+            let status = lab.exec("master1", "calicoctl node status");
+            status.lines().any(|line| line.contains(&format!(" {to} ")) && line.contains("Established"))
+                && !status.contains(&format!(" {from} "))
+        });
+        lab.ping_all(&PODS);
+    }
+    drop(agent);
+    lab.verb(&["start", "node-master2"]);
+    mesh_is_up(lab);
+}
+
+/// Takes a node's address away and gives it another, as who renumbers a network does.
+fn renumber(lab: &Lab, node: &str, from: &str, to: &str) {
+    lab.exec(
+        node,
+        &format!(
+            "ip address del {from}/24 dev ens192; ip address add {to}/24 dev ens192; \
+             ip route replace default via 192.168.50.1 dev ens192"
+        ),
+    );
+}
+
+/// All by which packets find their way from a node to another one.
+fn leads_to(lab: &Lab, node: &str) -> String {
+    lab.exec(node, "ip -4 route show; ip -4 neigh show nud permanent; bridge fdb show dev vxlan.calico 2>/dev/null; true")
 }

@@ -10,6 +10,7 @@ mod complaints;
 mod connection;
 mod listen;
 mod passwords;
+mod slot;
 
 use crate::clock::Clock;
 use bgp::{ConnId, Input, Output, Paths, PeerId, PeerStatus, Speaker};
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use passwords::unlock;
+pub(crate) use slot::{HeldOff, Slot, forget};
 
 /// How many events of connections may wait.
 const EVENTS: usize = 256;
@@ -84,18 +86,29 @@ impl Voice {
 /// Starts the thread, in the network namespace of the calling one. It ends when the `Voice` is dropped. `seed` is what
 /// spreads its retries.
 pub fn start(seed: u64, best: mpsc::Sender<Best>) -> std::io::Result<Voice> {
-    start_at(Clock::start(), seed, best)
+    start_at(Clock::start(), seed, best, (Slot::default(), Vec::new()))
 }
 
-pub(crate) fn start_at(clock: Clock, seed: u64, best: mpsc::Sender<Best>) -> std::io::Result<Voice> {
+/// As [`start`], with what the last process left of whom it read.
+pub(crate) fn start_at(
+    clock: Clock,
+    seed: u64,
+    best: mpsc::Sender<Best>,
+    (slot, held): (Slot, Vec<HeldOff>),
+) -> std::io::Result<Voice> {
     let (jobs, wanted) = watch::channel(None);
     let (status, questions) = mpsc::channel(8);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("speaker".into()).spawn(move || {
         let (events, happened) = mpsc::channel(EVENTS);
+        let mut speaker = Speaker::new(seed);
+        for HeldOff { peer, until, why } in held {
+            speaker.quarantine(peer, until, why);
+        }
         let shell = Shell {
             clock,
-            speaker: Speaker::new(seed),
+            speaker,
+            slot,
             lines: BTreeMap::new(),
             dialling: BTreeMap::new(),
             events,
@@ -113,6 +126,7 @@ pub(crate) fn start_at(clock: Clock, seed: u64, best: mpsc::Sender<Best>) -> std
 struct Shell {
     clock: Clock,
     speaker: Speaker,
+    slot: Slot,
     lines: BTreeMap<ConnId, Line>,
     dialling: BTreeMap<ConnId, JoinHandle<()>>,
     events: mpsc::Sender<Event>,
@@ -175,6 +189,16 @@ impl Shell {
         }
     }
 
+    /// What a peer sent, which may be more than a speaker survives.
+    fn read(&mut self, conn: ConnId, bytes: &[u8]) {
+        if let Some(peer) = self.speaker.peer_of(conn) {
+            self.slot.enter(peer, bytes);
+        }
+        failpoint!("BGP: octets are read", bytes);
+        self.handle(Input::Bytes { conn, bytes });
+        self.slot.leave();
+    }
+
     /// Takes best paths from the speaker, as many as the core is told of at once.
     fn gather(&mut self) {
         while self.pending.paths.len() < BATCH
@@ -224,7 +248,7 @@ impl Shell {
     fn happened(&mut self, event: Event) {
         match event {
             Event::Bytes(conn, bytes) if self.lines.contains_key(&conn) => {
-                self.handle(Input::Bytes { conn, bytes: &bytes });
+                self.read(conn, &bytes);
             }
             Event::Room(conn) => {
                 if let Some(line) = self.lines.get_mut(&conn) {

@@ -78,7 +78,7 @@ impl Speaker {
         });
         self.rib.facts[source.at()] = facts;
         self.peers[source.at()] = Some(peer);
-        self.drive(source, Place::Main, Event::Start);
+        self.start(source);
     }
 
     fn remove_peer(&mut self, source: Source) {
@@ -122,7 +122,7 @@ impl Speaker {
         if restart {
             peer.troubles = 0;
             peer.refused = 0;
-            return self.drive(source, Place::Main, Event::Start);
+            return self.start(source);
         }
         if judge || old.imports_differently(new) {
             self.reimport(source);

@@ -18,11 +18,13 @@ mod ingest;
 mod line;
 mod peer;
 mod policy;
+mod quarantine;
 mod restart;
 mod status;
 mod transmit;
 
 pub use policy::Reason;
+pub use quarantine::quarantine_time;
 pub use status::{Heard, PeerStatus};
 
 use crate::config::{Config, PeerId};
@@ -32,6 +34,7 @@ use crate::wire::{Attributes, Family, Misbehaved, NextHop};
 use line::Line;
 use model::{Asn, Cidr, Instant};
 use peer::Peer;
+use quarantine::Quarantine;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -161,6 +164,8 @@ pub struct Speaker {
     peers: Vec<Option<Peer>>,
     lines: BTreeMap<ConnId, Line>,
     dialled: u64,
+    /// Peers that are held off. Whoever is released stays in it: there are few.
+    quarantines: BTreeMap<PeerId, Quarantine>,
     rib: Rib,
     outputs: VecDeque<Output>,
     /// Until when routes are collected without a selection, after a restart.
@@ -299,6 +304,7 @@ impl Speaker {
             peers: vec![None],
             lines: BTreeMap::new(),
             dialled: 0,
+            quarantines: BTreeMap::new(),
             rib,
             outputs: VecDeque::new(),
             deferred: None,

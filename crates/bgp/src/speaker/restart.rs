@@ -144,7 +144,8 @@ impl Speaker {
     pub(super) fn run_deferral(&mut self) {
         let Some(until) = self.deferred else { return };
         let said_all = |peer: &super::Peer| peer.main.is_established() && peer.awaited.is_empty();
-        if until > self.now && !self.peers.iter().flatten().all(said_all) {
+        let done = |peer| said_all(peer) || self.is_held_off(&peer.id);
+        if until > self.now && !self.peers.iter().flatten().all(done) {
             return;
         }
         self.deferred = None;

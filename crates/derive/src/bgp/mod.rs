@@ -45,6 +45,8 @@ const RESTART_TIME: Duration = Duration::from_secs(120);
 /// What a plan is made from, beside pools and blocks.
 #[derive(Clone, Debug, Default)]
 pub struct BgpWorld {
+    /// Whether this node has a speaker.
+    pub speaks: bool,
     /// Every node, ourselves included, by name.
     pub nodes: BTreeMap<String, BgpNode>,
     /// By name: `default`, and `node.<name>` for what one node does otherwise.
@@ -264,7 +266,8 @@ impl BgpWorld {
         node.asn.or_else(|| self.cluster()?.as_number).unwrap_or(DEFAULT_ASN)
     }
 
-    fn listen_port(&self, node: &str) -> u16 {
+    /// The port that a node listens on.
+    pub(crate) fn listen_port(&self, node: &str) -> u16 {
         let own = self.own(node).and_then(|own| own.listen_port);
         own.or_else(|| self.cluster()?.listen_port).unwrap_or(BGP_PORT)
     }

@@ -161,3 +161,27 @@ fn dump_is_whole(netns: &Netns, standing: usize) -> bool {
         }
     }
 }
+
+#[test]
+fn connections_from_an_address_that_is_gone_end_at_once_and_others_go_on() {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    let netns = Netns::new();
+    netns.sh("ip link set lo up; ip address add 192.0.2.1/32 dev lo; ip address add 192.0.2.2/32 dev lo");
+    netns.run(|| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = |from: &str| {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            bind(&socket, &format!("{from}:0").parse::<std::net::SocketAddrV4>().unwrap()).unwrap();
+            rustix::net::connect(&socket, &server.local_addr().unwrap()).unwrap();
+            (TcpStream::from(socket), server.accept().unwrap().0)
+        };
+        let ((mut gone, _theirs), (mut stays, mut other)) = (connect("192.0.2.1"), connect("192.0.2.2"));
+        netlink::sockets::end("192.0.2.1".parse().unwrap()).unwrap();
+        assert_eq!(gone.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        stays.write_all(b"on").unwrap();
+        let mut heard = [0; 2];
+        other.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"on");
+    });
+}
