@@ -131,10 +131,15 @@ fn host_side(endpoint: &Endpoint) -> Vec<(Key, Value)> {
         conf("ipv4/conf/IF/proxy_arp", "1"),
         conf("ipv4/neigh/IF/proxy_delay", "0"),
         // A pod must not become the node's router (CVE-2020-13597), nor say where one is.
-        conf("ipv6/conf/IF/accept_ra", "0"),
-        conf("ipv6/conf/IF/accept_redirects", "0"),
         conf("ipv4/conf/IF/accept_redirects", "0"),
     ];
+    if attachment.addresses.iter().any(IpAddr::is_ipv6) {
+        objects.push(conf("ipv6/conf/IF/accept_ra", "0"));
+        objects.push(conf("ipv6/conf/IF/accept_redirects", "0"));
+    } else {
+        // Nor a thousand neighbours, which it would be by asking as as many.
+        objects.push(conf("ipv6/conf/IF/disable_ipv6", "1"));
+    }
     for addr in &attachment.addresses {
         let route = RouteValue {
             kind: RouteKind::Unicast,

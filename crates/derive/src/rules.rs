@@ -3,9 +3,13 @@
 //! ```text
 //!  raw-PREROUTING    what a pod may not send: another's source, loopback, tunnels of its own, router advertisements, BGP with nodes;
 //!                    what comes out of the kernel's tunl0
-//!  filter-INPUT      which tunnel packets are let in: judged on outer and inner source together
+//!  raw-OUTPUT        tunnel packets between nodes, which connection tracking need not know
+//!  filter-INPUT      which tunnel packets are let in: judged on outer and inner source together; who may call the BGP speaker
 //!  nat-POSTROUTING   whose source becomes the node's: pods of natOutgoing pools on their way out of all pools
 //! ```
+//!
+//! and `arp calico`, without which a pod could fill the kernel's table of neighbours, of which there is one for all
+//! namespaces: whoever asks for an address by ARP becomes a neighbour.
 //!
 //! IP in IP is judged by the uplink's filter, in front of both drivers: here what it did not judge honest is dropped.
 //!
@@ -14,7 +18,7 @@
 use crate::host::{vxlan_port, vxlan_vni as vni};
 use crate::{Encap, IPIP_DEVICE, IpipDriver, VXLAN_DEVICE, World, accept, ipip};
 use kernel::filter::ACCEPTED;
-use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP};
+use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, PROTO_UDP};
 use kernel::nft::rule::{
     daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, tcp_dport, udp_dport,
     vxlan_carries_ipv4, vxlan_vni,
@@ -25,6 +29,7 @@ use kernel::nft::{
 };
 use kernel::{Key, Objects, Value};
 use model::Cidr;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 const POOLS: &str = "network-ip-pools";
@@ -32,6 +37,8 @@ const MASQUERADED: &str = "masq-ipam-pools";
 const HOSTS: &str = "all-hosts-net";
 const WORKLOADS: &str = "workload-sources";
 const TUNNELS: &str = "vxlan-sources";
+const SPEAKERS: &str = "bgp-speakers";
+const SPEAKERS6: &str = "bgp-speakers6";
 /// The host's ends of pods' pairs.
 const PODS: &str = "cali*";
 
@@ -41,25 +48,44 @@ pub fn rules_key() -> Key {
 }
 
 pub(crate) fn derive(world: &World) -> Objects {
+    let sources = workload_sources(world);
+    let arp = Table::default().set(WORKLOADS, sources.clone()).chain(
+        "filter-INPUT",
+        Chain::base(Hook::filter(HookPoint::Input, priority::FILTER), neighbours_of_pods()),
+    );
     let table = Table::default()
         .set(POOLS, nets(world.pools.values().map(|pool| pool.cidr)))
         .set(MASQUERADED, nets(world.pools.values().filter(|pool| pool.nat_outgoing).map(|pool| pool.cidr)))
         .set(HOSTS, nets(world.peers.values().map(|peer| Cidr::host(peer.addr.addr()))))
-        .set(WORKLOADS, workload_sources(world))
+        .set(WORKLOADS, sources)
         .set(TUNNELS, tunnel_sources(world))
         .chain(
             "raw-PREROUTING",
             Chain::base(
                 Hook::filter(HookPoint::Prerouting, priority::RAW),
-                [from_pods(world), from_kernels_ipip(world)].concat(),
+                [untracked(world, Field::Saddr), from_pods(world), from_kernels_ipip(world)].concat(),
             ),
         )
-        .chain("filter-INPUT", Chain::base(Hook::filter(HookPoint::Input, priority::FILTER), tunnels(world)))
+        .chain(
+            "raw-OUTPUT",
+            Chain::base(Hook::filter(HookPoint::Output, priority::RAW), untracked(world, Field::Daddr)),
+        )
+        .set(SPEAKERS, speakers(world, Type::Ipv4Addr))
+        .set(SPEAKERS6, speakers(world, Type::Ipv6Addr))
+        .chain(
+            "filter-INPUT",
+            Chain::base(
+                Hook::filter(HookPoint::Input, priority::FILTER),
+                [tunnels(world), strangers(world)].concat(),
+            ),
+        )
         .chain(
             "nat-POSTROUTING",
             Chain::base(Hook::nat(HookPoint::Postrouting, priority::SRCNAT), outgoing(world)),
         );
-    [(rules_key(), Value::Nft(Box::new(table)))].into_iter().chain(ipip::accept(world)).collect()
+    let tables = [(rules_key(), table), (Key::Nft(TableKey::arp()), arp)];
+    let tables = tables.map(|(key, table)| (key, Value::Nft(Box::new(table))));
+    tables.into_iter().chain(ipip::accept(world)).collect()
 }
 
 /// Which source each pod may use.
@@ -77,6 +103,19 @@ fn tunnel_sources(world: &World) -> Set {
     let pairs = accept::vxlan_sources(world);
     let elements = pairs.map(|(outer, inner)| Element::new([Range::from(outer), Range::from(inner)]));
     Set::ranges([Type::Ipv4Addr, Type::Ipv4Addr], elements)
+}
+
+/// What a pod says that has another's address makes nobody a neighbour.
+fn neighbours_of_pods() -> [Rule; 1] {
+    let honest = set([Field::Iifname, Field::ArpSaddr], WORKLOADS);
+    [Rule::when([iifname(PODS), !honest]).count("pod-arp").drop()]
+}
+
+/// Tunnel packets from or to other nodes, as Calico does it: each flow inside is one of its own outside, and would be tracked
+/// once more.
+fn untracked(world: &World, other: Field) -> Vec<Rule> {
+    let tunnel = Rule::when([set([other], HOSTS), udp_dport(vxlan_port(world))]);
+    world.accepts(Encap::Vxlan).then(|| tunnel.action(Action::Notrack)).into_iter().collect()
 }
 
 fn from_pods(world: &World) -> Vec<Rule> {
@@ -134,11 +173,40 @@ fn tunnels(world: &World) -> Vec<Rule> {
     rules
 }
 
+/// Who may be a BGP peer: every other node, and whom a BGPPeer names. Whether it is one here the speaker knows.
+fn speakers(world: &World, sort: Type) -> Set {
+    let others = world.bgp.nodes.iter().filter(|(name, _)| **name != world.node);
+    let nodes = others.flat_map(|(_, node)| [node.v4, node.v6]).flatten().map(|addr| addr.addr());
+    let named = world.bgp.peers.values().filter_map(|peer| Some(peer.peer_ip?.addr));
+    let addrs: BTreeSet<IpAddr> = nodes.chain(named).filter(|_| world.bgp.speaks).collect();
+    let of_sort = addrs.into_iter().filter(|addr| addr.is_ipv4() == (sort == Type::Ipv4Addr));
+    Set::values([sort], of_sort.map(|addr| Element::new([Range::from(addr)])))
+}
+
+/// However often a stranger calls, the speaker does not hear of it.
+fn strangers(world: &World) -> Vec<Rule> {
+    let port = world.bgp.listen_port(&world.node);
+    let call = |from, known| {
+        let call = [!iifname("lo"), tcp_dport(port), !set([from], known)];
+        Rule::when(call).count("bgp-stranger").drop()
+    };
+    let rules = [call(Field::Saddr, SPEAKERS), call(Field::Saddr6, SPEAKERS6)];
+    rules.into_iter().filter(|_| world.bgp.speaks).collect()
+}
+
 fn outgoing(world: &World) -> Vec<Rule> {
     let leaves = [set([Field::Saddr], MASQUERADED), !set([Field::Daddr], POOLS)];
     let spares_hosts = world.felix.nat_outgoing_exclusions.as_deref() == Some("IPPoolsAndHostIPs");
     let spared = spares_hosts.then(|| !set([Field::Daddr], HOSTS));
-    let mut rules = vec![Rule::when(leaves.into_iter().chain(spared)).masquerade()];
+    let leaves: Vec<Match> = leaves.into_iter().chain(spared).collect();
+    let mut rules = Vec::new();
+    if world.accepts(Encap::Vxlan) {
+        // Answers to the tunnels' port would be taken for tunnel packets.
+        let (first, last) = beside(vxlan_port(world));
+        let udp = [l4proto(PROTO_UDP)];
+        rules.push(Rule::when(leaves.iter().cloned().chain(udp)).masquerade_to(first, last));
+    }
+    rules.push(Rule::when(leaves).masquerade());
     // An answer to the node's own address would come back outside of the tunnel.
     if let Some(own) = world.peers.get(&world.node) {
         let own = saddr(Cidr::host(own.addr.addr()));
@@ -146,6 +214,11 @@ fn outgoing(world: &World) -> Vec<Rule> {
         rules.push(Rule::when([oifname(IPIP_DEVICE), own]).masquerade());
     }
     rules
+}
+
+/// The larger range of unprivileged ports without this one.
+fn beside(port: u16) -> (u16, u16) {
+    if port < 0x8000 { (1024.max(port + 1), u16::MAX) } else { (1024, port - 1) }
 }
 
 fn nets(cidrs: impl Iterator<Item = Cidr>) -> Set {

@@ -1,1 +1,97 @@
+//! A node whose kernel holds exactly what `derive` wants, with a pod behind it.
 
+use derive::example::attachment;
+use derive::{Endpoint, Scope, World};
+use kernel::{Key, Netns, Objects, PodNs, diff, ours, plan};
+use model::Mtu;
+use netlink::Writer;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use testkit::netns;
+
+/// A node's namespace, its pod's, and what the node knows.
+pub struct Node {
+    pub host: netns::Netns,
+    pub pod: netns::Netns,
+    pub world: World,
+}
+
+impl Node {
+    /// A node that knows of its pod, and has nothing in its kernel yet.
+    pub fn new(mut world: World, pod: &str, pod_addr: Ipv4Addr, mtu: Mtu) -> Node {
+        let mut attachment = attachment(pod, &pod_addr.to_string());
+        attachment.mtu = mtu;
+        world.endpoints.insert(
+            attachment.id.clone(),
+            Endpoint { attachment, netns: Some(PodNs(1)), scope: Scope::Whole },
+        );
+        Node { host: netns::Netns::new(), pod: netns::Netns::new(), world }
+    }
+
+    /// Makes the kernel be as `world` says. What is read back then must be just that.
+    ///
+    /// # Panics
+    /// If the kernel refuses something, or what is read back is something else.
+    pub fn make(&self, world: &World) {
+        let wanted = derive::derive(world);
+        self.host.inside(|| {
+            let mut writer = Writer::open().expect("a netlink socket");
+            let pod = netlink::Netns::open(self.pod.path()).expect("the pod's namespace");
+            writer.open_pod(PodNs(1), pod).expect("a socket in it");
+            // With an interface that is made anew goes what hung on it: the second time puts it back.
+            for _ in 0..2 {
+                let steps = plan(differences(&wanted, &dump(&mut writer, &wanted)));
+                for outcome in writer.apply(&steps) {
+                    assert_eq!(outcome.result, Ok(()), "{}", outcome.key);
+                }
+            }
+            let left = differences(&wanted, &dump(&mut writer, &wanted));
+            assert_eq!(left, [], "all is read back as it was written");
+        });
+    }
+
+    /// Bytes and packets that left by the uplink; a packet may be many segments.
+    ///
+    /// # Panics
+    /// Without an uplink.
+    pub fn sent(&self) -> (u64, u64) {
+        let read = |name: &str| {
+            let line = format!("ip -s link show ens192 | awk '/TX:/ {{ getline; print ${name} }}'");
+            self.host.run(&line).trim().parse::<u64>().expect("a count")
+        };
+        (read("1"), read("2"))
+    }
+
+    /// How many packets a rule of ours counted.
+    ///
+    /// # Panics
+    /// If no rule counts so.
+    pub fn counted(&self, counter: &str) -> u64 {
+        let text = self.host.run(&format!("nft list counter inet calico {counter}"));
+        let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+    }
+}
+
+/// What is not as wanted: of the pod's namespace only what is wanted there.
+pub fn differences(wanted: &Objects, found: &Objects) -> Vec<kernel::Change> {
+    let mut changes = diff(wanted, found, &BTreeSet::new(), ours);
+    changes.retain(|change| change.key().netns() == Netns::Host || wanted.contains_key(change.key()));
+    changes
+}
+
+/// What the kernel holds in both namespaces, with the settings that are wanted.
+///
+/// # Panics
+/// If it does not answer.
+pub fn dump(writer: &mut Writer, wanted: &Objects) -> Objects {
+    let sysctls = |netns| {
+        let paths = wanted.keys().filter_map(move |key| match key {
+            Key::Sysctl(key) if key.netns == netns => Some(key.path.clone()),
+            _ => None,
+        });
+        paths.collect::<Vec<_>>()
+    };
+    let dump = |netns| writer.dump(netns, &sysctls(netns)).expect("it is open").expect("the kernel answers");
+    [Netns::Host, Netns::Pod(PodNs(1))].into_iter().flat_map(dump).collect()
+}

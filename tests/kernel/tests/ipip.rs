@@ -6,13 +6,13 @@
 //!                                                     ╚═ stranger 192.168.50.99
 //! ```
 
-use derive::example::{article, attachment, ipip_mode};
-use derive::{Endpoint, IpipDriver, Scope, World};
-use kernel::{Key, Netns, Objects, PodNs, diff, ours, plan};
+use derive::IpipDriver;
+use derive::example::{article, ipip_mode};
+use kernel::{Key, PodNs};
+use kernel_tests::{Node, differences, dump};
 use model::Mtu;
 use model::v3::EncapMode;
 use netlink::Writer;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use testkit::netns;
@@ -26,81 +26,15 @@ const NODE2: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 99);
 const PORT: u16 = 7777;
 
-struct Node {
-    host: netns::Netns,
-    pod: netns::Netns,
-    world: World,
-}
-
-impl Node {
-    fn new(name: &str, pod_addr: Ipv4Addr, driver: IpipDriver) -> Node {
-        let mut world = ipip_mode(article(name), EncapMode::Always, driver);
-        let mut attachment = attachment(name, &pod_addr.to_string());
-        attachment.mtu = Mtu(1480);
-        world.endpoints.insert(
-            attachment.id.clone(),
-            Endpoint { attachment, netns: Some(PodNs(1)), scope: Scope::Whole },
-        );
-        let host = netns::Netns::new();
-        if driver == IpipDriver::StandIn {
-            // The module, where it is loaded, has put a tunl0 of its own where the stand-in's goes.
-            host.try_run("ip link set tunl0 name modules-own");
-        }
-        Node { host, pod: netns::Netns::new(), world }
+/// A node of the article with this driver of IP in IP.
+fn node(name: &str, pod_addr: Ipv4Addr, driver: IpipDriver) -> Node {
+    let world = ipip_mode(article(name), EncapMode::Always, driver);
+    let node = Node::new(world, name, pod_addr, Mtu(1480));
+    if driver == IpipDriver::StandIn {
+        // The module, where it is loaded, has put a tunl0 of its own where the stand-in's goes.
+        node.host.try_run("ip link set tunl0 name modules-own");
     }
-
-    /// Makes the kernel be as `world` says. What is read back then must be just that.
-    fn make(&self, world: &World) {
-        let wanted = derive::derive(world);
-        self.host.inside(|| {
-            let mut writer = Writer::open().expect("a netlink socket");
-            let pod = netlink::Netns::open(self.pod.path()).expect("the pod's namespace");
-            writer.open_pod(PodNs(1), pod).expect("a socket in it");
-            // With an interface that is made anew goes what hung on it: the second time puts it back.
-            for _ in 0..2 {
-                let steps = plan(differences(&wanted, &dump(&mut writer, &wanted)));
-                for outcome in writer.apply(&steps) {
-                    assert_eq!(outcome.result, Ok(()), "{}", outcome.key);
-                }
-            }
-            let left = differences(&wanted, &dump(&mut writer, &wanted));
-            assert_eq!(left, [], "all is read back as it was written");
-        });
-    }
-
-    /// Bytes and packets that left by the uplink; a packet may be many segments.
-    fn sent(&self) -> (u64, u64) {
-        let read = |name: &str| {
-            let line = format!("ip -s link show ens192 | awk '/TX:/ {{ getline; print ${name} }}'");
-            self.host.run(&line).trim().parse::<u64>().expect("a count")
-        };
-        (read("1"), read("2"))
-    }
-
-    /// How many packets a rule of ours counted.
-    fn counted(&self, counter: &str) -> u64 {
-        let text = self.host.run(&format!("nft list counter inet calico {counter}"));
-        let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
-        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
-    }
-}
-
-fn differences(wanted: &Objects, found: &Objects) -> Vec<kernel::Change> {
-    let mut changes = diff(wanted, found, &BTreeSet::new(), ours);
-    changes.retain(|change| change.key().netns() == Netns::Host || wanted.contains_key(change.key()));
-    changes
-}
-
-fn dump(writer: &mut Writer, wanted: &Objects) -> Objects {
-    let sysctls = |netns| {
-        let paths = wanted.keys().filter_map(move |key| match key {
-            Key::Sysctl(key) if key.netns == netns => Some(key.path.clone()),
-            _ => None,
-        });
-        paths.collect::<Vec<_>>()
-    };
-    let dump = |netns| writer.dump(netns, &sysctls(netns)).expect("it is open").expect("the kernel answers");
-    [Netns::Host, Netns::Pod(PodNs(1))].into_iter().flat_map(dump).collect()
+    node
 }
 
 struct Cluster {
@@ -112,7 +46,7 @@ struct Cluster {
 
 impl Cluster {
     fn new(a: IpipDriver, b: IpipDriver) -> Cluster {
-        let (a, b) = (Node::new("master1", POD1, a), Node::new("master2", POD2, b));
+        let (a, b) = (node("master1", POD1, a), node("master2", POD2, b));
         let (stranger, lan) = (netns::Netns::new(), netns::Netns::new());
         lan.run("ip link add lan0 type bridge && ip link set lan0 up");
         for (n, netns, addr) in [(1, &a.host, NODE1), (2, &b.host, NODE2), (3, &stranger, STRANGER)] {

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             s01_what_a_pod_sends_with_anothers_source_arrives_nowhere,
             s02_a_pod_cannot_move_its_nodes_routes,
             s03_a_pod_cannot_take_anothers_address_by_arp,
+            s04_a_pod_that_asks_as_thousands_fills_no_table_of_neighbours,
             s06_nobody_reaches_the_nodes_loopback_from_outside,
             s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped,
             s34_the_agents_socket_is_roots_alone_and_idle_clients_hold_up_nobody,

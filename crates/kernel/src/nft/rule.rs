@@ -83,6 +83,8 @@ pub enum Field {
     Daddr6,
     /// The source of the IPv4 packet inside a VXLAN packet, see [`vxlan`].
     InnerSaddr,
+    /// The address that an ARP packet says its sender has (RFC 826); of a table of the family `arp`.
+    ArpSaddr,
 }
 
 /// What a rule does.
@@ -212,7 +214,7 @@ impl Field {
     pub fn key_type(self) -> Type {
         match self {
             Field::Iifname | Field::Oifname => Type::IfName,
-            Field::Saddr | Field::Daddr | Field::InnerSaddr => Type::Ipv4Addr,
+            Field::Saddr | Field::Daddr | Field::InnerSaddr | Field::ArpSaddr => Type::Ipv4Addr,
             Field::Saddr6 | Field::Daddr6 => Type::Ipv6Addr,
         }
     }

@@ -197,6 +197,7 @@ impl Display for Field {
             Field::Daddr => "ip daddr",
             Field::Saddr6 => "ip6 saddr",
             Field::Daddr6 => "ip6 daddr",
+            Field::ArpSaddr => "arp saddr ip",
             Field::InnerSaddr => return write!(f, "@th,{},32", rule::vxlan::INNER_IPV4_SOURCE * 8),
         })
     }

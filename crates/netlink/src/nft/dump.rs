@@ -103,7 +103,7 @@ impl Reader<'_> {
                             "nat" => ChainType::Nat,
                             other => ChainType::Other(other.to_owned()),
                         },
-                        point: hook_point(hook.be32(HOOK_HOOKNUM)?),
+                        point: hook_point(self.key.family, hook.be32(HOOK_HOOKNUM)?),
                         priority: hook.be32(HOOK_PRIORITY)?.cast_signed(),
                     })
                 });

@@ -217,7 +217,7 @@ impl Compiler<'_> {
             match field {
                 Field::Saddr | Field::Daddr | Field::InnerSaddr => self.need_nfproto(NFPROTO_IPV4),
                 Field::Saddr6 | Field::Daddr6 => self.need_nfproto(NFPROTO_IPV6),
-                Field::Iifname | Field::Oifname => (),
+                Field::Iifname | Field::Oifname | Field::ArpSaddr => (),
             }
         }
         let mut register = REGISTER;
@@ -229,6 +229,8 @@ impl Compiler<'_> {
                 Field::Daddr => self.payload(register, NETWORK, 16, 4),
                 Field::Saddr6 => self.payload(register, NETWORK, 8, 16),
                 Field::Daddr6 => self.payload(register, NETWORK, 24, 16),
+                // Behind types, sizes, operation and the sender's MAC (RFC 826, Ethernet).
+                Field::ArpSaddr => self.payload(register, NETWORK, 14, 4),
                 Field::InnerSaddr => {
                     self.payload(register, TRANSPORT, u32::from(vxlan::INNER_IPV4_SOURCE), 4)
                 }

@@ -14,7 +14,7 @@ use super::numbers::{
 };
 use super::{expr, fingerprint, request, set};
 use crate::message::Message;
-use kernel::nft::{Chain, Element, Fingerprint, Hook, HookPoint, Rule, Set, Table, TableKey};
+use kernel::nft::{Chain, Element, Family, Fingerprint, Hook, HookPoint, Rule, Set, Table, TableKey};
 use std::fmt;
 
 /// The most bytes of elements in one message. An attribute's length is 16 bits wide.
@@ -148,10 +148,11 @@ impl<'a> Transaction<'a> {
     }
 
     fn add_chain(&mut self, name: &'a str, chain: &'a Chain) {
+        let family = self.key.family;
         self.message(msg::NEWCHAIN, CREATE_NEW, Subject::Chain(name), |m| {
             m.push_text(CHAIN_NAME, name);
             if let Some(hook) = &chain.hook {
-                write_hook(m, hook);
+                write_hook(m, family, hook);
             }
         });
     }
@@ -196,32 +197,39 @@ fn counter(m: &mut Message, name: &str) {
     m.push_be32(OBJ_TYPE, OBJECT_COUNTER);
 }
 
-fn write_hook(m: &mut Message, hook: &Hook) {
+fn write_hook(m: &mut Message, family: Family, hook: &Hook) {
     m.push_nest(CHAIN_HOOK, |m| {
-        m.push_be32(HOOK_HOOKNUM, hook_number(hook.point));
+        m.push_be32(HOOK_HOOKNUM, hook_number(family, hook.point));
         m.push(HOOK_PRIORITY, &hook.priority.to_be_bytes());
     });
     m.push_be32(CHAIN_POLICY, NF_ACCEPT);
     m.push_text(CHAIN_TYPE, &hook.chain_type.to_string());
 }
 
-/// `enum nf_inet_hooks`.
 const HOOKS: [HookPoint; 5] =
     [HookPoint::Prerouting, HookPoint::Input, HookPoint::Forward, HookPoint::Output, HookPoint::Postrouting];
 
-fn hook_number(point: HookPoint) -> u32 {
-    match point {
-        HookPoint::Prerouting => 0,
-        HookPoint::Input => 1,
-        HookPoint::Forward => 2,
-        HookPoint::Output => 3,
-        HookPoint::Postrouting => 4,
-        HookPoint::Other(number) => number,
+/// `enum nf_inet_hooks`, and `NF_ARP_IN` and `NF_ARP_OUT`. No number for what the family does not have.
+fn numbered(family: Family, point: HookPoint) -> Option<u32> {
+    let inet = HOOKS.iter().position(|known| *known == point).and_then(|at| u32::try_from(at).ok());
+    match (family, point) {
+        (Family::Arp, HookPoint::Input) => Some(0),
+        (Family::Arp, HookPoint::Output) => Some(1),
+        (Family::Arp, _) => None,
+        (Family::Inet, _) => inet,
     }
 }
 
-pub(super) fn hook_point(number: u32) -> HookPoint {
-    HOOKS.into_iter().find(|point| hook_number(*point) == number).unwrap_or(HookPoint::Other(number))
+fn hook_number(family: Family, point: HookPoint) -> u32 {
+    match point {
+        HookPoint::Other(number) => number,
+        _ => numbered(family, point).expect("a chain is hooked where its family has hooks"),
+    }
+}
+
+pub(super) fn hook_point(family: Family, number: u32) -> HookPoint {
+    let known = HOOKS.into_iter().find(|point| numbered(family, *point) == Some(number));
+    known.unwrap_or(HookPoint::Other(number))
 }
 
 /// A subject, at an offset in its message.

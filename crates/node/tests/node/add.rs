@@ -175,7 +175,7 @@ fn a_disk_that_is_full_while_the_pair_is_being_made_leaves_no_pair() {
     rig.disk_is_full = true;
     rig.go_on();
     assert_eq!(failure(rig.replies.remove(&id)).0, code::IO_FAILURE);
-    assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
+    assert_eq!(rig.listing(), ["nftables inet calico", "nftables arp calico", "route 10.0.0.32/28"]);
     let inside =
         |key: &&kernel::Key| key.netns() != kernel::Netns::Host && matches!(key, kernel::Key::Link(_));
     assert_eq!(rig.kernel.keys().find(inside), None);

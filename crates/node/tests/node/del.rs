@@ -19,7 +19,7 @@ fn del_leaves_nothing_and_may_be_sent_again() {
     }
     rig.pass(Duration::from_secs(1));
     // The block stays with the node.
-    assert_eq!(rig.listing(), ["nftables inet calico", "route 10.0.0.32/28"]);
+    assert_eq!(rig.listing(), ["nftables inet calico", "nftables arp calico", "route 10.0.0.32/28"]);
 }
 
 #[test]

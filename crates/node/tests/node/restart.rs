@@ -17,7 +17,7 @@ fn an_add_that_the_run_before_did_not_answer_is_undone() {
     rig.restart();
     rig.pass(Duration::from_secs(5));
     assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
-    assert_eq!(rig.listing(), ["nftables inet calico"]);
+    assert_eq!(rig.listing(), ["nftables inet calico", "nftables arp calico"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What root in a pod may try against its node and other pods.
 
 use super::sample_between;
-use crate::{Lab, PODS, within};
+use crate::{Lab, PODS, at_length, within};
 use rustix::net::{AddressFamily, SendFlags, SocketType, netdevice, sendto, socket};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -75,41 +75,69 @@ fn redirect() -> Vec<u8> {
     bytes
 }
 
+/// The flood waits for the pod's interface, so that it begins with the ADD.
 pub fn s02_a_pod_cannot_move_its_nodes_routes(lab: &Lab) {
-    let routes = || {
-        lab.exec("master1", "ip route show table all; ip -6 route show table all; ip -6 addr | grep -w inet6")
+    let pod = netns::Netns::new();
+    let routes = |but: &str| {
+        let text = lab.exec(
+            "master1",
+            "ip route show table all; ip -6 route show table all; ip -6 addr | grep -w inet6",
+        );
+        let lines = text.lines().filter(|line| but.is_empty() || !line.contains(but));
+        lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let (pod, gateway) = (attacker(lab), addr("169.254.1.1"));
-    within(Duration::from_secs(5), "the addresses have settled", || !routes().contains("tentative"));
-    let before = routes();
-    let end = Instant::now() + Duration::from_secs(3);
-    netns::inside(&pod, || {
+    let settled = || !routes("").iter().any(|line| line.contains("tentative"));
+    within(Duration::from_secs(5), "the addresses have settled", settled);
+    let before = routes("");
+    let span = Duration::from_secs(if at_length() { 60 } else { 10 });
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&pod, span));
+        let added = lab.cni("master1", "ADD", "s02", pod.path()).expect("ADD");
+        let host = added["interfaces"][0]["name"].as_str().expect("an ADD names the interface");
+        let sent = flood.join().expect("it floods");
+        assert!(sent > 1_000, "{sent} packets");
+        assert_eq!(routes(host), before);
+    });
+    let cached = lab.exec("master1", "ip route get 192.168.50.1");
+    assert!(!cached.contains("via"), "{cached}");
+    lab.cni("master1", "DEL", "s02", pod.path()).expect("DEL");
+    within(Duration::from_secs(5), "the routes are as before", || routes("") == before);
+}
+
+/// Sends what moves a host's routes to whoever hears it, from the pod's interface on; how much.
+fn flood(pod: &netns::Netns, span: Duration) -> usize {
+    let (own, node, gateway) = (addr("6.2.137.99"), addr("192.168.50.161"), addr("169.254.1.1"));
+    pod.inside(|| {
         let raw =
             socket(AddressFamily::INET6, SocketType::RAW, Some(rustix::net::ipproto::ICMPV6)).expect("root");
         rustix::net::sockopt::set_ipv6_multicast_hops(&raw, 255).expect("a socket's option");
         rustix::net::sockopt::set_ipv6_unicast_hops(&raw, Some(255)).expect("a socket's option");
-        let device = netdevice::name_to_index(&raw, "eth0").expect("the pod's interface");
+        let device = loop {
+            if let Ok(device) = netdevice::name_to_index(&raw, "eth0") {
+                break device;
+            }
+            std::thread::yield_now();
+        };
         let nodes = SocketAddrV6::new("ff02::1".parse().expect("an address"), 0, 0, device);
+        let (end, mut sent) = (Instant::now() + span, 0);
         while Instant::now() < end {
             for packet in [router_advertisement(), redirect()] {
                 // Where there is no way, nothing arrives: that is what is looked at.
-                let _ = sendto(&raw, &packet, SendFlags::empty(), &nodes);
+                sent += usize::from(sendto(&raw, &packet, SendFlags::empty(), &nodes).is_ok());
             }
             // ICMP redirect (RFC 792): another router for the API server.
             let mut payload = vec![5, 1, 0, 0];
-            payload.extend(addr(PODS[0].2).octets());
-            payload.extend(Ipv4::udp(addr("192.168.50.161"), addr("192.168.50.1"), 1, b"12345678").bytes());
+            payload.extend(own.octets());
+            payload.extend(Ipv4::udp(node, addr("192.168.50.1"), 1, b"12345678").bytes());
             let sum = packet::checksum(&payload).to_be_bytes();
             payload[2..4].copy_from_slice(&sum);
-            for target in [addr("192.168.50.161"), gateway] {
-                packet::send(&Ipv4::new(addr(PODS[0].2), target, 1, payload.clone()), 1);
+            for target in [node, gateway] {
+                packet::send(&Ipv4::new(own, target, 1, payload.clone()), 1);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         }
-    });
-    assert_eq!(routes(), before);
-    let cached = lab.exec("master1", "ip route get 192.168.50.1");
-    assert!(!cached.contains(PODS[0].2), "{cached}");
+        sent
+    })
 }
 
 pub fn s03_a_pod_cannot_take_anothers_address_by_arp(lab: &Lab) {
@@ -144,6 +172,58 @@ pub fn s03_a_pod_cannot_take_anothers_address_by_arp(lab: &Lab) {
     for pod in ["s03-victim", "s03-attacker"] {
         lab.verb(&["pod", "delete", pod]);
     }
+}
+
+/// Its kernel asks as every address that it has, whenever its MAC changes.
+pub fn s04_a_pod_that_asks_as_thousands_fills_no_table_of_neighbours(lab: &Lab) {
+    const ADDRESSES: usize = 20_000;
+    let pod = netns::Netns::new();
+    let added = lab.cni("master1", "ADD", "s04", pod.path()).expect("ADD");
+    let host = added["interfaces"][0]["name"].as_str().expect("an ADD names the interface").to_owned();
+    let neighbours =
+        || lab.exec("master1", &format!("ip neigh show dev {host}; ip -6 neigh show dev {host}"));
+    let refused = || {
+        let text = lab.exec("master1", "nft list counter arp calico pod-arp");
+        let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        number.and_then(|number| number.parse::<usize>().ok()).expect("a count")
+    };
+    assert_eq!(neighbours().lines().count(), 1, "its own, for ever");
+    let before = refused();
+    let batch = lab.root().join("addresses");
+    let lines: String =
+        (0..ADDRESSES).map(|n| format!("address add 10.{}.{}.1/32 dev eth0\n", n >> 8, n & 0xff)).collect();
+    std::fs::write(&batch, lines).expect("the lab's folder can be written");
+    pod.run(&format!("ip -batch {}", batch.display()));
+    pod.run("echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify");
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            for n in 10..14 {
+                pod.run(&format!("ip link set eth0 address 02:ba:d0:00:00:{n}"));
+            }
+        });
+        let stranger = lab.stranger("192.168.50.96/24");
+        let [there, other] = [(); 2].map(|()| netns::Netns::new());
+        there.run(&format!(
+            "ip link add v type veth peer name v netns {} && ip link set v up && ip address add 192.0.2.1/24 dev v",
+            other.path().display()
+        ));
+        other.run("ip link set v up && ip address add 192.0.2.2/24 dev v");
+        within(Duration::from_secs(1), "a new neighbour on the uplink", || {
+            lab.try_exec("master1", "ping -n -c1 -W0.2 192.168.50.96").status.success()
+        });
+        within(Duration::from_secs(1), "a new neighbour in another namespace", || {
+            there.try_run("ping -n -c1 -W0.2 192.0.2.2").status.success()
+        });
+        assert!(neighbours().lines().count() <= 8, "{}", neighbours());
+        asking.join().expect("it asks");
+        drop(stranger);
+    });
+    within(Duration::from_secs(5), "what it asked is counted", || refused() - before >= ADDRESSES);
+    assert!(neighbours().lines().count() <= 8, "{}", neighbours());
+    // It has no address of IPv6, and nobody listens to it there.
+    let v6 = lab.exec("master1", &format!("cat /proc/sys/net/ipv6/conf/{host}/disable_ipv6"));
+    assert_eq!(v6.trim(), "1");
+    lab.cni("master1", "DEL", "s04", pod.path()).expect("DEL");
 }
 
 pub fn s06_nobody_reaches_the_nodes_loopback_from_outside(lab: &Lab) {

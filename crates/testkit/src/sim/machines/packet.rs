@@ -188,7 +188,7 @@ fn value(field: Field, packet: &Packet, place: &Place<'_>) -> Option<Range> {
         Field::Oifname => name(place.oif),
         Field::Saddr => Some(packet.src.into()),
         Field::Daddr => Some(packet.dst.into()),
-        Field::Saddr6 | Field::Daddr6 => None,
+        Field::Saddr6 | Field::Daddr6 | Field::ArpSaddr => None,
         Field::InnerSaddr => match &packet.load {
             Load::Vxlan { inner, .. } => Some(inner.src.into()),
             _ => None,

@@ -1,0 +1,65 @@
+//! Pods that leave the pools by the node's address, in mode VXLAN: what derive wants, in a real kernel.
+
+use derive::example::article;
+use kernel_tests::Node;
+use model::Mtu;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+use testkit::netns::Netns;
+
+const POD: Ipv4Addr = Ipv4Addr::new(6, 2, 137, 67);
+/// Another node, of which the tunnels' packets come too.
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
+const VXLAN: u16 = 4789;
+/// By two ports of the server, so that there is room for whoever cannot keep its port.
+const SERVERS: [u16; 2] = [9001, 9002];
+/// The tunnels' port and those after it, which the kernel keeps.
+const SOURCES: std::ops::Range<u16> = VXLAN..VXLAN + 30_000;
+
+#[test]
+fn s20_sixty_thousand_flows_out_of_the_pools_are_answered_and_none_uses_the_tunnels_port() {
+    let node = Node::new(article("master1"), "a", POD, Mtu(1450));
+    let other = Netns::new();
+    other.run(&format!(
+        "ip link add ens192 type veth peer name ens192 netns {} && ip link set ens192 up && ip addr add {OTHER}/24 dev ens192",
+        node.host.path().display()
+    ));
+    node.host.run("ip addr add 192.168.50.161/24 dev ens192 && ip link set ens192 up");
+    node.make(&node.world);
+    let servers =
+        SERVERS.map(|port| other.inside(|| UdpSocket::bind((OTHER, port))).expect("the port is free"));
+    let seen = std::thread::scope(|scope| {
+        let answering = servers.each_ref().map(|server| scope.spawn(move || answer(server)));
+        let lost: Vec<SocketAddr> = node.pod.inside(|| SERVERS.into_iter().flat_map(lost).collect());
+        assert_eq!(lost, [], "whose answers did not come");
+        answering.map(|thread| thread.join().expect("it answers"))
+    });
+    for seen in seen {
+        assert_eq!(seen.len(), SOURCES.len(), "each flow has a port of its own");
+        assert!(!seen.contains(&VXLAN));
+    }
+}
+
+/// The flows to a port of the server that had no answer, by their ends in the pod.
+fn lost(port: u16) -> Vec<SocketAddr> {
+    // Who has to take another port comes last: then it takes nobody else's.
+    let flows = SOURCES.rev().filter_map(|source| {
+        let socket = UdpSocket::bind((POD, source)).expect("the port is free");
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket's option");
+        socket.send_to(b"question", (OTHER, port)).expect("there is a way");
+        socket.recv(&mut [0; 16]).is_err().then(|| socket.local_addr().expect("it is bound"))
+    });
+    flows.collect()
+}
+
+/// Answers until nobody has asked for a while; by what ports the questions came.
+fn answer(server: &UdpSocket) -> BTreeSet<u16> {
+    server.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket's option");
+    let questions = std::iter::from_fn(|| {
+        let (_, from) = server.recv_from(&mut [0; 16]).ok()?;
+        let _ = server.send_to(b"answer", from);
+        Some(from.port())
+    });
+    questions.take(SOURCES.len()).collect()
+}
