@@ -5,6 +5,7 @@
 mod add;
 mod del;
 mod faults;
+mod hostile;
 mod own;
 mod repair;
 mod restart;
