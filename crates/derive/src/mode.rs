@@ -196,7 +196,8 @@ impl World {
             if accepts_all && self.carries_all(pool) {
                 stand.ready = version.generation;
             }
-            if sends_all && self.has_switched(name) {
+            // It never takes that back, and looking costs a walk over all that is sent.
+            if sends_all && stand.switched < version.generation && self.has_switched(name) {
                 stand.switched = version.generation;
             }
             pools.insert(version.uid.clone(), stand);
