@@ -113,6 +113,7 @@ impl Name {
     pub fn wait(&self, layout: &Layout) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
+            let asked = Instant::now();
             let Err(state) = self.ready(layout) else { return Ok(()) };
             if self.running(layout).is_none() {
                 bail!("{self} has ended: {}", api::last_lines(&layout.log(&self.to_string())));
@@ -123,7 +124,8 @@ impl Name {
                     api::last_lines(&layout.log(&self.to_string()))
                 );
             }
-            std::thread::sleep(Duration::from_millis(5));
+            // Answering is not to keep it from getting ready.
+            std::thread::sleep((10 * asked.elapsed()).max(Duration::from_millis(5)));
         }
     }
 
