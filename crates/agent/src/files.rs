@@ -12,6 +12,8 @@ use std::{fs, io};
 
 /// Ending of a file that could not be read and was put aside.
 const UNREADABLE: &str = ".unreadable";
+/// A file's length is a multiple of this, filled with spaces: what comes to it later fits into its place.
+const LENGTH: usize = 1024;
 
 /// What the thread is asked to do. There are never more waiting than there are attachments and queued DELs.
 #[expect(clippy::large_enum_variant, reason = "nearly every job is a change")]
@@ -143,14 +145,16 @@ fn carry_out(attachments: &Path, queue: &Path, batch: Vec<Job>) -> Vec<Message> 
 
 fn change(directory: &Path, op: &FileOp) -> io::Result<()> {
     match op {
-        FileOp::Begin(attachment) => {
-            durable::replace(directory, &name(&attachment.id), &serde_json::to_vec(attachment)?)
-        }
-        FileOp::Write(attachment) => {
-            durable::replace_unsynced(directory, &name(&attachment.id), &serde_json::to_vec(attachment)?)
-        }
+        FileOp::Begin(attachment) => durable::replace(directory, &name(&attachment.id), &text(attachment)?),
+        FileOp::Write(attachment) => durable::rewrite(directory, &name(&attachment.id), &text(attachment)?),
         FileOp::Remove(id) => durable::remove(directory, &name(id)),
     }
+}
+
+fn text(attachment: &Attachment) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(attachment)?;
+    text.resize(text.len().next_multiple_of(LENGTH), b' ');
+    Ok(text)
 }
 
 fn name(id: &AttachmentId) -> String {
@@ -207,6 +211,29 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_an_attachment_is_read_whether_it_fits_into_its_place_or_not() {
+        let dir = TempDir::new().unwrap();
+        carry_out(dir.path(), dir.path(), vec![write("a")]);
+        let inode = || {
+            use std::os::unix::fs::MetadataExt;
+            fs::metadata(dir.path().join("a@eth0@net.json")).unwrap().ino()
+        };
+        let first = inode();
+        let mut changed = attachment("a");
+        for (addresses, in_place) in
+            [(0, true), (2, true), (100, false), (500, false), (501, false), (1, false)]
+        {
+            let before = inode();
+            changed.addresses = (0..addresses).map(|n| [6, 2, 0, n as u8].into()).collect();
+            let op = FileOp::Write(changed.clone());
+            carry_out(dir.path(), dir.path(), vec![Job::Change { id: EffectId(2), op }]);
+            assert_eq!(load(dir.path()).unwrap(), [changed.clone()], "{addresses} addresses");
+            assert_eq!(inode() == before, in_place, "{addresses} addresses");
+        }
+        assert_ne!(inode(), first);
+    }
+
+    #[test]
     fn a_corrupt_file_is_put_aside_and_the_others_are_read() {
         let dir = TempDir::new().unwrap();
         carry_out(dir.path(), dir.path(), vec![write("a")]);
@@ -232,7 +259,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         carry_out(dir.path(), dir.path(), vec![write("a"), write("b")]);
         let (victim, other) = (dir.path().join("a@eth0@net.json"), attachment("b"));
-        let whole = fs::read(&victim).unwrap();
+        let whole = fs::read(&victim).unwrap().trim_ascii_end().to_vec();
         let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
         let flips = (0..whole.len() * 8).map(|bit| {
             let mut bytes = whole.clone();

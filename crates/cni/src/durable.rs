@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Ending of files that are being written; what is left of one after a crash means nothing.
 pub const UNFINISHED: &str = ".new";
+/// What the kernel writes into a file in one go.
+const PAGE: u64 = 4096;
 
 /// Makes a directory that only root may read, with its parents, durably.
 pub fn create_directory(path: &Path) -> io::Result<()> {
@@ -31,6 +33,20 @@ pub fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 /// As [`replace`], for what need survive the process only.
 pub fn replace_unsynced(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     put(directory, name, content, |_| Ok(()))
+}
+
+/// As [`replace_unsynced`], but text of the same length is written over the old one, if both are within one page: such a write
+/// is done or not when the process dies, and a rename waits for the disk on some file systems.
+pub fn rewrite(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let length = content.len() as u64;
+    match OpenOptions::new().write(true).open(directory.join(name)) {
+        Ok(mut file) if length <= PAGE && file.metadata()?.len() == length => {
+            file.write_all(content)?;
+            failpoint!("file: written over");
+            Ok(())
+        }
+        _ => replace_unsynced(directory, name, content),
+    }
 }
 
 fn put(

@@ -352,8 +352,9 @@ impl Node {
     fn finish(&mut self, id: &AttachmentId, filed: bool) -> bool {
         match self.programmed(id) {
             Ok(done) if done && filed => {
-                self.settle(id);
+                // The runtime waits for the answer, nobody for the rest.
                 self.answer_add(id);
+                self.settle(id);
                 true
             }
             Ok(_) => false,

@@ -409,7 +409,8 @@ impl Node {
         let id = EffectId(self.next + 1);
         if let Some(steps) = self.datapath.plan(self.now, id) {
             self.next += 1;
-            self.effects.push_back(Effect::Kernel { id, steps });
+            // The writer begins while the rest is being sent off.
+            self.effects.push_front(Effect::Kernel { id, steps });
         } else if !self.ready && self.datapath.is_settled() && self.holds_foundations() {
             self.ready = true;
             self.check_annotations();
