@@ -45,8 +45,8 @@ pub fn text(rows: &[Row]) -> String {
             None => ("", String::new(), String::new()),
         };
         let aim = match row.bound {
-            Bound::AtMost(bound) => format!("≤ {bound}"),
-            Bound::AtLeast(bound) => format!("≥ {bound}"),
+            Bound::AtMost(bound) => format!("≤ {}", hundredths(bound)),
+            Bound::AtLeast(bound) => format!("≥ {}", hundredths(bound)),
         };
         let verdict = if row.holds() { "" } else { "  missed" };
         text += &format!(
@@ -55,6 +55,11 @@ pub fn text(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+/// A number without more of it than anybody reads.
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }
 
 /// The same for programs.

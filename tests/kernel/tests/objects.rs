@@ -110,15 +110,16 @@ fn the_node_reaches_its_pod_and_the_pod_its_node() {
 fn what_is_no_longer_wanted_goes_and_nothing_else() {
     let node = Node::new();
     node.host.run("ip route add 10.9.0.0/16 via 192.168.50.1 dev ens192 && ip link add br9 type bridge");
-    let before = node.host.run("ip -4 route show; ip -br link");
+    // The module `ipip` puts a tunl0 into every new namespace.
+    let shown = || (node.host.run("ip -4 route show; ip -br link"), node.pod.run("ip -br link"));
+    let before = shown();
     node.host.inside(|| {
         let mut writer = node.writer();
         let wanted = wanted();
         make(&mut writer, &wanted);
         make(&mut writer, &Objects::new());
     });
-    assert_eq!(node.host.run("ip -4 route show; ip -br link"), before);
-    assert_eq!(node.pod.run("ip -br link").lines().count(), 1, "only lo is left");
+    assert_eq!(shown(), before);
 }
 
 #[test]
