@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to become ready.
 const DEADLINE: Duration = Duration::from_secs(40);
+/// Between two looks whether it is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// One of the resident processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,8 +127,8 @@ impl Name {
                     api::last_lines(&layout.log(&self.to_string()))
                 );
             }
-            // Answering is not to keep it from getting ready.
-            std::thread::sleep((10 * asked.elapsed()).max(Duration::from_millis(5)));
+            // Answering is not to keep it from getting ready; nor is one answer that takes its time to use up ours.
+            std::thread::sleep((10 * asked.elapsed()).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
         }
     }
 
