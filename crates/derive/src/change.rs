@@ -107,13 +107,14 @@ impl World {
     /// Takes routers that this node speaks BGP with at their word: that they carry packets to `dst`.
     fn trust_routers(&mut self, dst: Cidr) {
         let Ok(plan) = bgp::plan(self) else { return };
-        let routers = plan.peers.into_iter().filter(|(_, peer)| peer.node.is_none());
+        let routers = plan.peers.into_iter().filter(|(_, peer)| peer.node.is_none() && !peer.is_pod);
         let learnt = routers.map(|(key, peer)| Learnt {
             named: false,
             next_hop: key.addr,
             peer: key.addr.to_string(),
             sort: peer.sort,
             node: None,
+            pod: None,
         });
         self.learnt.insert(dst, learnt.collect());
     }

@@ -106,14 +106,40 @@ impl World {
             _ if let (Some(subnet), false) = (own_subnet, path.named) => {
                 Verdict::Refused(format!("this node is on {subnet} itself"))
             }
+            _ if let Some(pod) = path.pod => self.judge_pod(dst, path, pod),
             None => refused("its next hop is on no subnet of this node"),
             Some(neighbour) => Verdict::Counts(neighbour),
         }
     }
 
+    /// A pod leads to itself alone, and to no node.
+    fn judge_pod(&self, dst: Cidr, path: &Learnt, pod: IpAddr) -> Verdict {
+        let mut nodes = self.peers.iter().filter(|(_, peer)| dst.contains(peer.addr.addr()));
+        match nodes.next() {
+            _ if path.next_hop != pod => {
+                Verdict::Refused(format!("it is pod {pod}, and leads to itself alone"))
+            }
+            Some((node, _)) if !path.named => Verdict::Refused(format!(
+                "node {node} is there, and no rule of a BGPFilter for it accepts that"
+            )),
+            _ if self.device_of_pod(pod).is_some() => Verdict::Counts(pod),
+            _ => Verdict::Unused,
+        }
+    }
+
+    /// What pods of this node lead to, each with the host's interface towards the pod.
+    pub(crate) fn behind_pods(&self) -> impl Iterator<Item = (&IfName, Cidr)> {
+        let all = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
+        let given = all.filter(|(dst, path)| path.pod.is_some() && self.pool_of(*dst).is_none());
+        given.filter_map(|(dst, path)| match self.judge(dst, path) {
+            Verdict::Counts(pod) => Some((self.device_of_pod(pod)?, dst)),
+            Verdict::Unused | Verdict::Refused(_) => None,
+        })
+    }
+
     /// Given by a router, with a next hop that is on our subnet and is no node.
     fn is_by_router(&self, path: &Learnt) -> bool {
-        path.node.is_none() && self.is_router(path.next_hop)
+        path.node.is_none() && path.pod.is_none() && self.is_router(path.next_hop)
     }
 
     fn is_router(&self, addr: IpAddr) -> bool {
@@ -143,6 +169,10 @@ impl World {
 
     /// The interface towards a neighbour.
     pub(crate) fn device_to(&self, neighbour: IpAddr) -> Option<&IfName> {
+        let pod = self.bgp.has_workload_peers().then(|| self.device_of_pod(neighbour)).flatten();
+        if pod.is_some() {
+            return pod;
+        }
         let on = self.connected.iter().filter(|(subnet, _)| subnet.contains(neighbour));
         let nearest = on.max_by_key(|(subnet, _)| subnet.len()).map(|(_, device)| device);
         let uplink = self.uplink.as_ref().map(|uplink| &uplink.device);
@@ -196,7 +226,14 @@ mod tests {
 
     fn learnt(next_hop: &str, node: Option<&str>, sort: PeerSort) -> Vec<Learnt> {
         let next_hop = next_hop.parse().expect("an address");
-        vec![Learnt { next_hop, peer: "Peer".into(), sort, node: node.map(str::to_owned), named: false }]
+        vec![Learnt {
+            next_hop,
+            peer: "Peer".into(),
+            sort,
+            node: node.map(str::to_owned),
+            pod: None,
+            named: false,
+        }]
     }
 
     fn direct() -> World {

@@ -5,6 +5,7 @@
 //!            ├─ endpoint   each pod's pair, addresses, routes, settings
 //!  World ────┼─ routes     block routes, forwarding entries and neighbours  ◄── path: how is a block reached?
 //!            ├─ learnt     routes that BGP peers gave, outside the pools
+//!            ├─ bgp        the node's address towards pods that are BGP peers of it
 //!            └─ rules      the nftables table and the uplink's filter: NAT, what tunnels accept, what pods may not send
 //! ```
 //!
@@ -54,13 +55,21 @@ pub enum Section {
     Routes,
     /// To what BGP peers lead to outside the pools, and to peers behind gateways.
     Learnt,
+    /// The node's address towards pods that are BGP peers of it.
+    Peerings,
     Rules,
 }
 
 impl Section {
     /// All of them.
-    pub const ALL: [Section; 5] =
-        [Section::Host, Section::Endpoints, Section::Routes, Section::Learnt, Section::Rules];
+    pub const ALL: [Section; 6] = [
+        Section::Host,
+        Section::Endpoints,
+        Section::Routes,
+        Section::Learnt,
+        Section::Peerings,
+        Section::Rules,
+    ];
 }
 
 /// What is wanted now under some keys of a section; nothing under those without a value.
@@ -73,6 +82,7 @@ pub fn section(world: &World, section: Section) -> Objects {
         Section::Endpoints => endpoint::derive(world),
         Section::Routes => routes::derive(world),
         Section::Learnt => learnt::derive(world),
+        Section::Peerings => bgp::peerings(world),
         Section::Rules => rules::derive(world),
     }
 }

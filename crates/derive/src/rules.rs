@@ -36,6 +36,8 @@ const POOLS: &str = "network-ip-pools";
 const MASQUERADED: &str = "masq-ipam-pools";
 const HOSTS: &str = "all-hosts-net";
 const WORKLOADS: &str = "workload-sources";
+/// What lies behind pods that are BGP peers.
+const BEHIND_PODS: &str = "workload-routed-sources";
 const TUNNELS: &str = "vxlan-sources";
 const SPEAKERS: &str = "bgp-speakers";
 const SPEAKERS6: &str = "bgp-speakers6";
@@ -83,6 +85,8 @@ pub(crate) fn derive(world: &World) -> Objects {
             "nat-POSTROUTING",
             Chain::base(Hook::nat(HookPoint::Postrouting, priority::SRCNAT), outgoing(world)),
         );
+    let behind_pods = world.bgp.has_workload_peers().then(|| sources_behind_pods(world));
+    let table = behind_pods.into_iter().fold(table, |table, sources| table.set(BEHIND_PODS, sources));
     let tables = [(rules_key(), table), (Key::Nft(TableKey::arp()), arp)];
     let tables = tables.map(|(key, table)| (key, Value::Nft(Box::new(table))));
     tables.into_iter().chain(ipip::accept(world)).collect()
@@ -96,6 +100,13 @@ fn workload_sources(world: &World) -> Set {
         v4.map(|addr| Element::new([Range::from(attachment.host_interface.clone()), Range::from(*addr)]))
     });
     Set::values([Type::IfName, Type::Ipv4Addr], sources)
+}
+
+/// What a pod that is a BGP peer leads to may send by it.
+fn sources_behind_pods(world: &World) -> Set {
+    let v4 = world.behind_pods().filter(|(_, dst)| dst.is_ipv4());
+    let sources = v4.map(|(device, dst)| Element::new([Range::from(device.clone()), Range::from(dst)]));
+    Set::ranges([Type::IfName, Type::Ipv4Addr], sources)
 }
 
 /// Which inner sources each node may send through a tunnel.
@@ -120,11 +131,12 @@ fn untracked(world: &World, other: Field) -> Vec<Rule> {
 
 fn from_pods(world: &World) -> Vec<Rule> {
     let loopback = Cidr::containing(IpAddr::V4(Ipv4Addr::LOCALHOST), 8).expect("8 fits IPv4");
+    let source = [Field::Iifname, Field::Saddr];
+    let behind = world.bgp.has_workload_peers().then(|| !set(source, BEHIND_PODS));
+    let spoofed = [iifname(PODS), !set(source, WORKLOADS)].into_iter().chain(behind);
     let mut rules = vec![
         Rule::when([iifname(PODS), daddr(loopback)]).count("pod-to-loopback").drop(),
-        Rule::when([iifname(PODS), !set([Field::Iifname, Field::Saddr], WORKLOADS)])
-            .count("pod-spoofed")
-            .drop(),
+        Rule::when(spoofed).count("pod-spoofed").drop(),
         Rule::when([iifname(PODS), icmpv6_type(ICMPV6_ROUTER_ADVERTISEMENT)])
             .count("pod-router-advert")
             .drop(),
@@ -173,12 +185,13 @@ fn tunnels(world: &World) -> Vec<Rule> {
     rules
 }
 
-/// Who may be a BGP peer: every other node, and whom a BGPPeer names. Whether it is one here the speaker knows.
+/// Who may be a BGP peer: every other node, and whom a BGPPeer names or selects. Whether it is one here the speaker knows.
 fn speakers(world: &World, sort: Type) -> Set {
     let others = world.bgp.nodes.iter().filter(|(name, _)| **name != world.node);
     let nodes = others.flat_map(|(_, node)| [node.v4, node.v6]).flatten().map(|addr| addr.addr());
     let named = world.bgp.peers.values().filter_map(|peer| Some(peer.peer_ip?.addr));
-    let addrs: BTreeSet<IpAddr> = nodes.chain(named).filter(|_| world.bgp.speaks).collect();
+    let pods = world.workload_peers().into_iter().map(|peer| peer.pod);
+    let addrs: BTreeSet<IpAddr> = nodes.chain(named).chain(pods).filter(|_| world.bgp.speaks).collect();
     let of_sort = addrs.into_iter().filter(|addr| addr.is_ipv4() == (sort == Type::Ipv4Addr));
     Set::values([sort], of_sort.map(|addr| Element::new([Range::from(addr)])))
 }

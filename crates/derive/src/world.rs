@@ -57,9 +57,15 @@ pub struct World {
 }
 
 impl World {
+    /// The host's interface towards the pod of this node that has the address.
+    pub fn device_of_pod(&self, addr: IpAddr) -> Option<&IfName> {
+        let holding = |endpoint: &&Endpoint| endpoint.attachment.addresses.contains(&addr);
+        self.endpoints.values().find(holding).map(|endpoint| &endpoint.attachment.host_interface)
+    }
+
     /// Whether a pod of this node has the address.
     pub fn holds(&self, addr: IpAddr) -> bool {
-        self.endpoints.values().any(|endpoint| endpoint.attachment.addresses.contains(&addr))
+        self.device_of_pod(addr).is_some()
     }
 }
 
@@ -85,8 +91,10 @@ pub struct Learnt {
     /// Who gave it, by the session's name.
     pub peer: String,
     pub sort: PeerSort,
-    /// The node that gave it; `None`: a router.
+    /// The node that gave it; `None`: a router, or a pod.
     pub node: Option<String>,
+    /// The pod of this node that gave it, by its address.
+    pub pod: Option<IpAddr>,
     /// A rule of the peer's BGPFilter is for destinations like this one, and accepts them.
     pub named: bool,
 }

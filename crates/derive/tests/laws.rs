@@ -154,7 +154,7 @@ fn said() -> impl Strategy<Value = (Cidr, Vec<Learnt>, Option<Vec<IpAddr>>)> {
     let sort = select(vec![PeerSort::Mesh, PeerSort::Global, PeerSort::Node]);
     let path = (hop.clone(), sort, any::<bool>(), any::<bool>()).prop_map(|(next_hop, sort, node, named)| {
         let node = node.then(|| NODES[1].to_owned());
-        Learnt { next_hop, peer: "peer".into(), sort, node, named }
+        Learnt { next_hop, peer: "peer".into(), sort, node, pod: None, named }
     });
     let paths = prop::collection::vec(path, 0..3);
     let kept = prop::option::weighted(0.3, prop::collection::vec(hop, 1..3));

@@ -447,6 +447,15 @@ impl Node {
         let before = self.world.endpoints.insert(id.clone(), endpoint);
         self.moved.entry(id.clone()).or_insert(before);
         self.dirty.insert(Section::Endpoints);
+        self.peer_with_pods();
+    }
+
+    /// Which pods there are decides with which the node speaks BGP.
+    fn peer_with_pods(&mut self) {
+        if self.world.bgp.has_workload_peers() {
+            self.speech.dirty = true;
+            self.dirty.extend([Section::Learnt, Section::Peerings, Section::Rules]);
+        }
     }
 
     /// Takes an endpoint out of the world; its address stays assigned.
@@ -454,6 +463,7 @@ impl Node {
         if let Some(before) = self.world.endpoints.remove(id) {
             self.moved.entry(id.clone()).or_insert(Some(before));
             self.dirty.extend([Section::Endpoints, Section::Rules]);
+            self.peer_with_pods();
         }
     }
 

@@ -453,7 +453,7 @@ impl Node {
         self.speech.dirty |= differs;
         if differs && !BgpWorld::SERVICE_KINDS.contains(&event.kind()) {
             // Who is behind a gateway, who is believed of what, and the ports that are closed to pods.
-            self.dirty.extend([Section::Routes, Section::Learnt, Section::Rules]);
+            self.dirty.extend([Section::Routes, Section::Learnt, Section::Peerings, Section::Rules]);
         }
         let dirty = self.cluster.apply(&mut self.world, event);
         self.speech.dirty |= !dirty.is_empty();

@@ -137,6 +137,10 @@ impl Node {
         let is_inside = self.world.pool_of(dst).is_some();
         let router = |world: &World| if is_inside { world.router_to(dst) } else { None };
         let before = router(&self.world);
+        if learnt.iter().chain(self.world.paths_to(dst)).any(|path| path.pod.is_some()) {
+            // What is behind a pod may send by it.
+            self.dirty.insert(Section::Rules);
+        }
         if learnt.is_empty() {
             self.world.learnt.remove(&dst);
         } else {
@@ -370,6 +374,7 @@ fn sorted(communities: &BTreeSet<model::Community>) -> (BTreeSet<Community>, BTr
 /// What matters of a peer to who hears its paths.
 #[derive(PartialEq)]
 struct Giver<'a> {
+    addr: IpAddr,
     peer: &'a PeerPlan,
     /// Destinations that rules of its BGPFilters are for and accept.
     names: Vec<Matcher>,
@@ -383,6 +388,7 @@ impl Giver<'_> {
             peer,
             sort: self.peer.sort,
             node: self.peer.node.clone(),
+            pod: self.peer.is_pod.then_some(self.addr),
             named: self.names.iter().any(|matcher| matcher.names(dst)),
         }
     }
@@ -391,7 +397,10 @@ impl Giver<'_> {
 fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
     let givers = plan.peers.iter().map(|(key, peer)| {
         let accepting = peer.import.iter().map(rule).filter(|rule| rule.action == Action::Accept);
-        (peer_id(*key, peer), Giver { peer, names: accepting.map(|rule| rule.matcher).collect() })
+        (
+            peer_id(*key, peer),
+            Giver { addr: key.addr, peer, names: accepting.map(|rule| rule.matcher).collect() },
+        )
     });
     givers.collect()
 }

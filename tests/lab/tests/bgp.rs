@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         cases![
             s21_forged_resets_and_strangers_calls_end_no_session_and_cost_nothing,
             s22_a_pod_speaks_bgp_with_no_node,
+            a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_behind_it,
             s27_a_router_that_lies_moves_no_route_and_is_named,
             equally_good_paths_outside_the_pools_share_a_route,
             services_are_told_to_a_router_while_somebody_answers,
@@ -224,6 +225,94 @@ fn s22_a_pod_speaks_bgp_with_no_node(lab: &Lab) {
     }
     let rules = lab.exec(node, "nft list counter inet calico pod-bgp");
     assert!(!rules.contains("packets 0 "), "{rules}");
+}
+
+/// A router of AS 65401 inside a pod, which knows its node by 169.254.0.179 and leads to 10.123.0.0/26.
+fn router_in_pod(lab: &Lab, node: &str, pod: &str, addr: &str) -> Guard {
+    let directory = lab.root().join("in-pod");
+    std::fs::create_dir_all(&directory).expect("the lab's folder can be written");
+    // The other prefixes are not a pod's to give.
+    let config = format!(
+        "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; route 10.123.0.0/26 unreachable; \
+         route 0.0.0.0/0 unreachable; route 192.168.50.162/32 unreachable; route 6.2.180.2/32 unreachable; }}\n\
+         protocol bgp parent {{ local {addr} as 65401; neighbor 169.254.0.179 as 64512; multihop; \
+         ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+    );
+    std::fs::write(directory.join("conf"), config).expect("the lab's folder can be written");
+    let dir = directory.display();
+    let mut bird = netns::command(&lab.place(node, pod).netns, "bird");
+    bird.args(["-f", "-c", &format!("{dir}/conf"), "-s", &format!("{dir}/ctl")]).stderr(Stdio::null());
+    Guard::spawn(&mut bird)
+}
+
+fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_behind_it(lab: &Lab) {
+    let (node, pod, addr) = PODS[0];
+    let inside = format!("{node}/{pod}");
+    let towards_pods = || lab.exec(node, "ip -o -4 addr show to 169.254.0.179");
+    lab.exec(node, &format!("kubectl label pod {pod} role=router"));
+    lab.exec(&inside, "ip addr add 10.123.0.1/32 dev lo && ip addr add 10.124.0.1/32 dev lo");
+    let bird = router_in_pod(lab, node, pod, addr);
+    apply(lab, "BGPPeer", "nested", "{localWorkloadSelector: role == 'router', asNumber: 65401}");
+    let status = || lab.exec(node, "calicoctl node status");
+    within(SOON, "it is said what is missing", || status().contains("set localWorkloadPeeringIPV4"));
+    configure(lab, "{localWorkloadPeeringIPV4: 192.168.50.200}");
+    within(SOON, "it is said what is wrong", || status().contains("lies in 192.168.50.0/24"));
+    assert_eq!(towards_pods(), "");
+
+    configure(lab, "{localWorkloadPeeringIPV4: 169.254.0.179}");
+    within(SOON, "the pod and its node talk", || {
+        session(lab, node, addr).is_some_and(|line| line.contains("Established"))
+    });
+    assert!(!status().contains("localWorkloadPeeringIPV4"), "{}", status());
+    assert!(session(lab, "master2", addr).is_none(), "no other node has to do with it");
+    let route = || lab.exec(node, "ip -o -4 route show 10.123.0.0/26");
+    within(SOON, "it leads to what is behind it", || {
+        route().starts_with(&format!("10.123.0.0/26 via {addr} dev cali"))
+    });
+    for (prefix, why) in [
+        ("0.0.0.0/0", "accepts a default route"),
+        ("192.168.50.162/32", "this node is on 192.168.50.0/24 itself"),
+        ("6.2.180.2/32", "no node holds exactly that"),
+    ] {
+        let said = status();
+        let said = said.lines().find(|line| line.contains(&format!("says that {prefix} is behind {addr}")));
+        assert!(said.is_some_and(|line| line.contains(why)), "{prefix}: {}", status());
+    }
+    let answers = |place: &str, words: &str| {
+        lab.try_exec(place, &format!("ping -n -c 1 -W 1 {words}")).status.success()
+    };
+    assert!(answers(node, "10.123.0.1"), "it is reached");
+    assert!(answers(&inside, "-I 10.123.0.1 192.168.50.161"), "and sends");
+    assert!(!answers(&inside, "-I 10.124.0.1 192.168.50.161"), "but only as what it leads to");
+    assert!(lab.exec(node, &format!("ip route get {addr}")).contains("src 192.168.50.161"));
+
+    // A pod that is not selected, on the same node.
+    lab.verb(&["pod", "add", "not-a-router", "--node", node]);
+    let stranger = format!("{node}/not-a-router");
+    assert!(!lab.try_exec(&stranger, "nc -z -w 2 169.254.0.179 179").status.success());
+    lab.verb(&["pod", "delete", "not-a-router"]);
+
+    // What is behind a pod is told to whom a filter says so, by the node's own address.
+    let router = Router::start(lab, ROUTER, &[]);
+    assert_eq!(router.nodes_of("10.123.0.0/26"), Vec::<String>::new());
+    let accept =
+        "{exportV4: [{action: Accept, matchOperator: In, cidr: 10.123.0.0/16, source: RemotePeers}]}";
+    apply(lab, "BGPFilter", "nested", accept);
+    apply(lab, "BGPPeer", ROUTER, &format!("{{peerIP: {ROUTER}, asNumber: 65001, filters: [nested]}}"));
+    within(SOON, "the router hears of it", || router.nodes_of("10.123.0.0/26") == ["192.168.50.161"]);
+    router.host.run("ip route add 10.123.0.0/26 via 192.168.50.161 && ping -n -c 1 -W 1 10.123.0.1");
+    drop(router);
+    lab.exec(node, "calicoctl delete bgpfilter nested");
+
+    lab.exec(node, &format!("kubectl label pod {pod} role-"));
+    within(SOON, "who is no longer selected is no peer", || {
+        session(lab, node, addr).is_none() && route().is_empty() && towards_pods().is_empty()
+    });
+    drop(bird);
+    lab.exec(node, "calicoctl delete bgppeer nested");
+    lab.exec(&inside, "ip addr del 10.123.0.1/32 dev lo && ip addr del 10.124.0.1/32 dev lo");
+    configure(lab, "{}");
+    lab.ping_all(&PODS);
 }
 
 fn s27_a_router_that_lies_moves_no_route_and_is_named(lab: &Lab) {

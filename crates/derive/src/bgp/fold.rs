@@ -27,6 +27,9 @@ impl BgpWorld {
                 Some(answering) => set(&mut self.services.slices, within(), answering),
                 None => self.services.slices.remove(&within()).is_some(),
             },
+            Object::Pod(o) if o.spec.node_name.as_deref() == Some(own) => {
+                set(&mut self.pods, within(), o.endpoint_labels()) && self.has_workload_peers()
+            }
             _ => false,
         }
     }
@@ -41,6 +44,7 @@ impl BgpWorld {
             Kind::BgpFilter => self.filters.remove(&key.name).is_some(),
             Kind::Service => self.services.services.remove(&within()).is_some(),
             Kind::EndpointSlice => self.services.slices.remove(&within()).is_some(),
+            Kind::Pod => self.pods.remove(&within()).is_some() && self.has_workload_peers(),
             _ => false,
         }
     }
@@ -68,6 +72,7 @@ impl BgpWorld {
             Kind::BgpFilter => self.filters.keys().map(cluster).collect(),
             Kind::Service => self.services.services.keys().map(within).collect(),
             Kind::EndpointSlice => self.services.slices.keys().map(within).collect(),
+            Kind::Pod => self.pods.keys().map(within).collect(),
             _ => Vec::new(),
         }
     }

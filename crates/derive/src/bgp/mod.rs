@@ -16,6 +16,7 @@ mod peers;
 mod services;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use crate::World;
 use model::v3::{
@@ -33,6 +34,7 @@ pub use export::{Export, Own, local_pref};
 pub(crate) use peers::gateways;
 pub use services::Services;
 pub(crate) use services::ranges as service_ranges;
+pub(crate) use workloads::derive as peerings;
 
 const BGP_PORT: u16 = 179;
 /// More than a node ever has: blocks, and single addresses of others' blocks.
@@ -56,6 +58,8 @@ pub struct BgpWorld {
     /// By name.
     pub filters: BTreeMap<String, BgpFilterSpec>,
     pub services: Services,
+    /// The labels of this node's pods, by namespace and name.
+    pub pods: BTreeMap<(String, String), BTreeMap<String, String>>,
     /// How this node gets its router ID (`CALICO_ROUTER_ID`).
     pub router_id: RouterId,
 }
@@ -117,6 +121,8 @@ pub struct PeerPlan {
     pub resource: Option<String>,
     /// The node whose address it is, if it is one's.
     pub node: Option<String>,
+    /// It is a pod of this node.
+    pub is_pod: bool,
     pub local_asn: Asn,
     pub remote_asn: Asn,
     /// Wait to be called.
@@ -188,8 +194,10 @@ pub enum Complaint {
     Contradiction { peer: String, first: RulePlace, second: RulePlace },
     /// Two resources ask for the same session differently.
     Shadowed { peer: String, by: String, addr: IpAddr },
-    /// A session with pods.
-    Workloads { peer: String },
+    /// A pod of this node is selected, and nothing says by which address it knows the node.
+    NoPeeringAddr { peer: String, pod: IpAddr },
+    /// By that address no pod may know its node.
+    PeeringAddr { addr: IpAddr, why: String },
 }
 
 impl fmt::Display for Complaint {
@@ -219,8 +227,19 @@ impl fmt::Display for Complaint {
                     "BGPPeer {peer}: BGPPeer {by} asks for another session with {addr} and wins: remove one"
                 )
             }
-            Complaint::Workloads { peer } => {
-                write!(f, "BGPPeer {peer}: sessions with pods (localWorkloadSelector) are not made")
+            Complaint::NoPeeringAddr { peer, pod } => {
+                let field = workloads::field(*pod);
+                write!(
+                    f,
+                    "BGPPeer {peer}: pod {pod} has no address to call its node by: set {field} in BGPConfiguration default"
+                )
+            }
+            Complaint::PeeringAddr { addr, why } => {
+                let field = workloads::field(*addr);
+                write!(
+                    f,
+                    "BGPConfiguration default: {field} {addr} {why}: set one that nobody has, such as 169.254.0.179 or fd00:179::1"
+                )
             }
         }
     }
@@ -314,14 +333,20 @@ pub fn plan(world: &World) -> Result<BgpPlan, NoBgp> {
         return Err(NoBgp::ReservedAsn { node: name.clone(), asn });
     }
     let bind = bgp.cluster().and_then(|cluster| cluster.bind_mode).unwrap_or_default();
-    let (peers, complaints) = peers::derive(bgp, name, own);
+    let (peers, mut complaints) = peers::derive(world, own);
+    complaints.extend(world.peering_complaints());
+    let mut listen_addrs: Vec<IpAddr> = Vec::new();
+    if bind == BindMode::NodeIP {
+        let towards_pods = peers.values().filter(|peer| peer.is_pod).filter_map(|peer| peer.source);
+        listen_addrs.extend(own.addrs().chain(towards_pods.collect::<BTreeSet<_>>()));
+    }
     let export = export::derive(world, own);
     Ok(BgpPlan {
         asn,
         router_id,
         cluster_id: own.cluster_id,
         listen_port: bgp.listen_port(name),
-        listen_addrs: if bind == BindMode::NodeIP { own.addrs().collect() } else { Vec::new() },
+        listen_addrs,
         peers,
         originate: export::originate(world, own, &export),
         export,

@@ -1,8 +1,8 @@
 //! The sessions of one node: the mesh, then what each BGPPeer asks for, from its own end and from the other.
 //!
-//! A BGPPeer has two ends. Its own end is a node, some nodes or every node; the other is an address, or nodes. A node at its
+//! A BGPPeer has two ends. Its own end is a node, some nodes or every node; the other is an address, or nodes, or pods. A node at its
 //! own end has the session (forward); a node at the other end has it too (reverse), unless `reversePeering` is `Manual`, so
-//! that neither waits for a resource that nobody wrote.
+//! that neither waits for a resource that nobody wrote. Pods are at the other end of nobody but their own node.
 
 use super::contradictions::{self, RulePlace};
 use super::{
@@ -18,13 +18,11 @@ use model::v3::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The sessions of the node `name`, which is `own`, and what is wrong with the resources that ask for some.
-pub(super) fn derive(
-    bgp: &BgpWorld,
-    name: &str,
-    own: &BgpNode,
-) -> (BTreeMap<PeerKey, PeerPlan>, BTreeSet<Complaint>) {
-    let mut sessions = Sessions { bgp, name, own, peers: BTreeMap::new(), complaints: BTreeSet::new() };
+/// The sessions of this node, which is `own`, and what is wrong with the resources that ask for some.
+pub(super) fn derive(world: &World, own: &BgpNode) -> (BTreeMap<PeerKey, PeerPlan>, BTreeSet<Complaint>) {
+    let (bgp, name) = (&world.bgp, world.node.as_str());
+    let mut sessions =
+        Sessions { world, bgp, name, own, peers: BTreeMap::new(), complaints: BTreeSet::new() };
     let ends = |spec: &BgpPeerSpec| (is_global(spec), sits_at_own_end(spec, name, own));
     for (peer, spec) in bgp.peers.iter().filter(|(_, spec)| ends(spec) == (true, true)) {
         sessions.forward(peer, spec, PeerSort::Global);
@@ -44,7 +42,7 @@ fn is_global(spec: &BgpPeerSpec) -> bool {
     spec.node.is_empty() && spec.node_selector.is_none()
 }
 
-fn sits_at_own_end(spec: &BgpPeerSpec, name: &str, node: &BgpNode) -> bool {
+pub(super) fn sits_at_own_end(spec: &BgpPeerSpec, name: &str, node: &BgpNode) -> bool {
     match &spec.node_selector {
         Some(selector) => selector.matches(&node.labels),
         None => spec.node.is_empty() || spec.node == name,
@@ -73,6 +71,7 @@ struct Far<'a> {
 }
 
 struct Sessions<'a> {
+    world: &'a World,
     bgp: &'a BgpWorld,
     name: &'a str,
     own: &'a BgpNode,
@@ -124,6 +123,7 @@ impl<'a> Sessions<'a> {
                 sort: PeerSort::Mesh,
                 resource: None,
                 node,
+                is_pod: false,
                 local_asn,
                 remote_asn: far.asn,
                 passive: source.is_some_and(|own| calls_us(far.key.addr, own)),
@@ -147,8 +147,7 @@ impl<'a> Sessions<'a> {
     /// The sessions of a resource whose own end we are at, of the families that we have an address of.
     fn forward(&mut self, peer: &'a str, spec: &'a BgpPeerSpec, sort: PeerSort) {
         if spec.local_workload_selector.is_some() {
-            self.complaints.insert(Complaint::Workloads { peer: peer.to_owned() });
-            return;
+            return self.with_pods(peer, spec, sort);
         }
         let local_asn = spec.local_as_number.unwrap_or_else(|| self.bgp.asn(self.own));
         let mut fars: Vec<Far<'a>> = Vec::new();
@@ -168,6 +167,31 @@ impl<'a> Sessions<'a> {
         }
         for far in fars {
             let plan = self.session(peer, spec, sort, &far, local_asn);
+            self.add(far.key, plan);
+        }
+    }
+
+    /// The sessions of a resource with pods of this node.
+    fn with_pods(&mut self, peer: &'a str, spec: &'a BgpPeerSpec, sort: PeerSort) {
+        let local_asn = spec.local_as_number.unwrap_or_else(|| self.bgp.asn(self.own));
+        let world = self.world;
+        for pod in world.selected_by(spec).flat_map(|attachment| attachment.addresses.iter().copied()) {
+            let (Some(asn), Some(own)) = (spec.as_number, world.peering_addr(pod.is_ipv4())) else {
+                let peer = peer.to_owned();
+                self.complaints.insert(match spec.as_number {
+                    None => Complaint::NoAsn { peer, addr: pod },
+                    Some(_) => Complaint::NoPeeringAddr { peer, pod },
+                });
+                continue;
+            };
+            let far = Far { key: PeerKey { addr: pod, port: super::BGP_PORT }, node: None, asn };
+            let plan = PeerPlan {
+                is_pod: true,
+                // Whatever sourceAddress says: by no other address does the pod know the node.
+                source: Some(own),
+                most_prefixes: MOST_OF_A_NODE,
+                ..self.session(peer, spec, sort, &far, local_asn)
+            };
             self.add(far.key, plan);
         }
     }
@@ -230,6 +254,7 @@ impl<'a> Sessions<'a> {
             sort,
             resource: Some(peer.to_owned()),
             node: far.node.map(|(name, _)| name.to_owned()),
+            is_pod: false,
             local_asn,
             remote_asn: far.asn,
             passive: sort == PeerSort::Global && far.node.is_some() && calls,

@@ -3,6 +3,7 @@
 use crate::mac::MacError;
 use crate::{Cidr, IfAddr, Mac, Metadata, names, v3};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The annotations by which a pod asks for its network, and in which its addresses are written.
@@ -162,7 +163,8 @@ impl Pod {
         asked.filter_map(pair).collect()
     }
 
-    fn endpoint_metadata(&self, node: &str) -> Metadata {
+    /// The labels by which selectors know the pod's WorkloadEndpoint.
+    pub fn endpoint_labels(&self) -> BTreeMap<String, String> {
         let pod = &self.metadata;
         let namespace = pod.namespace.clone().unwrap_or_default();
         let mut labels = pod.labels.clone();
@@ -176,6 +178,11 @@ impl Pod {
         {
             labels.insert("projectcalico.org/serviceaccount".to_owned(), account.clone());
         }
+        labels
+    }
+
+    fn endpoint_metadata(&self, node: &str) -> Metadata {
+        let pod = &self.metadata;
         let kept = |key: &str| pod.rest.get(key).map(|value| (key.to_owned(), value.clone()));
         Metadata {
             name: names::EndpointName::of_pod(node, &pod.name).to_string(),
@@ -183,7 +190,7 @@ impl Pod {
             uid: pod.uid.clone(),
             resource_version: pod.resource_version.clone(),
             creation_timestamp: pod.creation_timestamp.clone(),
-            labels,
+            labels: self.endpoint_labels(),
             rest: kept("generateName").into_iter().collect(),
             ..Metadata::default()
         }
