@@ -4,8 +4,8 @@
 use crate::{Filter, Key, LinkKind, Value, filter, nft, route};
 use model::IfName;
 
-/// The beginning of the names of pods' host interfaces.
-pub const WORKLOAD_PREFIX: &str = "cali";
+/// How the names of pods' host interfaces begin.
+const WORKLOAD_PREFIX: &str = "cali";
 /// The VXLAN device of IPv4, by Calico's name.
 pub const VXLAN_DEVICE: &str = "vxlan.calico";
 /// The device of IP in IP, by the kernel's own name for it.
@@ -64,7 +64,8 @@ pub fn stays(value: &Value) -> bool {
     matches!(value, Value::Link(link) if link.kind == LinkKind::Ipip)
 }
 
-fn is_workload(name: &IfName) -> bool {
+/// Whether a pod's host interface has this name, or could have.
+pub fn is_workload(name: &IfName) -> bool {
     name.as_str().starts_with(WORKLOAD_PREFIX)
 }
 

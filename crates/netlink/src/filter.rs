@@ -6,7 +6,7 @@ use crate::message::{Attributes, Message, u32_at};
 use crate::parse::Names;
 use crate::socket::{Refusal, Socket};
 use kernel::filter::{HANDLE, NAMES, PRIORITY};
-use kernel::{ApplyError, Direction, Filter, FilterKey, Key, Netns, Objects, Value, WORKLOAD_PREFIX};
+use kernel::{ApplyError, Direction, Filter, FilterKey, Key, Netns, Objects, Value, is_workload};
 use std::os::fd::{AsFd, AsRawFd};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
@@ -97,7 +97,7 @@ pub(crate) fn dump(socket: &mut Socket, names: &Names) -> Result<Objects, Refusa
     })?;
     let mut objects = Objects::new();
     for index in places {
-        if names.get(&index).is_none_or(|name| name.as_str().starts_with(WORKLOAD_PREFIX)) {
+        if names.get(&index).is_none_or(is_workload) {
             continue;
         }
         for direction in [Direction::Ingress, Direction::Egress] {

@@ -4,12 +4,13 @@
 //! interface is missing and its namespace is known not to exist. What cannot be told is kept.
 
 use crate::cni::Options;
+use crate::datapath::is_pair;
 use crate::effect::{Effect, FileOp, NotOpened, Report};
 use crate::life::{Filing, Life, Stage, handle};
 use crate::node::Node;
 use derive::{Attachment, AttachmentId, Section};
 use kernel::route::PROTO_CALICO;
-use kernel::{Key, LinkKey, LinkKind, Netns, Objects, PodNs, RouteScope, Value};
+use kernel::{Key, LinkKey, Netns, Objects, PodNs, RouteScope, Value};
 use model::{IfName, Mtu};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -56,7 +57,7 @@ impl Node {
     /// Whether the interface says that it is another sandbox's, or another sandbox was taken up with it already.
     fn is_superseded(&self, attachment: &Attachment) -> bool {
         let name = attachment.host_interface.clone();
-        let taken = self.world.endpoints.values().any(|e| e.attachment.host_interface == name);
+        let taken = self.is_taken(&name);
         let link = self.datapath.actual().get(&Key::Link(LinkKey { netns: Netns::Host, name }));
         let owner = match link {
             Some(Value::Link(link)) => link.alias.as_deref().and_then(AttachmentId::from_alias),
@@ -152,10 +153,10 @@ pub(crate) const OUT_OF_REACH: &str =
 
 /// Attachments whose interface stands in the kernel, but whose file is not there.
 fn lost_files(actual: &Objects, known: &BTreeSet<IfName>, boot_id: &str) -> Vec<Attachment> {
-    let links = actual.iter().filter_map(|(key, value)| match (key, value) {
-        (Key::Link(key), Value::Link(link)) if key.netns == Netns::Host && !known.contains(&key.name) => {
-            let veth = matches!(link.kind, LinkKind::Veth { .. }) && key.name.as_str().starts_with("cali");
-            let id = link.alias.as_deref().and_then(AttachmentId::from_alias).filter(|_| veth)?;
+    let links = actual.iter().filter(|(key, value)| is_pair(key, value));
+    let links = links.filter_map(|(key, value)| match (key, value) {
+        (Key::Link(key), Value::Link(link)) if !known.contains(&key.name) => {
+            let id = link.alias.as_deref().and_then(AttachmentId::from_alias)?;
             Some((id, key.name.clone(), link.mtu))
         }
         _ => None,

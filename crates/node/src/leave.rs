@@ -9,7 +9,7 @@ use crate::annotate;
 use crate::cni::{self, Failure};
 use crate::datapath::Applied;
 use crate::effect::{FileOp, Report};
-use crate::life::{Filing, Stage, handle, life_link};
+use crate::life::{Filing, Stage, handle};
 use crate::node::Node;
 use derive::{AttachmentId, Endpoint, Section};
 use ipam::Want;
@@ -115,18 +115,13 @@ impl Node {
         let life = &self.lives[id];
         let (endpoint, link) = (life.endpoint(), life.host_link());
         let fails = matches!(&life.stage, Stage::Leaving(leaving) if leaving.failure.is_some());
-        if fails && !self.is_anothers(&link) {
+        if fails && !self.is_taken(&life.attachment.host_interface) {
             self.datapath.hurry(&link);
             if !self.datapath.is_clear(&link) {
                 return false;
             }
         }
         self.is_cut_off(&endpoint)
-    }
-
-    /// Whether another sandbox has the interface.
-    fn is_anothers(&self, link: &Key) -> bool {
-        self.world.endpoints.values().any(|endpoint| life_link(endpoint) == *link)
     }
 
     /// Whether nothing in the kernel leads to the endpoint or lets its packets pass.

@@ -10,23 +10,28 @@
 //!        ─► speaker   best paths in, configuration out       ─┘
 //! ```
 
+mod address;
 mod adopt;
 mod annotate;
 pub mod bgp_status;
 mod cluster;
 pub mod cni;
 mod datapath;
+mod decide;
 pub mod effect;
 mod facts;
 mod identity;
+mod idle;
 mod leave;
 mod life;
 mod node;
+mod reading;
 mod request;
 mod resize;
+mod rivals;
 pub mod socket;
-mod sockets;
 pub mod speaker;
+mod status;
 
 pub use cluster::{WATCHED, seen_from};
 pub use datapath::Applied;

@@ -1,14 +1,13 @@
 //! The life of an attachment, from ADD (or from its file, after a restart) to DEL:
 //!
 //! ```text
-//!  ADD ─► Asking ─► Assigning ─► Clearing ─► Applying ─► Live ◄─► Opening ─► Restoring
-//!           │           │            │           │         │         (its interface was lost)
+//!        └─ address ────────┘   └ rivals ─┘
+//!  ADD ─► Asking ─► Assigning ─► Clearing ─► Applying ─► Live ─► Opening ─┬─► Restoring ─► Live
+//!           │           │            │           │         │              └─► Measuring ─► Restoring   (`resize`)
 //!           └───────────┴────────────┴───────────┴─ fails ─┤
 //!                                                          ├─► Superseded   a newer sandbox of the pod has its interface
 //!                                                          └─► Leaving      DEL, GC, a client that went away (`leave`)
 //! ```
-//!
-//! The pair needs no address: where nothing is in its way, it is made while the allocator is at work.
 //!
 //! Only an ADD can fail: what was answered stays until DEL, whatever the kernel says of it later.
 
@@ -17,19 +16,12 @@ use crate::cni::{self, Failure, Reply};
 use crate::datapath::Applied;
 use crate::effect::{Effect, EffectId, FileOp, Report};
 use crate::leave::Leaving;
-use crate::node::{Call, Node, Waiter};
-use crate::request::is_it;
+use crate::node::{Node, Waiter};
 use crate::resize::Size;
 use derive::{Attachment, AttachmentId, Endpoint, Scope, Section, endpoint_keys};
-use ipam::{RequestId, Want};
+use ipam::RequestId;
 use kernel::{Key, LinkKey, Netns, PodNs};
-use model::store::{Event, Kind, Object, Request};
-use model::{Duration, Instant};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
-/// How long ADD waits for the API before it says so.
-pub(crate) const ASSIGN_DEADLINE: Duration = Duration::from_secs(8);
+use model::Instant;
 
 /// An attachment and how far it is.
 #[derive(Debug)]
@@ -94,7 +86,7 @@ impl Life {
     }
 
     /// Whether it has, or is about to take, the host interface of its pod. One that waits for its address may have it, too.
-    fn claims_interface(&self) -> bool {
+    pub fn claims_interface(&self) -> bool {
         matches!(
             self.stage,
             Stage::Clearing
@@ -107,7 +99,7 @@ impl Life {
     }
 
     /// Whether its ADD is not answered yet.
-    fn is_being_added(&self) -> bool {
+    pub fn is_being_added(&self) -> bool {
         matches!(self.stage, Stage::Asking | Stage::Assigning(_) | Stage::Clearing | Stage::Applying { .. })
     }
 
@@ -149,203 +141,6 @@ impl Node {
             Stage::Live | Stage::Opening | Stage::Measuring | Stage::Superseded => false,
             Stage::Leaving(_) => self.leave_further(id),
         }
-    }
-
-    /// The pod's object is known: its annotation may ask for addresses.
-    pub(crate) fn asked(&mut self, id: &AttachmentId, pod: Result<Object, model::store::Error>) {
-        let Some(life) = self.lives.get_mut(id).filter(|life| matches!(life.stage, Stage::Asking)) else {
-            return;
-        };
-        match pod {
-            Ok(Object::Pod(pod)) if !is_it(&pod, &life.options.pod_uid) => {
-                let text = format!(
-                    "pod {} is another one by now: this sandbox is of an earlier pod",
-                    pod.metadata.name
-                );
-                return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
-            }
-            Ok(Object::Pod(pod)) => {
-                if let Err(error) = life.options.ask_as(&pod) {
-                    return self.fail(id, cni::code::INVALID_CONFIG, error.to_string());
-                }
-            }
-            Ok(other) => unreachable!("asked for a pod, got {:?}", other.key()),
-            Err(error) => {
-                let name =
-                    life.attachment.pod.clone().map_or_else(String::new, |(ns, name)| format!("{ns}/{name}"));
-                return self.fail(id, cni::code::TRY_AGAIN_LATER, format!("cannot read pod {name}: {error}"));
-            }
-        }
-        self.ask_namespace(id);
-    }
-
-    /// The pod's namespace may ask for pools, and pools for namespaces. The watch knows it, unless it was made a moment ago.
-    fn ask_namespace(&mut self, id: &AttachmentId) {
-        let life = &self.lives[id];
-        let knows_what = !life.options.requested.is_empty() || !life.options.pod_pools.is_empty();
-        let Some((name, _)) = life.attachment.pod.as_ref().filter(|_| !knows_what) else {
-            return self.assign(id);
-        };
-        let Some(namespace) = self.ipam.snapshot().namespaces.get(name) else {
-            let key = model::store::Key::cluster(Kind::Namespace, name.clone());
-            return self.call(Call::Namespace(id.clone()), Request::Get(key));
-        };
-        let life = self.lives.get_mut(id).expect("seen above");
-        match life.options.ask_as_namespace(namespace) {
-            Ok(()) => self.assign(id),
-            Err(error) => {
-                let text = format!("namespace {}: {error}", namespace.name);
-                self.fail(id, cni::code::INVALID_CONFIG, text);
-            }
-        }
-    }
-
-    /// A namespace that the watch did not know was read. Without one, a pod has what pods of any namespace have.
-    pub(crate) fn heard_of_namespace(&mut self, id: &AttachmentId, reply: model::store::Reply) {
-        let asks = self.lives.get(id).is_some_and(|life| matches!(life.stage, Stage::Asking));
-        match reply {
-            _ if !asks => {}
-            Ok(Some(namespace)) => {
-                self.ipam.observe(&Event::Put(namespace));
-                self.ask_namespace(id);
-            }
-            Ok(None) | Err(model::store::Error::NotFound) => self.assign(id),
-            Err(error) => {
-                let text = format!("cannot read the pod's namespace: {error}");
-                self.fail(id, cni::code::TRY_AGAIN_LATER, text);
-            }
-        }
-    }
-
-    /// Hands the attachment to the allocator.
-    pub(crate) fn assign(&mut self, id: &AttachmentId) {
-        let request = self.new_request();
-        let wall = self.wall();
-        let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        let mut attributes: BTreeMap<String, String> =
-            [("node".to_owned(), self.config.node.clone()), ("timestamp".to_owned(), wall.clone())].into();
-        if let Some((namespace, name)) = &life.attachment.pod {
-            attributes
-                .extend([("namespace".to_owned(), namespace.clone()), ("pod".to_owned(), name.clone())]);
-        }
-        let handle = life.handle();
-        let want = match life.options.requested.first() {
-            Some(addr) => Want::Given { handle, attributes, addr: *addr },
-            None => Want::Auto { handle, attributes, pools: life.options.pools().to_vec() },
-        };
-        life.stage = Stage::Assigning(request);
-        life.since = self.now;
-        self.ipam_requests.insert(request, id.clone());
-        self.ipam.request(self.now, &wall, request, want);
-    }
-
-    /// The allocator is done with an attachment's request.
-    pub(crate) fn assigned(&mut self, id: &AttachmentId, result: Result<Vec<IpAddr>, ipam::Error>) {
-        let Some(life) = self.lives.get_mut(id) else { return };
-        match (&mut life.stage, result) {
-            (Stage::Assigning(_), Ok(addresses)) => {
-                life.attachment.addresses = addresses;
-                life.stage = Stage::Clearing;
-            }
-            (Stage::Assigning(_), Err(error)) => self.fail(id, cni::code::INTERNAL, error.to_string()),
-            (Stage::Leaving(_), result) => self.released(id, result.err()),
-            (stage, result) => unreachable!("the allocator answered {result:?} in {stage:?}"),
-        }
-    }
-
-    /// Gives up waiting for the API.
-    fn expire(&mut self, id: &AttachmentId) -> bool {
-        let life = &self.lives[id];
-        if self.now < life.since + ASSIGN_DEADLINE {
-            return false;
-        }
-        let waits = match &life.stage {
-            Stage::Assigning(request) => self.ipam.waiting_for(*request),
-            _ => None,
-        };
-        let waits = waits.unwrap_or_else(|| "the API server does not answer".to_owned());
-        self.fail(id, cni::code::TRY_AGAIN_LATER, format!("no address within {ASSIGN_DEADLINE}: {waits}"));
-        true
-    }
-
-    /// Has the pair made while the address is being found, if nothing is in its way.
-    pub(crate) fn prepare(&mut self, id: &AttachmentId) {
-        let Some(life) = self.lives.get(id) else { return };
-        if matches!(life.stage, Stage::Asking | Stage::Assigning(_))
-            && self.rivals(id).is_empty()
-            && self.has_room(id)
-        {
-            self.put_endpoint(id, self.lives[id].endpoint());
-        }
-    }
-
-    /// Puts the endpoint with its addresses into the world as soon as its host interface's name is free.
-    fn occupy(&mut self, id: &AttachmentId) -> bool {
-        let order = self.lives[id].order;
-        let rivals = self.rivals(id);
-        if rivals.iter().any(|(_, other)| *other > order) {
-            self.supersede(id);
-            return true;
-        }
-        for (older, _) in &rivals {
-            self.supersede(older);
-        }
-        let prepared = self.world.endpoints.contains_key(id);
-        if !prepared && !self.has_room(id) {
-            return false;
-        }
-        let life = self.lives.get_mut(id).expect("seen above");
-        life.stage = Stage::Applying { filed: false };
-        let (attachment, endpoint) = (life.attachment.clone(), life.endpoint());
-        self.put_endpoint(id, endpoint);
-        self.dirty.insert(Section::Rules);
-        self.file(id, FileOp::Write(attachment), Filing::Attach);
-        true
-    }
-
-    /// Other sandboxes of the same pod that have its host interface or are about to take it, and the places of their ADDs.
-    fn rivals(&self, id: &AttachmentId) -> Vec<(AttachmentId, u64)> {
-        let link = self.lives[id].host_link();
-        let claims = |other: &AttachmentId, rival: &Life| {
-            rival.claims_interface() || self.world.endpoints.contains_key(other)
-        };
-        self.lives
-            .iter()
-            .filter(|(other, rival)| *other != id && rival.host_link() == link && claims(other, rival))
-            .map(|(other, rival)| (other.clone(), rival.order))
-            .collect()
-    }
-
-    /// Whether the pair can be made: neither its name on the node nor its place in the pod is taken by one that is to go.
-    fn has_room(&mut self, id: &AttachmentId) -> bool {
-        let life = &self.lives[id];
-        let link = life.host_link();
-        if self.world.endpoints.values().any(|endpoint| life_link(endpoint) == link) {
-            return false;
-        }
-        let place = (life.attachment.netns_inode, life.attachment.id.interface.clone());
-        let in_the_way =
-            self.parting.iter().filter(|(_, other)| **other == place).map(|(link, _)| link.clone());
-        let mut is_clear = true;
-        for link in in_the_way.chain([link]).collect::<Vec<_>>() {
-            self.datapath.hurry(&link);
-            is_clear &= self.datapath.is_clear(&link);
-        }
-        is_clear
-    }
-
-    /// A newer sandbox of the pod takes the interface over: the runtime made it after the older one failed, and a DEL of
-    /// the older one may be still to come. An ADD that is not answered yet fails.
-    fn supersede(&mut self, id: &AttachmentId) {
-        let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        if life.is_being_added() {
-            let text = "a newer sandbox of the pod has taken its place".to_owned();
-            return self.fail(id, cni::code::TRY_AGAIN_LATER, text);
-        }
-        life.stage = Stage::Superseded;
-        self.active.remove(id);
-        self.withdraw(id);
-        self.close(id);
     }
 
     /// Answers ADD when file, kernel and rules are as they should be.
@@ -507,8 +302,4 @@ impl Node {
             }
         }
     }
-}
-
-pub(crate) fn life_link(endpoint: &Endpoint) -> Key {
-    Key::Link(LinkKey { netns: Netns::Host, name: endpoint.attachment.host_interface.clone() })
 }

@@ -1,26 +1,24 @@
 //! [`Node`]: one mutation by `handle`, then `poll` until it says nothing; `poll_timeout` says when to come back.
 
+use crate::address::ASSIGN_DEADLINE;
 use crate::annotate::{PodName, Wish};
 use crate::cluster::Cluster;
 use crate::datapath::Datapath;
-use crate::effect::{CniId, Effect, EffectId, Input, Notice, Report};
-use crate::facts::Lead;
+use crate::effect::{CniId, Effect, EffectId, Input, Report};
 use crate::identity::Identity;
+use crate::idle::Sockets;
 use crate::leave::RELEASE_DEADLINE;
-use crate::life::{ASSIGN_DEADLINE, Filing, Life, Stage, handle};
-use crate::socket::{NodeStatus, PathStatus};
-use crate::sockets::Sockets;
+use crate::life::{Filing, Life, Stage};
+use crate::reading::Read;
 use crate::speaker::Speech;
 use derive::bgp::BgpWorld;
-use derive::{Attachment, AttachmentId, Encap, Endpoint, IpipDriver, Section, Uplink, World};
+use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, World};
 use ipam::{Allocator, CallId, RequestId};
-use kernel::{Key, LinkKey, Netns, PodNs};
+use kernel::{Key, PodNs};
 use model::store::{Event, Kind, Reply, Request as Ask};
-use model::{Cidr, Duration, IfAddr, IfName, Instant, Mtu};
+use model::{Cidr, IfAddr, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How often the whole kernel is read again, for what it does not tell of.
-const REFRESH: Duration = Duration::from_secs(90);
 /// Namespaces that the node itself asks for are numbered from here; the shell numbers those of clients below.
 const OWN_NETNS: u32 = 1 << 31;
 
@@ -101,7 +99,7 @@ pub struct Node {
     pub(crate) found: Option<Vec<Attachment>>,
     /// The data path was programmed once.
     pub(crate) ready: bool,
-    refresh_at: Option<Instant>,
+    pub(crate) refresh_at: Option<Instant>,
     next: u64,
 }
 
@@ -114,17 +112,6 @@ pub(crate) enum Call {
     Namespace(AttachmentId),
     NodeWritten,
     PodAnnotated(PodName),
-}
-
-/// What a namespace is read for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// The node's own, to know what is.
-    Host,
-    /// A client's CHECK.
-    Check(CniId),
-    /// A running pod's, whose size is to change.
-    Pod(AttachmentId),
 }
 
 /// A client that waits.
@@ -268,161 +255,6 @@ impl Node {
         self.ready
     }
 
-    /// What this node says of itself.
-    pub fn status(&self) -> NodeStatus {
-        let paths = derive::paths(&self.world).filter(|(_, _, path)| *path != derive::Path::Local);
-        let mut problems: Vec<String> = self.cluster.problems().chain(self.datapath.problems()).collect();
-        problems.extend(self.identity.problem.clone());
-        problems.extend(self.speech.problem.clone());
-        problems.extend(self.refused_paths());
-        problems.extend(derive::kept(&self.world));
-        problems.extend(self.held_problems());
-        let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
-        problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
-        NodeStatus {
-            node: self.config.node.clone(),
-            ready: self.ready,
-            waiting_for: self.cluster.waiting_for(),
-            uplink: self.world.uplink.as_ref().map(|uplink| uplink.device.to_string()),
-            ipip: self.config.ipip,
-            paths: paths
-                .map(|(dst, owner, path)| PathStatus {
-                    block: dst.to_string(),
-                    node: owner.to_owned(),
-                    path: path.to_string(),
-                    gateway: path.gateway(),
-                })
-                .collect(),
-            endpoints: self.world.endpoints.len(),
-            problems,
-            repairs: self.datapath.repairs().to_vec(),
-            repairs_total: self.datapath.repairs_total(),
-            mtu: derive::mtu::pod(&self.world).0,
-            bgp: None,
-        }
-    }
-
-    /// Works out what follows from all that was handled.
-    fn decide(&mut self) {
-        self.advance_ipam();
-        if !self.effects.is_empty() {
-            // The API is the slowest part: it should not wait for a derivation.
-            return;
-        }
-        if !self.datapath.is_read() {
-            return;
-        }
-        self.adopt();
-        let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
-        self.look();
-        self.ask_for_sockets();
-        self.resize_pods();
-        self.identify();
-        self.instruct();
-        self.progress();
-        self.advance_ipam();
-        if self.effects.iter().any(|effect| matches!(effect, Effect::Cni { .. })) {
-            // Nor should whoever waits for an answer.
-            return;
-        }
-        self.derive();
-        self.progress();
-        self.advance_ipam();
-        self.derive();
-        self.program(in_sync);
-        // What the kernel holds now may be worth announcing.
-        self.identify();
-        self.advance_ipam();
-    }
-
-    /// What the kernel sends by and carries now.
-    fn look(&mut self) {
-        let before = self.world.sent.encaps();
-        for (dst, lead) in self.datapath.take_moved() {
-            self.world.sent.set(dst, lead.as_ref().map(|lead| lead.encap));
-            if !self.world.selected {
-                self.keep(dst, lead);
-            }
-        }
-        if self.world.sent.encaps() != before {
-            self.dirty.extend([Section::Host, Section::Rules]);
-        }
-        let Some(facts) = self.datapath.changed_facts() else { return };
-        let (carried, admits_ipip) = (facts.carried(), facts.admits_ipip());
-        if carried != self.world.carried || admits_ipip != self.world.admits_ipip {
-            self.dirty.extend([Section::Host, Section::Rules]);
-        }
-        let connected = facts.connected();
-        if connected != self.world.connected {
-            self.world.connected = connected;
-            self.speech.dirty = true;
-            self.dirty.extend([Section::Routes, Section::Learnt]);
-        }
-        (self.world.carried, self.world.admits_ipip) = (carried, admits_ipip);
-    }
-
-    /// Until the speaker has selected, the way that a route of ours leads may be one that it gave.
-    fn keep(&mut self, dst: Cidr, lead: Option<Lead>) {
-        match lead.filter(|lead| lead.encap == Encap::Direct) {
-            Some(lead) => self.world.hops.insert(dst, lead.gateways()),
-            None => self.world.hops.remove(&dst),
-        };
-        self.learnt.insert(dst);
-    }
-
-    pub(crate) fn derive(&mut self) {
-        for section in std::mem::take(&mut self.dirty) {
-            match section {
-                // An ADD changes one of many.
-                Section::Endpoints => {
-                    let part = derive::moved_endpoints(&self.world, &std::mem::take(&mut self.moved));
-                    self.datapath.want_part(section, part);
-                }
-                section => self.datapath.want(section, derive::section(&self.world, section)),
-            }
-            if section == Section::Learnt {
-                self.learnt.clear();
-            }
-            debug_assert_eq!(self.datapath.wants(section), Some(&derive::section(&self.world, section)));
-        }
-        self.derive_learnt();
-        for netns in std::mem::take(&mut self.closing) {
-            self.datapath.forget(netns);
-        }
-    }
-
-    /// Of what was learnt, very much may stay as it is.
-    fn derive_learnt(&mut self) {
-        let moved = std::mem::take(&mut self.learnt);
-        if moved.is_empty() {
-            return;
-        }
-        self.datapath.want_part(Section::Learnt, derive::moved_learnt(&self.world, &moved));
-        debug_assert_eq!(
-            self.datapath.wants(Section::Learnt),
-            Some(&derive::section(&self.world, Section::Learnt))
-        );
-    }
-
-    /// Hands the writer a plan. Only who can show that everything needed was listed may.
-    fn program(&mut self, _: crate::cluster::InSync) {
-        let id = EffectId(self.next + 1);
-        if let Some(steps) = self.datapath.plan(self.now, id) {
-            self.next += 1;
-            // The writer begins while the rest is being sent off.
-            self.effects.push_front(Effect::Kernel { id, steps });
-        } else if !self.ready && self.datapath.is_settled() && self.holds_foundations() {
-            self.ready = true;
-            self.check_annotations();
-            self.report(Report::info(format!("node {} is ready", self.config.node)));
-        }
-    }
-
-    /// Whether what every pod needs is there: the node's own part and the rules.
-    fn holds_foundations(&self) -> bool {
-        self.datapath.holds(Section::Host) && self.datapath.holds(Section::Rules)
-    }
-
     pub(crate) fn advance_ipam(&mut self) {
         while let Some((call, request)) = self.ipam.poll() {
             self.call(Call::Ipam(call), request);
@@ -475,100 +307,6 @@ impl Node {
             Some(Call::PodAnnotated(pod)) => self.pod_annotated(pod, reply),
             None => {}
         }
-    }
-
-    fn dumped(&mut self, id: EffectId, netns: Netns, objects: Option<kernel::Objects>) {
-        match self.dumps.remove(&id) {
-            Some(Read::Check(cni)) => self.checked(cni, objects.as_ref()),
-            Some(Read::Pod(id)) => self.measured(&id, objects),
-            Some(Read::Host) => {
-                self.refresh_at = Some(self.now + REFRESH);
-                let objects = objects.unwrap_or_default();
-                self.datapath.dumped(self.now, netns, objects);
-                self.find_uplink();
-                self.look_after_all();
-                self.sized_for = None;
-            }
-            None => {}
-        }
-    }
-
-    fn noticed(&mut self, notice: Notice) {
-        let key = match &notice {
-            Notice::Put(key, _) | Notice::Gone(key) => key.clone(),
-        };
-        let gone = matches!(notice, Notice::Gone(_));
-        self.datapath.noticed(self.now, notice);
-        if self.concerns_uplink(&key) {
-            self.find_uplink();
-        }
-        if let (Key::Link(link), true) = (&key, gone) {
-            self.parting.remove(&key);
-            self.link_gone(link);
-        }
-    }
-
-    fn concerns_uplink(&self, key: &Key) -> bool {
-        match key {
-            Key::Link(link) => self.world.uplink.as_ref().is_some_and(|uplink| uplink.device == link.name),
-            Key::Addr(addr) => {
-                let own = self.world.peers.get(&self.config.node);
-                own.is_some_and(|own| own.addr.addr() == addr.addr.addr())
-            }
-            _ => false,
-        }
-    }
-
-    /// An interface went away: a pod's is made anew.
-    fn link_gone(&mut self, link: &LinkKey) {
-        let of = |life: &&Life| life.attachment.host_interface == link.name;
-        let being_made = self.lives.values().filter(of).find_map(|life| life.netns);
-        if let Some(netns) = being_made {
-            self.datapath.forget(netns);
-        }
-        let live = self.lives.values().filter(of).find(|life| matches!(life.stage, Stage::Live));
-        if let Some(id) = live.map(|life| life.attachment.id.clone()) {
-            self.look_after(&id);
-        }
-    }
-
-    fn look_after_all(&mut self) {
-        if self.found.is_none() {
-            for id in self.lives.keys().cloned().collect::<Vec<_>>() {
-                self.look_after(&id);
-            }
-        }
-    }
-
-    /// The interface that holds our address is the uplink.
-    fn find_uplink(&mut self) {
-        let Some(own) = self.world.peers.get(&self.config.node) else { return };
-        let addr = own.addr.addr();
-        let device = self.datapath.actual().keys().find_map(|key| match key {
-            Key::Addr(key) if key.netns == Netns::Host && key.addr.addr() == addr => Some(key.device.clone()),
-            _ => None,
-        });
-        let uplink = device.map(|device| Uplink {
-            mtu: self.datapath.mtu_of(&device).unwrap_or(derive::mtu::UNKNOWN_UPLINK),
-            device,
-        });
-        if uplink != self.world.uplink {
-            self.speech.dirty = true;
-            self.world.uplink = uplink;
-            self.dirty.extend(Section::ALL);
-        }
-    }
-
-    fn read_kernel(&mut self) {
-        if self.dumps.values().any(|read| *read == Read::Host) {
-            return;
-        }
-        let id = self.new_effect();
-        self.dumps.insert(id, Read::Host);
-        // The next one is counted from the answer.
-        self.refresh_at = None;
-        let sysctls = self.datapath.sysctls(Netns::Host);
-        self.effects.push_back(Effect::Dump { id, netns: Netns::Host, sysctls });
     }
 
     pub(crate) fn call(&mut self, who: Call, request: Ask) {

@@ -10,7 +10,8 @@
 
 use crate::effect::{Effect, FileOp, Report};
 use crate::life::{Filing, Life, Stage, handle};
-use crate::node::{Node, Read};
+use crate::node::Node;
+use crate::reading::Read;
 use derive::AttachmentId;
 use kernel::{Netns, Objects, PodNs};
 use model::Mtu;

@@ -1,0 +1,101 @@
+use super::*;
+use kernel::addr::AddrScope;
+use kernel::route::{PROTO_CALICO, TABLE_MAIN};
+use kernel::{AddrKey, AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
+
+fn uplink(up: bool) -> (Key, Value) {
+    let key = LinkKey { netns: Netns::Host, name: IfName::fixed("ens192") };
+    let link = LinkValue { kind: LinkKind::Other(String::new()), mac: None, mtu: None, up, alias: None };
+    (Key::Link(key), Value::Link(Box::new(link)))
+}
+
+fn address() -> (Key, Value) {
+    let addr = "192.168.50.161/24".parse().expect("it is an address");
+    let key = AddrKey { netns: Netns::Host, device: IfName::fixed("ens192"), addr };
+    (Key::Addr(key), Value::Addr(AddrValue { scope: AddrScope::Global }))
+}
+
+fn direct_route() -> (Key, Value) {
+    let dst = "6.2.180.0/26".parse().expect("it is a CIDR");
+    let route = RouteValue {
+        kind: RouteKind::Unicast,
+        gateway: Some([192, 168, 50, 162].into()),
+        device: Some(IfName::fixed("ens192")),
+        scope: RouteScope::Universe,
+        onlink: true,
+        protocol: PROTO_CALICO,
+        source: None,
+        mtu: None,
+        also: Vec::new(),
+    };
+    let key = RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
+    (Key::Route(key), Value::Route(route))
+}
+
+#[test]
+fn routes_that_the_kernel_takes_away_without_a_word_are_made_again() {
+    let (down, (addr, _)) = (uplink(false), address());
+    for notice in [Notice::Put(down.0, down.1), Notice::Gone(addr)] {
+        let now = Instant::ZERO;
+        let mut datapath = Datapath::default();
+        datapath.want(Section::Routes, Objects::from([direct_route()]));
+        datapath.dumped(now, Netns::Host, Objects::from([uplink(true), address(), direct_route()]));
+        assert_eq!(datapath.plan(now, EffectId(1)), None, "all is as wanted");
+        datapath.noticed(now, notice);
+        let (key, value) = direct_route();
+        assert_eq!(datapath.plan(now, EffectId(2)), Some(vec![Step::Create(key, value)]));
+    }
+}
+
+#[test]
+fn what_a_downed_interface_refused_is_tried_when_it_comes_up() {
+    let (down, up) = (uplink(false), uplink(true));
+    let mut datapath = Datapath::default();
+    datapath.want(Section::Routes, Objects::from([direct_route()]));
+    datapath.dumped(Instant::ZERO, Netns::Host, Objects::from([down, address()]));
+    let mut now = Instant::ZERO;
+    for id in 0..12 {
+        datapath.plan(now, EffectId(id)).expect("it is tried");
+        let error = ApplyError { errno: 100, text: "Network is down".into() };
+        datapath.wrote(now, EffectId(id), vec![Outcome { key: direct_route().0, result: Err(error) }]);
+        now = datapath.timeout().expect("it is tried again");
+    }
+    let soon = Instant::from_micros(now.micros() - 1_000_000);
+    assert_eq!(datapath.plan(soon, EffectId(20)), None, "the pause is long by now");
+    datapath.noticed(soon, Notice::Put(up.0, up.1));
+    assert!(datapath.plan(soon, EffectId(21)).is_some());
+}
+
+/// The route of `direct_route`, to another destination.
+fn another_route(dst: &str) -> (Key, Value) {
+    let dst = dst.parse().expect("it is a CIDR");
+    (Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 }), direct_route().1)
+}
+
+#[test]
+fn routes_to_add_wait_behind_a_plan_and_everything_else_waits_for_its_outcome() {
+    let (now, id) = (Instant::ZERO, EffectId);
+    let done = |(key, _): (Key, Value)| Outcome { key, result: Ok(()) };
+    let [first, second, third] = [direct_route(), another_route("20.0.0.0/26"), another_route("20.0.1.0/26")];
+    let with = |routes: &[&(Key, Value)]| routes.iter().copied().cloned().collect::<Objects>();
+    let mut datapath = Datapath::default();
+    datapath.dumped(now, Netns::Host, Objects::from([uplink(true), address()]));
+    datapath.want(Section::Routes, with(&[&first]));
+    assert!(datapath.plan(now, id(1)).is_some());
+
+    datapath.want(Section::Learnt, with(&[&second]));
+    let made = Step::Create(second.0.clone(), second.1.clone());
+    assert_eq!(datapath.plan(now, id(2)), Some(vec![made]));
+    datapath.want(Section::Learnt, with(&[&second, &third]));
+    assert_eq!(datapath.plan(now, id(3)), None, "two are enough");
+
+    datapath.wrote(now, id(1), vec![done(first.clone())]);
+    assert_eq!(datapath.applied(&first.0), Applied::Yes);
+    assert_eq!(datapath.applied(&second.0), Applied::Pending);
+    datapath.want(Section::Routes, Objects::new());
+    assert_eq!(datapath.plan(now, id(3)), None, "a removal must not come before what it should follow");
+    datapath.wrote(now, id(2), vec![done(second)]);
+    let (key, value) = third;
+    let steps = vec![Step::Create(key, value), Step::Remove(first.0, first.1)];
+    assert_eq!(datapath.plan(now, id(3)), Some(steps));
+}
