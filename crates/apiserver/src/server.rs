@@ -6,7 +6,7 @@ use crate::kinds::Kind;
 use crate::object::{self, Birth};
 use crate::rest::Api;
 use crate::status::Status;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::strangers::{Stranger, Strangers};
 use crate::tls::Authority;
 use anyhow::{Context, Result, ensure};
@@ -210,10 +210,14 @@ async fn found_cluster(store: &Store) -> Result<()> {
     let made = store.write(false, move |tx| {
         let kind = Kind::core("namespaces");
         for name in NAMESPACES {
-            if tx.get(kind, "", name)?.is_none() {
-                let object = serde_json::json!({ "metadata": { "name": name } });
-                tx.put(kind, object::create(kind, "", object, &birth())?)?;
+            match tx.get(kind, "", name) {
+                // A damaged one is there, and keeps nobody from what is whole.
+                Ok(Some(_)) | Err(store::Error::Unreadable(_)) => continue,
+                Ok(None) => {}
+                Err(error) => return Err(error.into()),
             }
+            let object = serde_json::json!({ "metadata": { "name": name } });
+            tx.put(kind, object::create(kind, "", object, &birth())?)?;
         }
         Ok::<_, Status>(())
     });

@@ -248,7 +248,8 @@ impl Status {
 
 impl From<store::Error> for Status {
     fn from(error: store::Error) -> Status {
-        let code = match error {
+        let code = match &error {
+            store::Error::Unreadable(damaged) => return unreadable(damaged, error.to_string()),
             store::Error::TooLarge { .. } => return Status::too_large(error.to_string()),
             store::Error::TooDeep { .. } => return Status::unprocessable(error.to_string()),
             store::Error::Full { .. } => 507,
@@ -256,4 +257,11 @@ impl From<store::Error> for Status {
         };
         Status::new(code, "InternalError", error.to_string())
     }
+}
+
+/// Objects whose stored form is damaged, as `metav1.StatusReasonStoreReadError` has it.
+fn unreadable(damaged: &[store::Damaged], message: String) -> Status {
+    let cause = |one: &store::Damaged| json!({ "reason": "UnexpectedServerResponse", "message": "damaged", "field": one.to_string() });
+    let details = json!({ "causes": damaged.iter().map(cause).collect::<Vec<_>>() });
+    Status { details: Some(details), ..Status::new(500, "StorageReadError", message) }
 }

@@ -190,6 +190,10 @@ impl Watch {
         if !self.namespace.is_empty() && change.version.namespace != self.namespace {
             return;
         }
+        if change.deleted && change.previous.is_none() {
+            // Which watches wanted it cannot be known: a list tells each what it has now.
+            return self.fail(&Status::expired("a damaged object was deleted: list again"));
+        }
         let body = &change.version.body;
         let before = change.previous.as_ref().map(|previous| self.wants(previous));
         match (before, self.wants(body) && !change.deleted) {

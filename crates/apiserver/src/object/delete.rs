@@ -15,6 +15,9 @@ pub struct DeleteOptions {
     pub propagation_policy: Option<String>,
     pub preconditions: Preconditions,
     pub dry_run: Vec<String>,
+    /// Delete an object that cannot be read, and only such a one: nobody is asked, not even its finalizers.
+    #[serde(rename = "ignoreStoreReadErrorWithClusterBreakingPotential")]
+    pub ignore_store_read_error: bool,
 }
 
 impl DeleteOptions {

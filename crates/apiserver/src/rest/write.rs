@@ -11,7 +11,7 @@ use crate::patch::{self, Patch};
 use crate::protobuf;
 use crate::rights;
 use crate::status::{Cause, Status};
-use crate::store::{Tx, Version};
+use crate::store::{self, Tx, Version};
 use crate::view;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
@@ -100,6 +100,9 @@ impl Api {
         let done = self
             .store
             .write(write.dry || options.is_dry(), move |tx| {
+                if options.ignore_store_read_error {
+                    return write.discard(tx, &namespace, &name);
+                }
                 let old = stored(tx, kind, &namespace, &name)?;
                 write.remove(tx, &old, &options)
             })
@@ -212,6 +215,29 @@ impl Write {
         }
     }
 
+    /// Deletes an object that cannot be read.
+    fn discard(&self, tx: &mut Tx<'_>, namespace: &str, name: &str) -> Result<Done, Status> {
+        if self.user != User::Admin {
+            return Err(Status::forbidden(self.kind, name, "only the admin deletes what nobody can read"));
+        }
+        match tx.get(self.kind, namespace, name) {
+            Err(store::Error::Unreadable(_)) => {}
+            Err(error) => return Err(error.into()),
+            Ok(None) => return Err(Status::not_found(self.kind, name)),
+            Ok(Some(_)) => {
+                let option = "ignoreStoreReadErrorWithClusterBreakingPotential";
+                let why =
+                    "is exclusively used to delete corrupt object(s), try again by removing this option";
+                return Err(Status::invalid(self.kind, name, &[Cause::invalid(option, &json!(true), why)]));
+            }
+        }
+        let mut last = json!({ "apiVersion": self.kind.api_version, "kind": self.kind.kind, "metadata": { "name": name } });
+        if self.kind.namespaced {
+            last["metadata"]["namespace"] = json!(namespace);
+        }
+        namespace::remove(tx, self.kind, last).map(Done::Removed)
+    }
+
     /// Stores `object`; a namespace that waits for its end may meet it now.
     fn put(&self, tx: &mut Tx<'_>, object: Value) -> Result<Done, Status> {
         let ending = self.kind.resource == "namespaces" && object::is_marked(&object);
@@ -288,6 +314,7 @@ fn delete_options(body: &[u8], query: &Query) -> Result<DeleteOptions, Status> {
     };
     let grace = query.number("gracePeriodSeconds")?;
     options.grace_period_seconds = options.grace_period_seconds.or(grace);
+    options.ignore_store_read_error |= query.flag("ignoreStoreReadErrorWithClusterBreakingPotential");
     let policy = options.propagation_policy.as_deref().or(query.get("propagationPolicy"));
     match policy.filter(|policy| !POLICIES[..3].contains(policy)) {
         Some(other) => {

@@ -1,5 +1,6 @@
 //! Why the store could not do what was asked.
 
+use super::checksum::Damaged;
 use std::path::PathBuf;
 
 /// A failure of the store itself, or an object that it does not take.
@@ -13,13 +14,20 @@ pub enum Error {
         "{path} is damaged ({detail}): restore it from a copy, or move it away to begin with an empty store"
     )]
     Damaged { path: PathBuf, detail: String },
+    #[error(
+        "damaged in the store: {}; restore from a copy, or delete with ignoreStoreReadErrorWithClusterBreakingPotential=true",
+        names(.0)
+    )]
+    Unreadable(Vec<Damaged>),
     #[error("{path} is held by another API server: stop that one, or choose another data directory")]
     Locked { path: PathBuf },
-    #[error("{path} was written by a later program (format {found}, this one knows {known}): use that one")]
-    Later { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{path} was written by another version of this program (format {found}, this one knows {known}): use that one, or move the file away to begin with an empty store"
+    )]
+    OtherFormat { path: PathBuf, found: i64, known: i64 },
     #[error("cannot open {path}: {detail}")]
     Open { path: PathBuf, detail: String },
-    #[error("the store failed: {0}")]
+    #[error("the store failed ({0}): stop the server and see whether it starts again, which checks the file")]
     Sqlite(String),
     #[error("the API server is stopping")]
     Stopping,
@@ -27,6 +35,10 @@ pub enum Error {
     TooLarge { bytes: usize, limit: usize },
     #[error("the object is nested too deep: with its managedFields it may have {limit} levels")]
     TooDeep { limit: usize },
+}
+
+fn names(damaged: &[Damaged]) -> String {
+    damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<rusqlite::Error> for Error {

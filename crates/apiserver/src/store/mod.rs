@@ -11,20 +11,24 @@
 //! ```
 //!
 //! Invariants: an answer, a read or a watch speaks of committed, synced versions only; revisions grow by one and are
-//! never used again once seen; writes are decided one after the other on the latest state.
+//! never used again once seen; writes are decided one after the other on the latest state; what a disk changed in a
+//! version is an error of all that would show it, never something else than what was written, and never left out.
 
+mod checksum;
 mod error;
 mod read;
 mod recent;
 mod schema;
 mod writer;
 
+pub use checksum::Damaged;
 pub use error::Error;
 pub use read::{Listing, Page};
 pub use recent::Recent;
 pub use writer::Tx;
 
 use crate::kinds::Kind;
+use checksum::Named;
 use read::Readers;
 use serde_json::Value;
 use std::path::Path;
@@ -51,9 +55,9 @@ impl Version {
     }
 }
 
-/// The object of a stored body.
+/// The object of a body, as the store gave it.
 pub fn object(body: &str) -> Value {
-    serde_json::from_str(body).expect("the store holds what this program wrote")
+    serde_json::from_str(body).expect("it is what this program wrote: its checksum was right")
 }
 
 /// One step of history.
@@ -63,7 +67,7 @@ pub struct Change {
     pub version: Version,
     /// The object was deleted; the version's body is its last state.
     pub deleted: bool,
-    /// The object as it was before, `None` if it was created.
+    /// The object as it was before; `None` if it was created, and of a damaged one that was deleted.
     pub previous: Option<Arc<str>>,
 }
 
@@ -80,6 +84,7 @@ pub struct Store {
     readers: Arc<Readers>,
     writer: writer::Writer,
     recent: Arc<Recent>,
+    named: Arc<Named>,
 }
 
 impl Store {
@@ -92,8 +97,9 @@ impl Store {
         let revision = schema::revision(&connection)?;
         let recent = Arc::new(Recent::new(revision));
         let readers = Arc::new(Readers::new(dir.join(schema::FILE)));
-        let writer = writer::Writer::start(connection, lock, history, recent.clone())?;
-        Ok(Store { readers, writer, recent })
+        let named = Arc::new(Named::default());
+        let writer = writer::Writer::start(connection, lock, history, recent.clone(), named.clone())?;
+        Ok(Store { readers, writer, recent, named })
     }
 
     /// Runs `decide` on the latest state; what it put and deleted is durable when this returns `Ok`.
@@ -135,10 +141,15 @@ impl Store {
     }
 
     /// What happened to objects of `kind` after `after`, at most some hundred changes at once.
+    ///
+    /// History that is damaged counts as forgotten: a list says what is now.
     pub async fn changes(&self, kind: &'static Kind, after: Revision) -> Result<Changes, Error> {
         match self.recent.since(kind, after) {
             Some(changes) => Ok(changes),
-            None => self.read(move |connection| read::changes(connection, kind, after)).await,
+            None => match self.read(move |connection| read::changes(connection, kind, after)).await {
+                Err(Error::Unreadable(_)) => Ok(Changes::Compacted),
+                read => read,
+            },
         }
     }
 
@@ -148,7 +159,9 @@ impl Store {
         T: Send + 'static,
     {
         let readers = self.readers.clone();
-        tokio::task::spawn_blocking(move || readers.with(query)).await.expect("a panic aborts the process")
+        let read = tokio::task::spawn_blocking(move || readers.with(query));
+        let answer = read.await.expect("a panic aborts the process");
+        answer.inspect_err(|error| self.named.log(error))
     }
 }
 

@@ -1,5 +1,6 @@
-//! Reading: the pool of read connections, and its three questions.
+//! Reading: the pool of read connections, and its three questions. No row leaves this module whose checksum is wrong.
 
+use super::checksum::{self, Damaged};
 use super::{Change, Changes, Error, Revision, Version, schema};
 use crate::kinds::Kind;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
@@ -46,15 +47,37 @@ impl Readers {
     }
 }
 
-fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
+/// The columns that [`version`] wants.
+const COLUMNS: &str = "revision, kind, namespace, name, deleted, body, checksum";
+
+/// The version of a row, if it is what was written.
+fn version(row: &Row<'_>) -> rusqlite::Result<Result<Version, Damaged>> {
+    let octets = |column: &str| -> rusqlite::Result<&[u8]> {
+        // A flip may turn a text into a number.
+        Ok(row.get_ref(column)?.as_bytes().unwrap_or_default())
+    };
+    let (kind, namespace, name) = (octets("kind")?, octets("namespace")?, octets("name")?);
     let revision: i64 = row.get("revision")?;
-    let body: String = row.get("body")?;
-    Ok(Version {
-        revision: revision.cast_unsigned(),
-        namespace: row.get("namespace")?,
-        name: row.get("name")?,
-        body: body.into(),
+    let revision = revision.cast_unsigned();
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    Ok(match whole(row, revision, [kind, namespace, name], ["deleted", "body", "checksum"])? {
+        Some(body) => Ok(Version { revision, namespace: text(namespace), name: text(name), body }),
+        None => Err(Damaged { revision, resource: text(kind), namespace: text(namespace), name: text(name) }),
     })
+}
+
+/// The body of a version, if the version is what was written; `columns` are its deletion, body and checksum.
+fn whole(
+    row: &Row<'_>,
+    revision: Revision,
+    key: [&[u8]; 3],
+    [deleted, body, checksum]: [&str; 3],
+) -> rusqlite::Result<Option<Arc<str>>> {
+    let number = |column: &str| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
+    let body = row.get_ref(body)?.as_bytes().unwrap_or_default();
+    let wanted = checksum::of(revision, key, number(deleted)? != 0, body);
+    let same = number(checksum)? == i64::from(wanted);
+    Ok(std::str::from_utf8(body).ok().filter(|_| same).map(Arc::from))
 }
 
 /// The latest version of an object.
@@ -64,11 +87,12 @@ pub fn get(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Version>, Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT revision, namespace, name, body FROM versions
-         WHERE kind = ?1 AND namespace = ?2 AND name = ?3 AND successor IS NULL AND NOT deleted",
-    )?;
-    Ok(statement.query_row((&kind.resource, namespace, name), version).optional()?)
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM versions
+         WHERE kind = ?1 AND namespace = ?2 AND name = ?3 AND successor IS NULL AND NOT deleted"
+    ))?;
+    let found = statement.query_row((&kind.resource, namespace, name), version).optional()?;
+    found.transpose().map_err(|damaged| Error::Unreadable(vec![damaged]))
 }
 
 /// Which objects to list.
@@ -101,7 +125,8 @@ pub enum Page {
     Future { current: Revision },
 }
 
-/// Lists objects in order of namespace and name.
+/// Lists objects in order of namespace and name: all of them, or none if one is damaged. Who keeps what a list says would
+/// take one that is not in it for deleted.
 pub fn list(connection: &Connection, listing: &Listing) -> Result<Page, Error> {
     let current = schema::revision(connection)?;
     let at = listing.at.unwrap_or(current);
@@ -130,10 +155,11 @@ pub fn list(connection: &Connection, listing: &Listing) -> Result<Page, Error> {
     let limit = listing.limit.map_or(-1, usize::cast_signed);
     let versions = connection
         .prepare_cached(&format!(
-            "SELECT revision, namespace, name, body FROM versions WHERE {condition} ORDER BY namespace, name LIMIT {limit}"
+            "SELECT {COLUMNS} FROM versions WHERE {condition} ORDER BY namespace, name LIMIT {limit}"
         ))?
         .query_map(parameters, version)?
         .collect::<Result<Vec<_>, _>>()?;
+    let versions = all_whole(versions)?;
     let mut remaining = 0;
     if listing.limit.is_some_and(|limit| versions.len() >= limit) {
         let all: i64 = connection
@@ -151,24 +177,48 @@ pub fn changes(connection: &Connection, kind: &'static Kind, after: Revision) ->
     }
     let current = schema::revision(connection)?;
     let mut statement = connection.prepare_cached(
-        "SELECT v.revision, v.namespace, v.name, v.body, v.deleted, p.body AS previous
+        "SELECT v.*, p.deleted AS previous_deleted, p.body AS previous_body, p.checksum AS previous_checksum
          FROM versions v LEFT JOIN versions p ON p.revision = v.previous
          WHERE v.kind = ?1 AND v.revision > ?2 ORDER BY v.revision LIMIT ?3",
     )?;
     let changes = statement
-        .query_map((&kind.resource, after.cast_signed(), CHANGES.cast_signed()), |row| {
-            let previous: Option<String> = row.get("previous")?;
-            Ok(Arc::new(Change {
-                kind,
-                version: version(row)?,
-                deleted: row.get("deleted")?,
-                previous: previous.map(Into::into),
-            }))
-        })?
+        .query_map((&kind.resource, after.cast_signed(), CHANGES.cast_signed()), |row| change(kind, row))?
         .collect::<Result<Vec<_>, _>>()?;
+    let changes: Vec<_> = all_whole(changes)?.into_iter().map(Arc::new).collect();
     let through = match changes.last() {
         Some(last) if changes.len() == CHANGES => last.version.revision,
         _ => current.max(after),
     };
     Ok(Changes::Some { changes, through })
+}
+
+/// A row of [`changes`].
+fn change(kind: &'static Kind, row: &Row<'_>) -> rusqlite::Result<Result<Change, Damaged>> {
+    let version = match version(row)? {
+        Ok(version) => version,
+        Err(damaged) => return Ok(Err(damaged)),
+    };
+    let deleted = row.get("deleted")?;
+    let before: i64 = row.get("previous")?;
+    let before = before.cast_unsigned();
+    let key = [kind.resource.as_bytes(), version.namespace.as_bytes(), version.name.as_bytes()];
+    let columns = ["previous_deleted", "previous_body", "previous_checksum"];
+    let previous = if before == 0 { None } else { whole(row, before, key, columns)? };
+    if before != 0 && previous.is_none() {
+        let resource = kind.resource.clone();
+        return Ok(Err(Damaged {
+            revision: before,
+            resource,
+            namespace: version.namespace,
+            name: version.name,
+        }));
+    }
+    Ok(Ok(Change { kind, version, deleted, previous }))
+}
+
+/// What all these are, if none is damaged.
+fn all_whole<T>(read: Vec<Result<T, Damaged>>) -> Result<Vec<T>, Error> {
+    let mut damaged = Vec::new();
+    let whole = read.into_iter().filter_map(|one| one.map_err(|one| damaged.push(one)).ok()).collect();
+    if damaged.is_empty() { Ok(whole) } else { Err(Error::Unreadable(damaged)) }
 }

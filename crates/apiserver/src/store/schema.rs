@@ -17,10 +17,11 @@ const LOG_PAGES: u32 = 1000;
 /// Bytes that the log is given: its pages with their frames, and what the last commit may add.
 const LOG_BYTES: u64 = (LOG_PAGES as u64 + 100) * (4096 + 24);
 /// `PRAGMA user_version` of files that this program writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// `previous` is 0 for a creation. Rows without a successor are the present: one per object ever known to history,
-/// tombstones (`deleted`) included. `compacted` is the revision up to which history was forgotten.
+/// tombstones (`deleted`) included. `checksum` is of all
+/// but `previous` and `successor` ([`super::checksum::of`]). `compacted` is the revision up to which history was forgotten.
 const TABLES: &str = "
     CREATE TABLE versions (
         revision INTEGER PRIMARY KEY,
@@ -30,7 +31,8 @@ const TABLES: &str = "
         previous INTEGER NOT NULL,
         successor INTEGER,
         deleted INTEGER NOT NULL,
-        body TEXT NOT NULL
+        body TEXT NOT NULL,
+        checksum INTEGER NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX present ON versions (kind, namespace, name) WHERE successor IS NULL;
     CREATE INDEX history ON versions (kind, revision);
@@ -60,8 +62,9 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
         ))
         .map_err(broken)?;
+    // An index that lost an entry would hide an object: indices are compared with the rows too.
     let verdict: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(broken)?;
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(broken)?;
     if verdict != "ok" {
         return Err(Error::Damaged { path, detail: verdict.replace('\n', " ") });
     }
@@ -71,7 +74,7 @@ pub fn open(dir: &Path) -> Result<(Connection, File), Error> {
         0 => connection
             .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))
             .map_err(broken)?,
-        found => return Err(Error::Later { path, found, known: FORMAT }),
+        found => return Err(Error::OtherFormat { path, found, known: FORMAT }),
     }
     failpoint!("database: made");
     lay_out_log(&dir.join(LOG))

@@ -3,6 +3,7 @@
 //! All writes that wait are decided in one transaction, one after the other, and share one fsync. Answers go out and
 //! changes are published after the commit.
 
+use super::checksum::{self, Named};
 use super::{Change, Error, Recent, Revision, Version, read, schema};
 use crate::json::is_within;
 use crate::kinds::Kind;
@@ -44,6 +45,7 @@ impl Writer {
         lock: File,
         history: u64,
         recent: Arc<Recent>,
+        named: Arc<Named>,
     ) -> Result<Writer, Error> {
         let (queue, jobs) = mpsc::channel();
         let revision = schema::revision(&connection)?;
@@ -51,8 +53,8 @@ impl Writer {
             .name("store".into())
             .spawn(move || {
                 let _lock = lock;
-                Group { connection, recent, history: history.max(1), revision, compacted: revision }
-                    .run(&jobs);
+                let history = history.max(1);
+                Group { connection, recent, named, history, revision, compacted: revision }.run(&jobs);
             })
             .map_err(|error| Error::Sqlite(error.to_string()))?;
         Ok(Writer { queue: Some(queue), thread: Some(thread) })
@@ -91,6 +93,7 @@ impl Drop for Writer {
 struct Group {
     connection: Connection,
     recent: Arc<Recent>,
+    named: Arc<Named>,
     history: u64,
     /// The latest durable revision.
     revision: Revision,
@@ -117,8 +120,13 @@ impl Group {
 
     /// Decides `jobs` in one transaction and answers them all.
     fn commit(&mut self, jobs: Vec<Job>) {
-        let mut tx =
-            Tx { connection: &self.connection, revision: self.revision, changes: Vec::new(), broken: None };
+        let mut tx = Tx {
+            connection: &self.connection,
+            named: &self.named,
+            revision: self.revision,
+            changes: Vec::new(),
+            broken: None,
+        };
         if let Err(error) = run(tx.connection, "BEGIN IMMEDIATE") {
             tx.broken = Some(error.into());
         }
@@ -206,6 +214,7 @@ fn gather(first: Job, jobs: &mpsc::Receiver<Job>, expected: usize) -> Vec<Job> {
 /// The state on which a write decides: the latest, with all writes decided before it.
 pub struct Tx<'c> {
     connection: &'c Connection,
+    named: &'c Named,
     revision: Revision,
     changes: Vec<Change>,
     /// The database failed: nothing of this transaction will be.
@@ -271,7 +280,7 @@ impl Tx<'_> {
         self.version(kind, object, false)
     }
 
-    /// Deletes an object, whose last state is given.
+    /// Deletes an object, whose last state is given. Of a damaged one watches are not told what it was: they end.
     pub fn delete(&mut self, kind: &'static Kind, object: Value) -> Result<Version, Error> {
         self.version(kind, object, true)
     }
@@ -289,8 +298,13 @@ impl Tx<'_> {
         if !deleted {
             may_be_stored(&object, &version.body)?;
         }
-        let before = self.get(kind, &version.namespace, &version.name)?;
-        let previous = before.as_ref().map_or(0, |v| v.revision);
+        let (previous, before) = match self.get(kind, &version.namespace, &version.name) {
+            Ok(before) => (before.as_ref().map_or(0, |v| v.revision), before.map(|v| v.body)),
+            Err(Error::Unreadable(damaged)) if deleted => (damaged.last().map_or(0, |v| v.revision), None),
+            Err(error) => return Err(error),
+        };
+        let key = [kind.resource.as_bytes(), version.namespace.as_bytes(), version.name.as_bytes()];
+        let sum = checksum::of(revision, key, deleted, version.body.as_bytes());
         self.sql(|c| {
             c.prepare_cached(
                 "UPDATE versions SET successor = ?1
@@ -303,8 +317,8 @@ impl Tx<'_> {
                 &version.name,
             ))?;
             c.prepare_cached(
-                "INSERT INTO versions (revision, kind, namespace, name, previous, deleted, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO versions (revision, kind, namespace, name, previous, deleted, body, checksum)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute((
                 revision.cast_signed(),
@@ -314,11 +328,11 @@ impl Tx<'_> {
                 previous.cast_signed(),
                 deleted,
                 &*version.body,
+                sum,
             ))
         })?;
         self.revision = revision;
-        let previous = before.map(|v| v.body);
-        self.changes.push(Change { kind, version: version.clone(), deleted, previous });
+        self.changes.push(Change { kind, version: version.clone(), deleted, previous: before });
         Ok(version)
     }
 
@@ -328,8 +342,11 @@ impl Tx<'_> {
 
     fn noting<T>(&mut self, run: impl FnOnce(&Self) -> Result<T, Error>) -> Result<T, Error> {
         let outcome = run(self);
-        if let Err(error) = &outcome {
-            self.broken = Some(error.clone());
+        match &outcome {
+            // Of one object: the group's other writes go on.
+            Err(error @ Error::Unreadable(_)) => self.named.log(error),
+            Err(error) => self.broken = Some(error.clone()),
+            Ok(_) => {}
         }
         outcome
     }
