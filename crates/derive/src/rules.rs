@@ -18,7 +18,7 @@
 use crate::host::{vxlan_port, vxlan_vni as vni};
 use crate::{Encap, IPIP_DEVICE, IpipDriver, VXLAN_DEVICE, World, accept, ipip};
 use kernel::filter::ACCEPTED;
-use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, PROTO_UDP};
+use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, PROTO_TCP, PROTO_UDP};
 use kernel::nft::rule::{
     daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, tcp_dport, udp_dport,
     vxlan_carries_ipv4, vxlan_vni,
@@ -28,7 +28,7 @@ use kernel::nft::{
     Type, priority,
 };
 use kernel::{Key, Objects, Value};
-use model::Cidr;
+use model::{Cidr, IfName, PortRange};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -207,19 +207,31 @@ fn strangers(world: &World) -> Vec<Rule> {
     rules.into_iter().filter(|_| world.bgp.speaks).collect()
 }
 
+/// Whose source becomes an address of the node, and which ports are left to it: of TCP and UDP those that are configured, and
+/// of UDP never the tunnels' own, to which answers would be taken for tunnel packets.
 fn outgoing(world: &World) -> Vec<Rule> {
+    let felix = &world.felix;
     let leaves = [set([Field::Saddr], MASQUERADED), !set([Field::Daddr], POOLS)];
-    let spares_hosts = world.felix.nat_outgoing_exclusions.as_deref() == Some("IPPoolsAndHostIPs");
+    let spares_hosts = felix.nat_outgoing_exclusions.as_deref() == Some("IPPoolsAndHostIPs");
     let spared = spares_hosts.then(|| !set([Field::Daddr], HOSTS));
-    let leaves: Vec<Match> = leaves.into_iter().chain(spared).collect();
-    let mut rules = Vec::new();
-    if world.accepts(Encap::Vxlan) {
-        // Answers to the tunnels' port would be taken for tunnel packets.
-        let (first, last) = beside(vxlan_port(world));
-        let udp = [l4proto(PROTO_UDP)];
-        rules.push(Rule::when(leaves.iter().cloned().chain(udp)).masquerade_to(first, last));
-    }
-    rules.push(Rule::when(leaves).masquerade());
+    let by = felix.nat_outgoing_interface_filter.as_ref().map(|name| oifname(&as_pattern(name)));
+    let leaves: Vec<Match> = leaves.into_iter().chain(spared).chain(by).collect();
+    let tcp = felix.nat_port_range.filter(|ports| ports.last > 0);
+    let udp = if world.accepts(Encap::Vxlan) { Some(beside(vxlan_port(world), tcp)) } else { tcp };
+    let source = |ports: Option<PortRange>| {
+        let ports = ports.map(|ports| (ports.first.max(1), ports.last));
+        match felix.nat_outgoing_address {
+            Some(addr) => Action::Snat { addr, ports },
+            None => Action::Masquerade { ports },
+        }
+    };
+    let ranges =
+        [(PROTO_TCP, tcp), (PROTO_UDP, udp)].into_iter().filter_map(|(of, ports)| Some((of, ports?)));
+    let of_range = |(protocol, ports)| {
+        Rule::when(leaves.iter().cloned().chain([l4proto(protocol)])).action(source(Some(ports)))
+    };
+    let mut rules: Vec<Rule> = ranges.map(of_range).collect();
+    rules.push(Rule::when(leaves.clone()).action(source(None)));
     // An answer to the node's own address would come back outside of the tunnel.
     if let Some(own) = world.peers.get(&world.node) {
         let own = saddr(Cidr::host(own.addr.addr()));
@@ -229,9 +241,25 @@ fn outgoing(world: &World) -> Vec<Rule> {
     rules
 }
 
-/// The larger range of unprivileged ports without this one.
-fn beside(port: u16) -> (u16, u16) {
-    if port < 0x8000 { (1024.max(port + 1), u16::MAX) } else { (1024, port - 1) }
+/// The name of an interface as nftables writes it, `*` for what is `+` to iptables.
+fn as_pattern(name: &IfName) -> String {
+    let name = name.as_str();
+    name.strip_suffix('+').map_or_else(|| name.to_owned(), |prefix| format!("{prefix}*"))
+}
+
+/// The larger part of a range without one port. Of a range that is that port alone nothing is left: then of all that are
+/// unprivileged, as without a range.
+fn beside(port: u16, ports: Option<PortRange>) -> PortRange {
+    const UNPRIVILEGED: PortRange = PortRange { first: 1024, last: u16::MAX };
+    let ports = ports.filter(|ports| (ports.first, ports.last) != (port, port)).unwrap_or(UNPRIVILEGED);
+    let PortRange { first, last } = ports;
+    if !(first..=last).contains(&port) {
+        ports
+    } else if port - first > last - port {
+        PortRange { last: port - 1, ..ports }
+    } else {
+        PortRange { first: port + 1, ..ports }
+    }
 }
 
 fn nets(cidrs: impl Iterator<Item = Cidr>) -> Set {

@@ -57,6 +57,11 @@ fn worlds() -> BTreeMap<String, World> {
                 "nat-spares-hosts",
                 changed(|world| world.felix.nat_outgoing_exclusions = Some("IPPoolsAndHostIPs".into())),
             ),
+            (
+                "nat-to-a-range-of-ports",
+                changed(|world| world.felix.nat_port_range = "4000:20000".parse().ok()),
+            ),
+            ("nat-to-an-address", changed(nat_to_address)),
             ("felix-overrides", changed(overrides)),
             ("tunnels-of-pods-allowed", changed(allow_tunnels)),
             (
@@ -107,6 +112,13 @@ fn overrides(world: &mut World) {
     world.felix.vxlan_port = Some(8472);
     world.felix.vxlan_mtu = Some(Mtu(1300));
     world.felix.ipip_mtu = Some(Mtu(1200));
+}
+
+/// By one port, which is the tunnels', and by some interfaces.
+fn nat_to_address(world: &mut World) {
+    world.felix.nat_outgoing_address = "192.0.2.7".parse().ok();
+    world.felix.nat_port_range = "4789".parse().ok();
+    world.felix.nat_outgoing_interface_filter = "ens+".parse().ok();
 }
 
 fn allow_tunnels(world: &mut World) {

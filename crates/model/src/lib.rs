@@ -23,5 +23,5 @@ pub use community::Community;
 pub use ifname::IfName;
 pub use mac::Mac;
 pub use meta::{Metadata, Resource};
-pub use number::{Asn, Mtu, Vni};
+pub use number::{Asn, Mtu, PortRange, Vni};
 pub use time::{Duration, Instant};

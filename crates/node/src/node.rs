@@ -99,7 +99,8 @@ pub struct Node {
     pub(crate) found: Option<Vec<Attachment>>,
     /// The data path was programmed once.
     pub(crate) ready: bool,
-    pub(crate) refresh_at: Option<Instant>,
+    /// When the whole kernel was read last; `None`: never, or it is being read.
+    pub(crate) read_at: Option<Instant>,
     next: u64,
 }
 
@@ -162,7 +163,7 @@ impl Node {
             started: false,
             found: None,
             ready: false,
-            refresh_at: None,
+            read_at: None,
             next: 0,
         }
     }
@@ -207,7 +208,7 @@ impl Node {
             Input::Timeout => {
                 self.ipam.wake(now);
                 self.retry_annotations();
-                if self.refresh_at.is_some_and(|at| at <= now) {
+                if self.refresh_at().is_some_and(|at| at <= now) {
                     self.read_kernel();
                 }
             }
@@ -238,7 +239,7 @@ impl Node {
             (requests.min(), Reason::Request),
             (self.annotation_timeout(), Reason::Annotation),
             (self.sockets.timeout(), Reason::Sockets),
-            (self.refresh_at, Reason::Refresh),
+            (self.refresh_at(), Reason::Refresh),
         ]
         .into_iter()
         .filter_map(|(at, reason)| at.map(|at| (at, reason)))

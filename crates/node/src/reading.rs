@@ -6,10 +6,12 @@ use crate::life::{Life, Stage};
 use crate::node::Node;
 use derive::{AttachmentId, Section, Uplink};
 use kernel::{Key, LinkKey, Netns, Objects};
-use model::Duration;
+use model::{Duration, Instant};
 
 /// How often the whole kernel is read again, for what it does not tell of.
 const REFRESH: Duration = Duration::from_secs(90);
+/// A node with nothing else to do would do nothing else.
+const LEAST_REFRESH: Duration = Duration::from_secs(1);
 
 /// What a namespace is read for.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,13 +25,20 @@ pub(crate) enum Read {
 }
 
 impl Node {
+    /// When the kernel is to be read again.
+    pub(crate) fn refresh_at(&self) -> Option<Instant> {
+        let interval = self.world.felix.route_refresh_interval.unwrap_or(REFRESH);
+        let read_at = self.read_at.filter(|_| interval > Duration::ZERO)?;
+        Some(read_at + interval.max(LEAST_REFRESH))
+    }
+
     /// A namespace was read; `None`: it is gone.
     pub(crate) fn dumped(&mut self, id: EffectId, netns: Netns, objects: Option<Objects>) {
         match self.dumps.remove(&id) {
             Some(Read::Check(cni)) => self.checked(cni, objects.as_ref()),
             Some(Read::Pod(id)) => self.measured(&id, objects),
             Some(Read::Host) => {
-                self.refresh_at = Some(self.now + REFRESH);
+                self.read_at = Some(self.now);
                 let objects = objects.unwrap_or_default();
                 self.datapath.dumped(self.now, netns, objects);
                 self.find_uplink();
@@ -115,7 +124,7 @@ impl Node {
         let id = self.new_effect();
         self.dumps.insert(id, Read::Host);
         // The next one is counted from the answer.
-        self.refresh_at = None;
+        self.read_at = None;
         let sysctls = self.datapath.sysctls(Netns::Host);
         self.effects.push_back(Effect::Dump { id, netns: Netns::Host, sysctls });
     }

@@ -10,6 +10,7 @@
 
 use super::Type;
 use model::{Cidr, Vni};
+use std::net::Ipv4Addr;
 use std::ops::Not;
 
 /// A rule: conditions that must all hold, then what to do.
@@ -98,6 +99,11 @@ pub enum Action {
     /// Source NAT to an address of the outgoing interface, the source port in `ports` (inclusive). Needs a condition on
     /// the transport protocol if ports are given.
     Masquerade {
+        ports: Option<(u16, u16)>,
+    },
+    /// Source NAT to one address, as [`Action::Masquerade`] does it to the interface's.
+    Snat {
+        addr: Ipv4Addr,
         ports: Option<(u16, u16)>,
     },
     /// Not seen by connection tracking (at priority [`super::priority::RAW`]).

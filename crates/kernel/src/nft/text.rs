@@ -211,6 +211,10 @@ impl Display for Action {
             Action::Dispatch(fields, map) => write!(f, "{} vmap @{map}", join(fields, " . ")),
             Action::Masquerade { ports: None } => f.write_str("masquerade"),
             Action::Masquerade { ports: Some((first, last)) } => write!(f, "masquerade to :{first}-{last}"),
+            Action::Snat { addr, ports: None } => write!(f, "snat ip to {addr}"),
+            Action::Snat { addr, ports: Some((first, last)) } => {
+                write!(f, "snat ip to {addr}:{first}-{last}")
+            }
             Action::Notrack => f.write_str("notrack"),
             Action::SetMark { value, mask } => {
                 write!(f, "meta mark set mark and {:#010x} xor {value:#010x}", !mask)

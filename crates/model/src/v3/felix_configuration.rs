@@ -1,9 +1,11 @@
 //! FelixConfiguration: settings of the node agent, cluster-wide (`default`) or of one node (`node.<name>`).
 
+use super::written::unless_empty;
 use crate::meta::Resource;
-use crate::{Mtu, Vni};
+use crate::{Duration, IfName, Mtu, PortRange, Vni};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::net::Ipv4Addr;
 
 /// Settings of the node agent.
 pub type FelixConfiguration = Resource<FelixConfigurationSpec>;
@@ -29,9 +31,22 @@ pub struct FelixConfigurationSpec {
     pub allow_vxlan_packets_from_workloads: Option<bool>,
     #[serde(rename = "allowIPIPPacketsFromWorkloads", skip_serializing_if = "Option::is_none")]
     pub allow_ipip_packets_from_workloads: Option<bool>,
-    /// How long between full re-reads of the kernel, as a Go duration (`90s`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route_refresh_interval: Option<String>,
+    /// The source of such packets; absent: an address of the interface by which they leave.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
+    pub nat_outgoing_address: Option<Ipv4Addr>,
+    /// The source ports of such packets of TCP and UDP; absent or 0: any.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
+    pub nat_port_range: Option<PortRange>,
+    /// The interface by which packets leave whose source is changed, a last `+` standing for anything; absent: any.
+    #[serde(
+        rename = "iptablesNATOutgoingInterfaceFilter",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "unless_empty"
+    )]
+    pub nat_outgoing_interface_filter: Option<IfName>,
+    /// How long between full re-reads of the kernel; 0: it is not read again; absent: 90 s.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
+    pub route_refresh_interval: Option<Duration>,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -60,5 +75,20 @@ mod tests {
         let own = spec(json!({"vxlanMTU": 1380, "logSeverityScreen": "Debug"}));
         let merged = json!({"vxlanPort": 4789, "vxlanMTU": 1380, "logSeverityScreen": "Debug"});
         assert_eq!(cluster.overlaid_by(&own), spec(merged));
+    }
+
+    #[test]
+    fn settings_of_source_nat_are_read_and_written_as_they_came() {
+        let json = json!({"natOutgoingAddress": "192.0.2.7", "natPortRange": "1024:2048",
+            "iptablesNATOutgoingInterfaceFilter": "eth+", "routeRefreshInterval": "1m30s"});
+        let spec: FelixConfigurationSpec = serde_json::from_value(json.clone()).expect("a spec");
+        assert_eq!(spec.nat_port_range, Some(PortRange { first: 1024, last: 2048 }));
+        assert_eq!(serde_json::to_value(&spec).expect("it has a form"), json);
+        for (field, bad) in
+            [("natPortRange", "2:1"), ("natOutgoingAddress", "fd00::1"), ("natPortRange", "http")]
+        {
+            let spec = serde_json::from_value::<FelixConfigurationSpec>(json!({field: bad}));
+            assert!(spec.is_err(), "{field} {bad}");
+        }
     }
 }

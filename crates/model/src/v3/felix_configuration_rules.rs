@@ -5,7 +5,7 @@
 
 use super::written::{Written, go_list, spec_mut};
 use crate::field_error::FieldError;
-use crate::{Duration, IfAddr};
+use crate::{Duration, IfAddr, IfName, PortRange};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -160,6 +160,20 @@ fn address_errors(spec: Written) -> Vec<FieldError> {
     let source = spec.text("natOutgoingAddress");
     if !source.is_empty() && !source.parse().is_ok_and(|addr: IpAddr| addr.is_ipv4()) {
         errors.push(FieldError::new("NATOutgoingAddress", source, "is not a valid IPv4 address"));
+    }
+    let range = spec.get("natPortRange");
+    let text = range.as_str().map_or_else(|| range.to_string(), str::to_owned);
+    if !range.is_null()
+        && !text.is_empty()
+        && let Err(error) = text.parse::<PortRange>()
+    {
+        errors.push(FieldError::new("NATPortRange", &text, error.to_string()));
+    }
+    let filter = spec.text("iptablesNATOutgoingInterfaceFilter");
+    if !filter.is_empty()
+        && let Err(error) = filter.parse::<IfName>()
+    {
+        errors.push(FieldError::new("IptablesNATOutgoingInterfaceFilter", filter, error.to_string()));
     }
     let externals = spec.texts("externalNodesList");
     if let Some(wrong) = externals.iter().find(|text| text.parse::<IfAddr>().is_err()) {

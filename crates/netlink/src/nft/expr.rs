@@ -55,6 +55,13 @@ const RTN_LOCAL: u32 = 2;
 
 const LOOKUP_INVERT: u32 = 1;
 const NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
+/// `enum nft_nat_types` and `enum nft_nat_attributes`.
+const NAT_SNAT: u32 = 0;
+const NAT_TYPE: u16 = 1;
+const NAT_FAMILY: u16 = 2;
+const NAT_REG_ADDR_MIN: u16 = 3;
+const NAT_REG_PROTO_MIN: u16 = 5;
+const NAT_REG_PROTO_MAX: u16 = 6;
 
 /// Size of an interface name's register and of its type in a set (`IFNAMSIZ`).
 const IFNAMSIZ: usize = 16;
@@ -169,13 +176,25 @@ impl Compiler<'_> {
                 self.lookup(map, 0, Some(VERDICT_REGISTER));
             }
             Action::Masquerade { ports: None } => self.expr("masq", |_| ()),
-            Action::Masquerade { ports: Some((first, last)) } => {
-                self.immediate(REGISTER, &first.to_be_bytes());
-                self.immediate(REGISTER + 1, &last.to_be_bytes());
+            Action::Masquerade { ports: Some(ports) } => {
+                self.ports(*ports);
                 self.expr("masq", |m| {
                     m.push_be32(1, NAT_RANGE_PROTO_SPECIFIED);
                     m.push_be32(2, REGISTER);
                     m.push_be32(3, REGISTER + 1);
+                });
+            }
+            Action::Snat { addr, ports } => {
+                ports.iter().for_each(|ports| self.ports(*ports));
+                self.immediate(REGISTER + 2, &addr.octets());
+                self.expr("nat", |m| {
+                    m.push_be32(NAT_TYPE, NAT_SNAT);
+                    m.push_be32(NAT_FAMILY, NFPROTO_IPV4.into());
+                    m.push_be32(NAT_REG_ADDR_MIN, REGISTER + 2);
+                    if ports.is_some() {
+                        m.push_be32(NAT_REG_PROTO_MIN, REGISTER);
+                        m.push_be32(NAT_REG_PROTO_MAX, REGISTER + 1);
+                    }
                 });
             }
             Action::Notrack => self.expr("notrack", |_| ()),
@@ -188,6 +207,12 @@ impl Compiler<'_> {
                 });
             }
         }
+    }
+
+    /// Loads the first and the last of a range of ports.
+    fn ports(&mut self, (first, last): (u16, u16)) {
+        self.immediate(REGISTER, &first.to_be_bytes());
+        self.immediate(REGISTER + 1, &last.to_be_bytes());
     }
 
     fn expr(&mut self, name: &str, data: impl FnOnce(&mut Message)) {

@@ -57,6 +57,24 @@ fn f40_a_setting_that_somebody_flips_is_restored_and_those_of_others_are_not_loo
 }
 
 #[test]
+fn the_kernel_is_read_again_as_often_as_felix_configuration_says() {
+    let mut rig = direct();
+    let next = |rig: &Rig| match rig.node.poll_timeout() {
+        Some((at, node::Reason::Refresh)) => Some(at.since(rig.now)),
+        _ => None,
+    };
+    assert_eq!(next(&rig), Some(Duration::from_secs(90)));
+    for (interval, expected) in [("10s", Some(10)), ("0s", None), ("1ms", Some(1)), ("2m", Some(120))] {
+        let spec =
+            serde_json::json!({"metadata": {"name": "default"}, "spec": {"routeRefreshInterval": interval}});
+        let felix: model::v3::FelixConfiguration = serde_json::from_value(spec).expect("a configuration");
+        rig.node.handle(rig.now, Input::Api(model::store::Event::Put(felix.into())));
+        rig.settle();
+        assert_eq!(next(&rig), expected.map(Duration::from_secs), "{interval}");
+    }
+}
+
+#[test]
 fn an_object_of_somebody_else_is_reported_and_left_alone() {
     let mut rig = direct();
     let addr = add(&mut rig, "c1", "a");

@@ -102,8 +102,8 @@ fn run(
         match &rule.action {
             Action::Continue | Action::Notrack => {}
             Action::SetMark { value, mask } => packet.mark = packet.mark & !mask ^ value,
-            Action::Masquerade { .. } => {
-                assert!(nat, "masquerade stands in nat chains only");
+            Action::Masquerade { .. } | Action::Snat { .. } => {
+                assert!(nat, "source NAT stands in nat chains only");
                 return Err("masqueraded: it would not keep its source".to_owned());
             }
             Action::Dispatch(fields, map) => {
