@@ -10,10 +10,12 @@ pub mod faults;
 mod mode;
 mod router;
 pub mod suite;
+mod underlay;
 
 pub use capture::Capture;
 pub use cni::Answer;
 pub use router::Router;
+pub use underlay::Badness;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

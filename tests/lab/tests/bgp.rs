@@ -1,7 +1,7 @@
 //! BGP in the lab: a router beside the nodes that lies, restarts and hears of services; a split mesh; an underlay that loses
 //! packets, goes away, or is another one. Cluster traffic notices none of it.
 
-use lab_tests::{Lab, PODS, cases, suite, within};
+use lab_tests::{Badness, Lab, PODS, cases, suite, within};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -13,6 +13,8 @@ use testkit::process::Guard;
 use testkit::sampler::Sampler;
 
 const SOON: Duration = Duration::from_secs(20);
+/// As long as the catalogue of faults says.
+const LONG: Duration = Duration::from_secs(600);
 /// The router's address; it is no node.
 const ROUTER: &str = "192.168.50.20";
 
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
             f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster,
             f53_a_split_mesh_loses_nothing_and_is_named,
             f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers,
-            f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route,
+            f51_an_underlay_that_loses_delays_repeats_and_reorders_ends_no_session_and_moves_no_route,
             f48_tunnels_and_pods_follow_the_mtu_of_the_uplink,
             f45_an_uplink_that_was_down_carries_everything_again,
             f46_another_uplink_takes_the_place_of_the_first,
@@ -50,6 +52,11 @@ struct Router<'a> {
 impl<'a> Router<'a> {
     /// Starts it with these prefixes of its own, and waits until every node speaks with it.
     fn start(lab: &'a Lab, addr: &'static str, prefixes: &[&str]) -> Router<'a> {
+        Router::start_with(lab, addr, prefixes, "")
+    }
+
+    /// The same, with more words for BIRD about its sessions.
+    fn start_with(lab: &'a Lab, addr: &'static str, prefixes: &[&str], sessions: &str) -> Router<'a> {
         let host = lab.stranger(&format!("{addr}/24"));
         let directory = lab.root().join(addr);
         std::fs::create_dir_all(&directory).expect("the lab's folder can be written");
@@ -57,7 +64,7 @@ impl<'a> Router<'a> {
         let config = format!(
             "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; {routes}}}\n\
              protocol bgp nodes {{ local {addr} as 65001; neighbor range 192.168.50.0/24 as 64512; dynamic name \"n\"; \
-             passive; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+             passive; {sessions} ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
         );
         std::fs::write(directory.join("conf"), config).expect("the lab's folder can be written");
         let dir = directory.display();
@@ -514,21 +521,43 @@ fn f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_s
     mesh_is_up(lab);
 }
 
-fn f51_an_underlay_that_loses_packets_ends_no_session_and_moves_no_route(lab: &Lab) {
-    let peers = ["192.168.50.162", "192.168.50.163"];
+fn f51_an_underlay_that_loses_delays_repeats_and_reorders_ends_no_session_and_moves_no_route(lab: &Lab) {
+    // Its sessions are the first to end: after nine seconds without a word.
+    let router = Router::start_with(lab, ROUTER, &["10.77.0.0/24"], "hold time 9;");
+    let peers = ["192.168.50.162", "192.168.50.163", ROUTER];
     mesh_is_up(lab);
-    let before = (routes(lab, "master1"), peers.map(|peer| since(lab, peer)));
-    lab.exec(
-        "master1",
-        "nft 'add table inet lossy; add chain inet lossy in { type filter hook prerouting priority -400; }; \
-         add rule inet lossy in iifname ens192 numgen random mod 100 < 5 drop'",
-    );
-    for _ in 0..40 {
+    let state = || {
+        let said = lab.json("kubectl get node master1 -o json");
+        let said = said["metadata"]["annotations"]["tortie/encapsulation"].clone();
+        (
+            lab.nodes().iter().map(|node| routes(lab, node)).collect::<Vec<_>>(),
+            peers.map(|peer| since(lab, peer)),
+            said,
+        )
+    };
+    within(SOON, "every node has the router's route", || {
+        lab.nodes().iter().all(|node| routes(lab, node).contains("10.77.0.0/24"))
+    });
+    let before = state();
+    let underlay = lab.worsen(&Badness { lost: 50, twice: 10, delay: 50..=150 });
+    let end = Instant::now() + if lab_tests::at_length() { LONG } else { Duration::from_secs(30) };
+    while Instant::now() < end {
         sleep(Duration::from_millis(250));
-        assert_eq!(routes(lab, "master1"), before.0);
+        assert_eq!(state(), before);
     }
-    lab.exec("master1", "nft delete table inet lossy");
-    assert_eq!(peers.map(|peer| since(lab, peer)), before.1);
+    let pings = lab.try_exec("master1", "ping -n -c 20 -i 0.2 -W 1 192.168.50.162");
+    for done in underlay.heal() {
+        println!("  {done:?}");
+        assert!(done.carried > 100 && done.lost > 0 && done.twice > 0 && done.overtook > 10, "{done:?}");
+    }
+    let pings = String::from_utf8_lossy(&pings.stdout).into_owned();
+    let mean = pings.split(" = ").nth(1).and_then(|times| times.split('/').nth(1)?.parse::<f64>().ok());
+    assert!(mean.is_some_and(|millis| (150.0..300.0).contains(&millis)), "{pings}");
+    within(SOON, "all reach each other", || {
+        lab.try_exec("master1", "ping -n -c 1 -W 1 192.168.50.162").status.success()
+    });
+    assert_eq!(state(), before);
+    drop(router);
 }
 
 fn f48_tunnels_and_pods_follow_the_mtu_of_the_uplink(lab: &Lab) {
