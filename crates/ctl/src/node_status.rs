@@ -201,19 +201,6 @@ mod tests {
         }
     }
 
-    /// The recording of a cluster of which one node is away, without the line about a process that we do not have.
-    #[test]
-    fn a_mesh_is_shown_as_calico_shows_it() {
-        let sessions = vec![
-            session("10.0.2.5", PeerSort::Mesh, SessionState::Start, 483, "Idle Socket: Connection refused"),
-            session("10.0.2.4", PeerSort::Mesh, SessionState::Up, 481, "Established"),
-        ];
-        let recorded = include_str!("../tests/golden/node-status-bird.txt");
-        let line = "INFO: BIRDv6 process: 'bird6' is not running.\n\n";
-        let recorded = recorded.strip_suffix(line).expect("the recording says that there is no IPv6");
-        assert_eq!(tables(Some(&status(Some(sessions), None)), NOW), recorded);
-    }
-
     #[test]
     fn the_articles_mesh_is_shown_to_the_letter() {
         let up = |address| SessionStatus {

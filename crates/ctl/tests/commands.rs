@@ -4,8 +4,6 @@ mod support;
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
 use support::Cli;
 
 const POOL: &str =
@@ -15,18 +13,6 @@ fn set(name: &str, net: &str) -> String {
     format!(
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {{name: {name}}}\nspec: {{nets: [{net}]}}\n"
     )
-}
-
-/// An agent that answers one question.
-fn agent(cli: &Cli, answer: Value) -> std::thread::JoinHandle<()> {
-    let listener = UnixListener::bind(cli.path("agent.sock")).expect("a socket");
-    std::thread::spawn(move || {
-        let (stream, _) = listener.accept().expect("a client");
-        let mut question = String::new();
-        BufReader::new(&stream).read_line(&mut question).expect("a question");
-        assert_eq!(question, "\"status\"\n");
-        writeln!(&stream, "{answer}").expect("answered");
-    })
 }
 
 #[tokio::test]
@@ -39,7 +25,7 @@ async fn node_status_says_whether_the_agent_runs() {
     ----- stderr -----
     Calico process is not running.
     ");
-    let answering = agent(&cli, json!({"status": {"node": "master1", "ready": true}}));
+    let answering = cli.agent(json!({"status": {"node": "master1", "ready": true}}));
     assert_eq!(
         cli.line(&line).await.stdout,
         "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n\n"
@@ -374,15 +360,12 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
     }
     let pool = POOL.replace("cidr: 10.244.0.0/16", "cidr: 10.244.0.0/16, vxlanMode: Always");
     cli.line(&format!("apply -f {}", cli.file("pool.yaml", &pool))).await;
-    let answering = agent(
-        &cli,
-        json!({"status": {
-            "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450, "ipip": "stand-in",
-            "paths": [{"block": "10.244.1.0/26", "node": "n2", "path": "vxlan via 10.244.1.0"}],
-            "problems": ["route 10.244.1.0/26: Network is unreachable"],
-            "repairs": [{"object": "route 10.244.1.0/26", "count": 2, "tookMicros": 900}],
-        }}),
-    );
+    let answering = cli.agent(json!({"status": {
+        "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450, "ipip": "stand-in",
+        "paths": [{"block": "10.244.1.0/26", "node": "n2", "path": "vxlan via 10.244.1.0"}],
+        "problems": ["route 10.244.1.0/26: Network is unreachable"],
+        "repairs": [{"object": "route 10.244.1.0/26", "count": 2, "tookMicros": 900}],
+    }}));
     assert_snapshot!(cli.line(&format!("status --agent-socket {}", cli.path("agent.sock"))).await, @"
     exit: 0
     ----- stdout -----

@@ -12,7 +12,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use support::{Cli, OWN, Recorded, differences, without_own};
+use support::{Cli, OWN, Recorded, differences, first_lines_apart, without_own};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/kubernetes");
 
@@ -45,20 +45,6 @@ impl Differing {
         assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
         assert_eq!(differing, of_these, "these do not differ any more");
     }
-}
-
-/// A few of the lines at which two texts part.
-fn first_lines_apart(ours: &str, theirs: &str) -> String {
-    let pairs = ours.lines().map(Some).chain(std::iter::repeat(None));
-    let pairs = pairs.zip(theirs.lines().map(Some).chain(std::iter::repeat(None)));
-    let apart = pairs.take_while(|(ours, theirs)| ours.is_some() || theirs.is_some());
-    let apart = apart.filter(|(ours, theirs)| ours != theirs).take(4);
-    let none = "(nothing)";
-    apart
-        .map(|(ours, theirs)| {
-            format!("  ours:   {}\n  theirs: {}\n", ours.unwrap_or(none), theirs.unwrap_or(none))
-        })
-        .collect()
 }
 
 const READING: &[&str] = &[

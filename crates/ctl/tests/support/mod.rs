@@ -5,6 +5,8 @@
 mod objects;
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 /// What a command printed, and its exit status.
@@ -98,6 +100,18 @@ impl Cli {
         self.run_with(&args.iter().map(here).collect::<Vec<_>>(), stdin).await
     }
 
+    /// An agent on the socket `agent.sock` of this test, which answers one question.
+    pub fn agent(&self, answer: serde_json::Value) -> std::thread::JoinHandle<()> {
+        let listener = UnixListener::bind(self.path("agent.sock")).expect("a socket");
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut question = String::new();
+            BufReader::new(&stream).read_line(&mut question).expect("a question");
+            assert_eq!(question, "\"status\"\n");
+            writeln!(&stream, "{answer}").expect("answered");
+        })
+    }
+
     /// Writes a file of this test and says where it is.
     pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
@@ -183,6 +197,20 @@ pub fn differences(folder: &str) -> Vec<(String, String)> {
     entries
 }
 
+/// A few of the lines at which two texts part.
+pub fn first_lines_apart(ours: &str, theirs: &str) -> String {
+    let pairs = ours.lines().map(Some).chain(std::iter::repeat(None));
+    let pairs = pairs.zip(theirs.lines().map(Some).chain(std::iter::repeat(None)));
+    let apart = pairs.take_while(|(ours, theirs)| ours.is_some() || theirs.is_some());
+    let apart = apart.filter(|(ours, theirs)| ours != theirs).take(4);
+    let none = "(nothing)";
+    apart
+        .map(|(ours, theirs)| {
+            format!("  ours:   {}\n  theirs: {}\n", ours.unwrap_or(none), theirs.unwrap_or(none))
+        })
+        .collect()
+}
+
 /// The text without `managedFields` and what is indented below it.
 fn without_field_owners(text: &str) -> String {
     let mut inside: Option<usize> = None;
@@ -244,22 +272,43 @@ impl Alone {
         alone
     }
 
-    /// Runs the command and compares.
-    pub async fn compare(&self, cli: &Cli, name: &str) {
+    /// Leaves lines that begin so out of what was recorded.
+    pub fn without_lines(mut self, begin: &str) -> Alone {
+        for text in [&mut self.stdout, &mut self.stderr] {
+            *text = text
+                .lines()
+                .filter(|line| !line.starts_with(begin))
+                .map(|line| format!("{line}\n"))
+                .collect();
+        }
+        self
+    }
+
+    /// Runs the command with `flags` behind it; how the two differ, if they do.
+    pub async fn differs(&self, cli: &Cli, flags: &[String]) -> Option<String> {
         for (file, text) in &self.files {
             cli.file(file, text);
         }
-        let command =
-            self.command.split(" < ").next().expect("a command").trim_start_matches("calicoctl").trim();
-        let args: Vec<String> = arguments(command)
+        let command = self.command.split(" < ").next().expect("a command");
+        let command = command.strip_prefix("calicoctl").expect("a command of calicoctl").trim();
+        let mut args: Vec<String> = arguments(command)
             .into_iter()
             .map(|word| if self.files.iter().any(|(file, _)| *file == word) { cli.path(&word) } else { word })
             .collect();
+        args.extend_from_slice(flags);
         let got = cli.run_with(&args, &self.stdin).await;
-        let said = |text: &str| without_causes(text).trim_end().to_owned();
-        let got = (got.status, said(&got.stdout), said(&got.stderr));
-        assert_eq!(got, (self.exit, said(&self.stdout), said(&self.stderr)), "{name}: {}", self.command);
+        let said = |text: &str| without_own(&without_versions(&without_causes(text))).trim_end().to_owned();
+        let ours = (got.status, said(&got.stdout), said(&got.stderr));
+        let theirs = (self.exit, said(&self.stdout), said(&self.stderr));
+        let all = |(exit, out, err): &(u8, String, String)| format!("exit {exit}\n{out}\n{err}");
+        (ours != theirs).then(|| first_lines_apart(&all(&ours), &all(&theirs)))
     }
+}
+
+/// The text without the lines in which a client names its own version.
+fn without_versions(text: &str) -> String {
+    let is_own = |line: &&str| line.starts_with("Client Version:") || line.starts_with("Git commit:");
+    text.lines().filter(|line| !is_own(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// The words of a recorded command: a patch or template is one word, though the recording has no quotes.

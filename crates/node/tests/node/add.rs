@@ -4,7 +4,7 @@ use crate::rig::pod_key;
 use crate::{add, direct, failure};
 use model::Duration;
 use model::store::{Kind, Object, Request as Ask};
-use node::cni::{Command, Reply, code};
+use node::cni::{Command, Options, Reply, code};
 use node::{CniId, Input};
 
 #[test]
@@ -101,6 +101,34 @@ fn f11_an_add_while_the_api_is_away_fails_clearly_and_leaves_nothing() {
     assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
 }
 
+/// The sentences of Calico's plugin 3.32.1, as recorded; the first is followed by the address.
+#[test]
+fn what_cannot_be_asked_for_is_refused_in_calicos_words() {
+    let mut rig = direct();
+    let taken = add(&mut rig, "c1", "a");
+    rig.create_pod("b");
+    let asked =
+        |addr: &str| Options { requested: vec![addr.parse().expect("an address")], ..Options::default() };
+    let pool = Options { ipv4_pools: vec!["10.99.0.0/16".into()], ..Options::default() };
+    for (options, calicos) in [
+        (asked("192.0.2.1"), "The provided IP address is not in a configured pool".to_owned()),
+        (
+            asked(&taken.to_string()),
+            format!("resource already exists: {taken} with error: Address already assigned in block"),
+        ),
+        (pool, "the given pool (10.99.0.0/16) does not exist, or is not enabled".to_owned()),
+    ] {
+        rig.options = options;
+        let (code, text) = failure(rig.cni(Command::Add, "c2", "b"));
+        assert_eq!(code, code::INTERNAL, "{text}");
+        assert_eq!(text.split(": 192.").next(), Some(&*calicos));
+        assert_eq!((rig.files.len(), rig.in_use()), (1, 1), "{text}");
+    }
+    // By its name, as well as by its CIDR.
+    rig.options = Options { ipv4_pools: vec!["pool".into()], ..Options::default() };
+    add(&mut rig, "c2", "b");
+}
+
 #[test]
 fn check_says_what_is_missing() {
     let mut rig = direct();
@@ -184,12 +212,12 @@ fn a_disk_that_is_full_while_the_pair_is_being_made_leaves_no_pair() {
 #[test]
 fn a_sandbox_of_an_earlier_pod_of_the_same_name_gets_nothing() {
     let mut rig = direct();
-    rig.pod_uid = Some("uid-of-an-earlier-one".into());
+    rig.options.pod_uid = Some("uid-of-an-earlier-one".into());
     let (_, text) = failure(rig.cni(Command::Add, "c1", "a"));
     assert_eq!(text, "pod a is another one by now: this sandbox is of an earlier pod");
     assert_eq!((rig.files.len(), rig.in_use()), (0, 0));
     let Some(Object::Pod(pod)) = rig.get(Kind::Pod, "a") else { panic!("the pod is there") };
-    rig.pod_uid = Some(pod.metadata.uid);
+    rig.options.pod_uid = Some(pod.metadata.uid);
     add(&mut rig, "c2", "a");
 }
 

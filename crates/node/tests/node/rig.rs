@@ -30,8 +30,8 @@ pub struct Rig {
     /// While set, files and the kernel take no change; what was asked for waits.
     pub hold: bool,
     held: Vec<Effect>,
-    /// `K8S_POD_UID` of every request.
-    pub pod_uid: Option<String>,
+    /// What every request says besides.
+    pub options: Options,
     /// Addresses that processes of the node use.
     pub used: BTreeSet<std::net::IpAddr>,
     /// The disk is full.
@@ -93,7 +93,7 @@ impl Rig {
             kernel: uplink(),
             hold: false,
             held: Vec::new(),
-            pod_uid: None,
+            options: Options::default(),
             disk_is_full: false,
             used: BTreeSet::new(),
             netns_fail: false,
@@ -396,7 +396,7 @@ impl Rig {
                 inode: (4, self.inode.unwrap_or(u64::from(self.next_netns))),
             }),
             pod: Some(("default".into(), pod.into())),
-            options: Options { pod_uid: self.pod_uid.clone(), ..Options::default() },
+            options: self.options.clone(),
         };
         self.node.handle(self.now, Input::Cni { id, request, netns: Some(PodNs(self.next_netns)) });
         id
