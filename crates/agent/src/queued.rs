@@ -174,14 +174,38 @@ mod tests {
     #[test]
     fn f32_a_queued_del_that_cannot_be_read_now_is_read_later() {
         let dir = TempDir::new().unwrap();
-        // Reading a directory fails, as reading a file does without descriptors.
+        // Reading what leads to itself fails, as reading a file does without descriptors.
         let path = dir.path().join("a@eth0@net.json");
-        fs::create_dir(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
         let mut queued = Queued::new(dir.path().to_owned());
         assert!(queued.take_new().is_empty());
-        fs::remove_dir(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         queue_del(dir.path(), "a");
         assert_eq!(queued.take_new().len(), 1);
+    }
+
+    #[test]
+    fn f07_a_queued_del_that_is_cut_or_flipped_is_put_aside_and_no_other_is_carried_out() {
+        let dir = TempDir::new().unwrap();
+        queue_del(dir.path(), "a");
+        let path = dir.path().join("a@eth0@net.json");
+        let whole = fs::read(&path).unwrap();
+        // The last octet ends a line.
+        let cuts = (0..whole.len() - 1).map(|length| whole[..length].to_vec());
+        let flips = (0..(whole.len() - 1) * 8).map(|bit| {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        });
+        for bytes in cuts.chain(flips) {
+            fs::write(&path, &bytes).unwrap();
+            assert!(Queued::new(dir.path().to_owned()).take().is_empty());
+            assert_eq!(fs::read(dir.path().join("a@eth0@net.json.unreadable")).unwrap(), bytes);
+        }
+        fs::remove_file(dir.path().join("a@eth0@net.json.unreadable")).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(Queued::new(dir.path().to_owned()).take().is_empty());
+        assert!(dir.path().join("a@eth0@net.json.unreadable").is_dir());
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod netns;
 pub mod queue;
 mod request;
 mod result;
+pub mod sealed;
 mod version;
 
 pub use error::Error;

@@ -1,8 +1,8 @@
 //! DELs that came while the agent was away: a file for each attachment, so that the same DEL twice is one. The plugin
 //! writes them, the agent carries them out and removes them.
 
-use crate::durable;
 use crate::error::Error;
+use crate::{durable, sealed};
 use derive::AttachmentId;
 use model::IfName;
 use node::cni::{Command, Request};
@@ -44,7 +44,7 @@ pub fn put(directory: &Path, request: &Request) -> Result<(), Error> {
         let id = id(request).ok_or(io::ErrorKind::InvalidInput)?;
         // The namespace was opened for the call that failed; its path may be another's by the time this is read.
         let request = Request { netns: None, ..request.clone() };
-        durable::replace(directory, &file_name(&id), &serde_json::to_vec(&request)?)?;
+        durable::replace(directory, &file_name(&id), &sealed::seal(serde_json::to_vec(&request)?))?;
         durable::sync_directory(directory)
     };
     write().map_err(|cause| Error::Queue { path: directory.to_owned(), cause })
@@ -90,9 +90,13 @@ pub fn names(directory: &Path) -> io::Result<Vec<String>> {
 pub fn read(directory: &Path, name: &str) -> io::Result<Option<Queued>> {
     let text = match std::fs::read(directory.join(name)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
+            return Ok(Some(Queued { name: name.to_owned(), request: Err(e.to_string()) }));
+        }
         text => text?,
     };
-    let request = serde_json::from_slice::<Request>(&text).map_err(|e| e.to_string());
+    let request = sealed::open(&text)
+        .and_then(|text| serde_json::from_slice::<Request>(text).map_err(|e| e.to_string()));
     let request = request.and_then(|request| match request.command {
         Command::Del => Ok(request),
         _ => Err("it is no DEL".to_owned()),

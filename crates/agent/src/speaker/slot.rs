@@ -14,7 +14,7 @@
 use super::Clock;
 use bgp::PeerId;
 use bgp::speaker::quarantine_time;
-use cni::durable;
+use cni::{durable, sealed};
 use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -67,7 +67,7 @@ impl Slot {
     fn try_open(directory: &Path, clock: Clock) -> io::Result<(Slot, Vec<HeldOff>)> {
         let now = Clock::wall_micros();
         let path = directory.join(SLOT);
-        let mut ends = parse(&fs::read_to_string(directory.join(ENDS)).unwrap_or_default());
+        let mut ends = read_ends(&directory.join(ENDS));
         ends.retain(|_, ends| (0..COUNTS).contains(&(now - ends.last)));
         if let Some((peer, hash)) = named(&fs::read(&path).unwrap_or_default()) {
             let of_peer = ends.entry(peer.clone()).or_insert(Ends { count: 0, last: now });
@@ -78,7 +78,7 @@ impl Slot {
                  for {seconds} s. This is a fault of the agent: please report it with the lines before it ended",
                 ordinal(of_peer.count)
             );
-            durable::replace_unsynced(directory, ENDS, format(&ends).as_bytes())?;
+            durable::replace_unsynced(directory, ENDS, &sealed::seal(format(&ends).into_bytes()))?;
         }
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         let held = ends.iter().filter_map(|(peer, ends)| held_off(peer, *ends, now, clock.now()));
@@ -131,6 +131,18 @@ fn named(slot: &[u8]) -> Option<(PeerId, &str)> {
     let (line, _) = std::str::from_utf8(slot).ok()?.split_once('\n')?;
     let (hash, peer) = line.split_once(' ')?;
     Some((PeerId::new(peer), hash))
+}
+
+/// The ends of the last processes; none if there is no file, or none that is what was written.
+fn read_ends(path: &Path) -> BTreeMap<PeerId, Ends> {
+    let Ok(text) = fs::read(path) else { return BTreeMap::new() };
+    match sealed::open(&text) {
+        Ok(text) => parse(&String::from_utf8_lossy(text)),
+        Err(why) => {
+            tracing::warn!("{} cannot be used, no BGP peer is held off for it: {why}", path.display());
+            BTreeMap::new()
+        }
+    }
 }
 
 /// A line for each peer: count, time, name. What is no such line counts for nothing.
@@ -211,12 +223,49 @@ mod tests {
         assert_eq!([1_000_000, 11_000_000, 31_000_000].map(left), [Some(30), Some(20), None]);
         let directory = TempDir::new().unwrap();
         let day_before = Clock::wall_micros() - COUNTS;
-        fs::write(directory.path().join(ENDS), format!("9 {day_before} {}\nnonsense\n", peer())).unwrap();
+        let ends = format!("9 {day_before} {}\nnonsense\n", peer());
+        fs::write(directory.path().join(ENDS), sealed::seal(ends.into_bytes())).unwrap();
         let (slot, held) = Slot::open(directory.path(), Clock::start());
         assert_eq!(held, []);
         slot.enter(&peer(), b"octets");
         let (_, held) = Slot::open(directory.path(), Clock::start());
         assert_eq!(held[0].why, "Quarantine: what it sent ended the agent");
+    }
+
+    #[test]
+    fn f07_a_file_that_is_cut_or_flipped_holds_off_nobody_who_is_without_fault() {
+        let directory = TempDir::new().unwrap();
+        let clock = Clock::start();
+        let (slot, _) = Slot::open(directory.path(), clock);
+        slot.enter(&peer(), b"octets");
+        let slot_file = fs::read(directory.path().join(SLOT)).unwrap();
+        assert_eq!(Slot::open(directory.path(), clock).1.len(), 1);
+        let whole = fs::read(directory.path().join(ENDS)).unwrap();
+        // The last octet ends a line.
+        let cuts = (0..whole.len() - 1).map(|length| whole[..length].to_vec());
+        let flips = (0..(whole.len() - 1) * 8).map(|bit| flipped(&whole, bit));
+        for bytes in cuts.chain(flips) {
+            fs::write(directory.path().join(ENDS), &bytes).unwrap();
+            assert_eq!(Slot::open(directory.path(), clock).1, [], "{}", String::from_utf8_lossy(&bytes));
+        }
+        fs::remove_file(directory.path().join(ENDS)).unwrap();
+        fs::create_dir(directory.path().join(ENDS)).unwrap();
+        assert_eq!(Slot::open(directory.path(), clock).1, []);
+        // The slot is one short write: cut, it names nobody; flipped, nobody else who is there.
+        fs::remove_dir(directory.path().join(ENDS)).unwrap();
+        let cuts = (0..slot_file.len()).map(|length| slot_file[..length].to_vec());
+        for bytes in cuts.chain((0..slot_file.len() * 8).map(|bit| flipped(&slot_file, bit))) {
+            fs::write(directory.path().join(SLOT), &bytes).unwrap();
+            let (_, held) = Slot::open(directory.path(), clock);
+            assert!(held.len() <= 1);
+            let _ = fs::remove_file(directory.path().join(ENDS));
+        }
+    }
+
+    fn flipped(whole: &[u8], bit: usize) -> Vec<u8> {
+        let mut flipped = whole.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        flipped
     }
 
     #[test]

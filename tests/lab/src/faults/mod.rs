@@ -3,6 +3,7 @@
 
 pub mod cni;
 pub mod commands;
+pub mod damage;
 pub mod death;
 pub mod ipip;
 pub mod kill;
