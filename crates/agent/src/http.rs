@@ -93,3 +93,36 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<String> {
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpSocket;
+
+    #[tokio::test]
+    async fn f37_a_request_in_pieces_is_understood_and_a_long_answer_is_given_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let text = "calico_metric 1\n".repeat(100_000);
+        let body = text.clone();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            converse(stream, |_| async { Some((OK, body.clone())) }).await
+        });
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        let mut client = socket.connect(addr).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        for octet in b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" {
+            client.write_all(&[*octet]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(&text),
+            "{} octets",
+            answer.len()
+        );
+    }
+}

@@ -385,6 +385,48 @@ mod tests {
     }
 
     #[test]
+    fn f37_a_call_that_comes_octet_by_octet_is_read_whole_with_its_descriptor() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let text = cni_call(Command::Add, Some((1, 2)));
+            // The descriptor comes with the first octet, or with the last.
+            for with in [0, text.len() - 1] {
+                let mut stream = fixture.connect().await;
+                for (at, octet) in text.char_indices() {
+                    let file = (at == with).then(|| File::open("/dev/null").unwrap());
+                    send(&stream, &octet.to_string(), file.as_slice()).await;
+                    // So the server reads what is there.
+                    tokio::task::yield_now().await;
+                }
+                let said = answer(&mut stream).await;
+                assert!(said.contains("is not a network namespace"), "it has the descriptor: {said}");
+            }
+            let mut stream = fixture.connect().await;
+            for octet in cni_call(Command::Del, None).chars() {
+                send(&stream, &octet.to_string(), &[]).await;
+                tokio::task::yield_now().await;
+            }
+            fixture.call().await.reply.send(Reply::Done).unwrap();
+            assert_eq!(answer(&mut stream).await, "{\"cni\":\"done\"}\n");
+        });
+    }
+
+    #[test]
+    fn f37_an_answer_that_is_larger_than_the_socket_holds_is_written_whole() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let mut stream = fixture.connect().await;
+            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 1).unwrap();
+            send(&stream, &cni_call(Command::Del, None), &[]).await;
+            let text = "x".repeat(1 << 20);
+            let failure = node::cni::Failure { code: 11, msg: text.clone(), details: String::new() };
+            fixture.call().await.reply.send(Reply::Failed(failure)).unwrap();
+            let said = answer(&mut stream).await;
+            assert!(said.contains(&text) && said.ends_with("}\n"), "{} octets", said.len());
+        });
+    }
+
+    #[test]
     fn a_client_that_goes_away_is_reported() {
         run(async {
             let mut fixture = Fixture::start();

@@ -203,6 +203,27 @@ fn an_agents_failure_is_passed_on_with_the_version() {
 }
 
 #[test]
+fn f37_an_answer_that_comes_octet_by_octet_is_read_whole() {
+    let place = Place::with_netns("drip");
+    let netns = place.netns_path();
+    let reply = added(&netns);
+    let agent = place.saying(
+        move |_| Some(Answer::Cni(reply.clone())),
+        |stream, line| {
+            for octet in line {
+                std::io::Write::write_all(stream, &[*octet]).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        },
+    );
+    let outcome = Run::new("ADD", place.conf("1.0.0")).var("CNI_NETNS", &netns).run();
+    agent.join().unwrap();
+    assert_eq!((outcome.exit, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+    let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(printed["ips"][0]["address"], "172.16.217.34/32");
+}
+
+#[test]
 fn an_agent_that_refuses_a_call_is_not_called_away() {
     let place = Place::with_netns("refuses");
     let agent = place.answering(|_| Some(Answer::Refused("only root may call the agent".into())));

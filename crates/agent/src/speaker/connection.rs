@@ -179,6 +179,58 @@ fn words_of(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
+    /// Two ends of a connection with the smallest buffers that the kernel gives.
+    async fn narrow() -> (TcpStream, TcpStream) {
+        let listening = TcpSocket::new_v4().expect("a socket");
+        listening.set_recv_buffer_size(1).expect("set");
+        listening.set_send_buffer_size(1).expect("set");
+        listening.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let listener = listening.listen(1).expect("listening");
+        let calling = TcpSocket::new_v4().expect("a socket");
+        calling.set_recv_buffer_size(1).expect("set");
+        calling.set_send_buffer_size(1).expect("set");
+        let ours = calling.connect(listener.local_addr().expect("its address")).await.expect("connected");
+        (ours, listener.accept().await.expect("accepted").0)
+    }
+
+    #[tokio::test]
+    async fn f37_what_is_read_and_written_in_pieces_is_all_there_and_in_order() {
+        use tokio::io::AsyncReadExt;
+        let (ours, mut theirs) = narrow().await;
+        theirs.set_nodelay(true).expect("set");
+        let (events, mut happened) = mpsc::channel(4);
+        let mut line = Line::start(ConnId::Accepted(1), ours, events);
+        let given: Vec<u8> = (0..1 << 18).map(|n: u32| n.to_be_bytes()[3] ^ n.to_be_bytes()[2]).collect();
+        line.write(given.clone());
+        let peer = tokio::spawn(async move {
+            let (mut reader, mut writer) = theirs.split();
+            let write = async {
+                for octet in 0..=255 {
+                    writer.write_all(&[octet]).await.expect("written");
+                    tokio::task::yield_now().await;
+                }
+            };
+            let mut got = vec![0; 1 << 18];
+            let (read, ()) = tokio::join!(reader.read_exact(&mut got), write);
+            read.expect("all of it");
+            (theirs, got)
+        });
+        let (mut heard, mut pieces, mut has_room) = (Vec::new(), 0, false);
+        while heard.len() < 256 || !has_room {
+            match happened.recv().await.expect("the task goes on") {
+                Event::Bytes(_, bytes) => {
+                    pieces += 1;
+                    heard.extend(bytes);
+                }
+                Event::Room(_) => has_room = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(pieces > 1, "it came in pieces");
+        assert_eq!(heard, (0..=255).collect::<Vec<u8>>());
+        assert!(peer.await.expect("no panic").1 == given);
+    }
+
     #[tokio::test]
     async fn a_peer_that_reads_nothing_is_left_all_the_same() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command as Process;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -108,6 +108,15 @@ impl Place {
         &self,
         answer: impl Fn(&Request) -> Option<Answer> + Send + 'static,
     ) -> JoinHandle<(Request, Vec<OwnedFd>)> {
+        self.saying(answer, |stream, line| stream.write_all(line).unwrap())
+    }
+
+    /// As `answering`, with a way of its own to say the line.
+    pub fn saying(
+        &self,
+        answer: impl Fn(&Request) -> Option<Answer> + Send + 'static,
+        say: impl Fn(&mut UnixStream, &[u8]) + Send + 'static,
+    ) -> JoinHandle<(Request, Vec<OwnedFd>)> {
         let listener = UnixListener::bind(self.socket()).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -135,7 +144,7 @@ impl Place {
             if let Some(answer) = answer(&request) {
                 let mut line = serde_json::to_vec(&answer).unwrap();
                 line.push(b'\n');
-                stream.write_all(&line).unwrap();
+                say(&mut stream, &line);
             }
             (*request, descriptors)
         })

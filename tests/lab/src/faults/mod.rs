@@ -8,6 +8,7 @@ pub mod death;
 pub mod ipip;
 pub mod kill;
 pub mod meddle;
+pub mod pieces;
 pub mod pod;
 pub mod socket;
 pub mod spoof;
