@@ -4,7 +4,7 @@ use super::cni::{blocks, owned};
 use super::{namespaces, sample};
 use crate::{Lab, program, suite, within};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ fn die_at(lab: &Lab, place: &str) {
         lab.verb(&["kill", AGENT]);
     }
     // It may die before it is ready.
-    start(lab, place);
+    start(lab, AGENT, place);
     let names = if place.contains("affinity") || place == "API: block made" {
         enough_for_a_block(&known)
     } else {
@@ -88,7 +88,7 @@ fn die_at(lab: &Lab, place: &str) {
     } else {
         provoke(lab, &names);
     }
-    within(ACT, &format!("the agent dies at `{place}`"), || !lives(lab));
+    within(ACT, &format!("the agent dies at `{place}`"), || !lives(lab, AGENT));
 
     lab.verb(&["start", AGENT]);
     restore_pool(lab);
@@ -119,7 +119,7 @@ fn die_at(lab: &Lab, place: &str) {
 }
 
 /// The addresses that are given, without the tunnels'.
-fn of_pods(lab: &Lab) -> BTreeSet<String> {
+pub(super) fn of_pods(lab: &Lab) -> BTreeSet<String> {
     owned(lab).into_iter().filter(|owner| !owner.contains("tunnel-addr")).collect()
 }
 
@@ -135,14 +135,16 @@ fn enough_for_a_block(known: &BTreeSet<String>) -> usize {
     4 * own - 2 + 1
 }
 
-fn start(lab: &Lab, place: &str) {
+/// Starts a process of the lab that dies at a place.
+pub(super) fn start(lab: &Lab, process: &str, place: &str) {
     let mut command = Command::new(program());
-    command.args(["lab", "--name", &lab.name, "--dir"]).arg(&lab.dir).args(["start", AGENT]);
+    command.args(["lab", "--name", &lab.name, "--dir"]).arg(&lab.dir).args(["start", process]);
     let _ = command.env(failpoint::VARIABLE, place).output().expect("the program runs");
 }
 
-fn lives(lab: &Lab) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", lab.pid(AGENT))).unwrap_or_default();
+/// Whether a process of the lab lives.
+pub(super) fn lives(lab: &Lab, process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", lab.pid(process))).unwrap_or_default();
     let fields: Vec<&str> =
         stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
     // Who has died and was not waited for: a zombie without other threads (proc_pid_stat(5), fields 3 and 20).
@@ -162,7 +164,7 @@ fn come_and_go_at_once(lab: &Lab) {
     };
     all("ADD");
     all("DEL");
-    within(ACT, "the agent dies as it removes interfaces", || !lives(lab));
+    within(ACT, "the agent dies as it removes interfaces", || !lives(lab, AGENT));
     // What was not answered is asked again; an agent that is away finds it queued.
     all("DEL");
 }
@@ -171,12 +173,12 @@ fn come_and_go_at_once(lab: &Lab) {
 fn provoke(lab: &Lab, names: &[&str]) {
     let until_dead = |holds: &dyn Fn() -> bool| {
         let end = Instant::now() + ACT;
-        while lives(lab) && !holds() && Instant::now() < end {
+        while lives(lab, AGENT) && !holds() && Instant::now() < end {
             sleep(Duration::from_millis(50));
         }
-        lives(lab)
+        lives(lab, AGENT)
     };
-    if !lives(lab) {
+    if !lives(lab, AGENT) {
         return;
     }
     create(lab, names);
@@ -199,7 +201,7 @@ fn provoke(lab: &Lab, names: &[&str]) {
         r#"{"ipipMode":"Never","vxlanMode":"Always"}"#,
         r#"{"ipipMode":"Always","vxlanMode":"Never"}"#,
     ] {
-        if !lives(lab) {
+        if !lives(lab, AGENT) {
             return;
         }
         lab.patch_pool(spec);
@@ -225,6 +227,11 @@ fn restore_pool(lab: &Lab) {
 }
 
 fn create(lab: &Lab, names: &[&str]) {
+    lab.exec("master1", &format!("kubectl create -f {}", pods_file(lab, names).display()));
+}
+
+/// A file of such pods.
+pub(super) fn pods_file(lab: &Lab, names: &[&str]) -> PathBuf {
     let pod = |name: &&str| {
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{app: chaos}}}}\n\
@@ -234,7 +241,7 @@ fn create(lab: &Lab, names: &[&str]) {
     let file = lab.root().join("chaos.yaml");
     std::fs::write(&file, names.iter().map(pod).collect::<Vec<_>>().join("---\n"))
         .expect("the lab's directory");
-    lab.exec("master1", &format!("kubectl create -f {}", file.display()));
+    file
 }
 
 fn make_pods(lab: &Lab, names: &[&str]) {
@@ -242,7 +249,7 @@ fn make_pods(lab: &Lab, names: &[&str]) {
     await_running(lab);
 }
 
-fn await_running(lab: &Lab) {
+pub(super) fn await_running(lab: &Lab) {
     let all = pods(lab).len();
     within(Duration::from_secs(40), "the pods run", || {
         sleep(Duration::from_millis(50));
@@ -250,7 +257,7 @@ fn await_running(lab: &Lab) {
     });
 }
 
-fn delete_pods(lab: &Lab, names: &[&str]) {
+pub(super) fn delete_pods(lab: &Lab, names: &[&str]) {
     lab.exec("master1", &format!("kubectl delete pods --wait=false --ignore-not-found {}", names.join(" ")));
     within(Duration::from_secs(40), "the pods are gone", || {
         sleep(Duration::from_millis(50));
@@ -258,12 +265,12 @@ fn delete_pods(lab: &Lab, names: &[&str]) {
     });
 }
 
-fn pods(lab: &Lab) -> BTreeSet<String> {
+pub(super) fn pods(lab: &Lab) -> BTreeSet<String> {
     let names = lab.exec("master1", "kubectl get pods -l app=chaos -o name");
     names.lines().map(str::to_owned).collect()
 }
 
-fn running(lab: &Lab) -> usize {
+pub(super) fn running(lab: &Lab) -> usize {
     let phases = lab.exec("master1", "kubectl get pods -l app=chaos -o jsonpath='{.items[*].status.phase}'");
     phases.split_whitespace().filter(|phase| *phase == "Running").count()
 }

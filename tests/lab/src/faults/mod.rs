@@ -12,6 +12,7 @@ pub mod pieces;
 pub mod pod;
 pub mod socket;
 pub mod spoof;
+pub mod store;
 
 use crate::{Lab, PODS};
 use std::path::PathBuf;
