@@ -58,8 +58,6 @@ pub enum HookPoint {
 pub mod priority {
     /// Before connection tracking (`NF_IP_PRI_RAW`).
     pub const RAW: i32 = -300;
-    pub const MANGLE: i32 = -150;
-    pub const DSTNAT: i32 = -100;
     pub const FILTER: i32 = 0;
     /// 10 behind the usual place of source NAT, to come after kube-proxy's.
     pub const SRCNAT: i32 = 110;

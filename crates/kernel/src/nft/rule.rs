@@ -55,15 +55,8 @@ pub enum Condition {
         offset: u16,
         bytes: Vec<u8>,
     },
-    /// `fib saddr . iif oif exists`: the way back to the source leads through the interface that the packet came by.
-    ReversePath,
-    /// `fib saddr type local`: the source is an address of this host.
-    SaddrLocal,
+    /// `fib daddr type local`: the destination is an address of this host.
     DaddrLocal,
-    /// `ct state established,related`.
-    Established,
-    /// `ct status dnat`.
-    Dnatted,
     /// `meta mark and MASK == VALUE`.
     Mark {
         value: u32,
@@ -136,7 +129,6 @@ pub enum Verdict {
 ///        8  VNI 12
 /// ```
 pub mod vxlan {
-    pub const FLAGS: u16 = 8;
     /// 3 bytes.
     pub const VNI: u16 = 12;
     pub const INNER_ETHERTYPE: u16 = 8 + 8 + 12;
@@ -276,29 +268,9 @@ pub fn daddr(net: Cidr) -> Match {
     Condition::Daddr(net).into()
 }
 
-/// [`Condition::ReversePath`].
-pub fn reverse_path() -> Match {
-    Condition::ReversePath.into()
-}
-
-/// [`Condition::SaddrLocal`].
-pub fn saddr_local() -> Match {
-    Condition::SaddrLocal.into()
-}
-
 /// [`Condition::DaddrLocal`].
 pub fn daddr_local() -> Match {
     Condition::DaddrLocal.into()
-}
-
-/// [`Condition::Established`].
-pub fn established() -> Match {
-    Condition::Established.into()
-}
-
-/// [`Condition::Dnatted`].
-pub fn dnatted() -> Match {
-    Condition::Dnatted.into()
 }
 
 /// The packet, already known to be VXLAN, belongs to this network.

@@ -153,8 +153,6 @@ impl Display for Rule {
 impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let op = if self.negated { "!= " } else { "" };
-        // Of bits, `!=` compares all of them.
-        let none = if self.negated { "! " } else { "" };
         match &self.condition {
             Condition::In(fields, set) => write!(f, "{} {op}@{set}", join(fields, " . ")),
             Condition::Iifname(name) => write!(f, "iifname {op}\"{name}\""),
@@ -170,13 +168,7 @@ impl Display for Match {
                 write!(f, "@th,{},{} {op}0x", offset * 8, bytes.len() * 8)?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
-            Condition::ReversePath => {
-                write!(f, "fib saddr . iif oif {}", if self.negated { "missing" } else { "exists" })
-            }
-            Condition::SaddrLocal => write!(f, "fib saddr type {op}local"),
             Condition::DaddrLocal => write!(f, "fib daddr type {op}local"),
-            Condition::Established => write!(f, "ct state {none}established,related"),
-            Condition::Dnatted => write!(f, "ct status {none}dnat"),
             Condition::Mark { value, mask } => {
                 write!(f, "meta mark & {mask:#010x} {} {value:#010x}", if self.negated { "!=" } else { "==" })
             }

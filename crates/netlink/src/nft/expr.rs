@@ -36,21 +36,10 @@ const META_L4PROTO: u32 = 16;
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 
-/// `enum nft_ct_keys`.
-const CT_STATE: u32 = 0;
-const CT_STATUS: u32 = 2;
-/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED)`.
-const CT_ESTABLISHED_RELATED: u32 = 1 << 1 | 1 << 2;
-/// `IPS_DST_NAT`.
-const CT_DNAT: u32 = 1 << 5;
-
 /// `enum nft_fib_result` and `enum nft_fib_flags`.
-const FIB_OIF: u32 = 1;
 const FIB_ADDRTYPE: u32 = 3;
-const FIB_SADDR: u32 = 1 << 0;
 const FIB_DADDR: u32 = 1 << 1;
-const FIB_IIF: u32 = 1 << 3;
-const FIB_PRESENT: u32 = 1 << 5;
+/// Of `linux/rtnetlink.h`.
 const RTN_LOCAL: u32 = 2;
 
 const LOOKUP_INVERT: u32 = 1;
@@ -148,14 +137,14 @@ impl Compiler<'_> {
                 self.payload(REGISTER, TRANSPORT, u32::from(*offset), bytes.len());
                 self.compare(equal, bytes);
             }
-            Condition::ReversePath => {
-                self.fib(FIB_OIF, FIB_SADDR | FIB_IIF | FIB_PRESENT);
-                self.compare(CMP_EQ, &u32::from(!negated).to_ne_bytes());
+            Condition::DaddrLocal => {
+                self.expr("fib", |m| {
+                    m.push_be32(1, REGISTER);
+                    m.push_be32(2, FIB_ADDRTYPE);
+                    m.push_be32(3, FIB_DADDR);
+                });
+                self.compare(equal, &RTN_LOCAL.to_ne_bytes());
             }
-            Condition::SaddrLocal => self.local(FIB_SADDR, equal),
-            Condition::DaddrLocal => self.local(FIB_DADDR, equal),
-            Condition::Established => self.ct_bits(CT_STATE, CT_ESTABLISHED_RELATED, *negated),
-            Condition::Dnatted => self.ct_bits(CT_STATUS, CT_DNAT, *negated),
             Condition::Mark { value, mask } => {
                 self.meta(META_MARK);
                 self.bitwise(&mask.to_ne_bytes(), &[0; 4]);
@@ -298,21 +287,6 @@ impl Compiler<'_> {
         }
     }
 
-    fn local(&mut self, direction: u32, op: u32) {
-        self.fib(FIB_ADDRTYPE, direction);
-        self.compare(op, &RTN_LOCAL.to_ne_bytes());
-    }
-
-    /// Some of these bits are set, or none.
-    fn ct_bits(&mut self, key: u32, bits: u32, none: bool) {
-        self.expr("ct", |m| {
-            m.push_be32(1, REGISTER);
-            m.push_be32(2, key);
-        });
-        self.bitwise(&bits.to_ne_bytes(), &[0; 4]);
-        self.compare(if none { CMP_EQ } else { CMP_NEQ }, &[0; 4]);
-    }
-
     fn meta(&mut self, key: u32) {
         self.meta_into(REGISTER, key);
     }
@@ -330,14 +304,6 @@ impl Compiler<'_> {
             m.push_be32(2, base);
             m.push_be32(3, offset);
             m.push_be32(4, u32::try_from(len).expect("a field is a few bytes long"));
-        });
-    }
-
-    fn fib(&mut self, result: u32, flags: u32) {
-        self.expr("fib", |m| {
-            m.push_be32(1, REGISTER);
-            m.push_be32(2, result);
-            m.push_be32(3, flags);
         });
     }
 

@@ -1,9 +1,8 @@
 //! A table such as a node has.
 
 use kernel::nft::rule::{
-    ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, daddr, daddr_local, dnatted, established, icmpv6_type, iifname,
-    l4proto, oifname, reverse_path, saddr, saddr_local, set, tcp_dport, udp_dport, vxlan_carries_ipv4,
-    vxlan_vni,
+    ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, daddr, daddr_local, icmpv6_type, iifname, l4proto, oifname,
+    saddr, set, tcp_dport, udp_dport, vxlan_carries_ipv4, vxlan_vni,
 };
 use kernel::nft::{
     Action, Chain, Condition, Element, Field, Hook, HookPoint, Range, Rule, Set, Table, Type, Verdict,
@@ -123,11 +122,7 @@ pub fn every_word() -> Table {
         saddr(cidr("fc00::/7")),
         daddr(cidr("fd00::1/128")),
         Condition::Transport { offset: 12, bytes: vec![0x12, 0x34, 0x56] }.into(),
-        reverse_path(),
-        saddr_local(),
         daddr_local(),
-        established(),
-        dnatted(),
         Condition::Mark { value: 0x10000, mask: 0x30000 }.into(),
     ];
     let both = conditions.clone().map(|condition| Rule::when([condition]).accept());
@@ -167,7 +162,7 @@ pub fn every_word() -> Table {
         .chain("pod-2", Chain::regular([Rule::always().action(Action::Verdict(Verdict::Return))]))
         .chain(
             "every-condition",
-            Chain::base(Hook::filter(HookPoint::Forward, priority::MANGLE), both.into_iter().chain(negated)),
+            Chain::base(Hook::filter(HookPoint::Forward, priority::FILTER), both.into_iter().chain(negated)),
         )
         .chain("raw-OUTPUT", Chain::base(Hook::filter(HookPoint::Output, priority::RAW), actions))
         .chain(

@@ -61,7 +61,6 @@ impl Packet {
                 let at = usize::from(at);
                 bytes[at..at + what.len()].copy_from_slice(what);
             };
-            put(vxlan::FLAGS, &[8]);
             put(vxlan::VNI, &vni.0.to_be_bytes()[1..]);
             put(vxlan::INNER_ETHERTYPE, &vxlan::ETHERTYPE_IPV4);
             put(vxlan::INNER_IPV4_SOURCE, &inner.src.octets());
@@ -174,10 +173,8 @@ fn holds(table: &Table, test: &Match, packet: &Packet, place: &Place<'_>) -> boo
             let at = usize::from(*offset);
             says(packet.transport().get(at..at + bytes.len()) == Some(bytes))
         }
-        Condition::SaddrLocal => says((place.is_local)(packet.src)),
         Condition::DaddrLocal => says((place.is_local)(packet.dst)),
         Condition::Mark { value, mask } => says(packet.mark & mask == *value),
-        Condition::ReversePath | Condition::Established | Condition::Dnatted => says(false),
     }
 }
 
