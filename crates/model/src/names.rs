@@ -18,16 +18,7 @@ pub fn host_interface(namespace: &str, pod: &str) -> IfName {
 
 /// The MAC of a node's `vxlan.calico`: 0x66 and five bytes of SHA-1 of the node's name.
 pub fn vtep_mac(node: &str) -> Mac {
-    mac_of(node)
-}
-
-/// The MAC of a node's `vxlan-v6.calico`: as `vtep_mac`, of the name and `-v6`.
-pub fn vtep_mac_v6(node: &str) -> Mac {
-    mac_of(&format!("{node}-v6"))
-}
-
-fn mac_of(text: &str) -> Mac {
-    let digest = Sha1::digest(text);
+    let digest = Sha1::digest(node);
     Mac([0x66, digest[0], digest[1], digest[2], digest[3], digest[4]])
 }
 
@@ -73,11 +64,6 @@ pub fn ipip_tunnel_handle(node: &str) -> String {
 /// The handle of a node's VXLAN tunnel address.
 pub fn vxlan_tunnel_handle(node: &str) -> String {
     format!("vxlan-tunnel-addr-{node}")
-}
-
-/// The handle of a node's IPv6 VXLAN tunnel address.
-pub fn vxlan_v6_tunnel_handle(node: &str) -> String {
-    format!("vxlan-v6-tunnel-addr-{node}")
 }
 
 /// The object name of a handle: its id in lower case.
@@ -162,7 +148,6 @@ mod tests {
     #[test]
     fn vtep_macs_are_calicos() {
         assert_eq!(vtep_mac("node1").to_string(), "66:f9:37:c3:7e:94");
-        assert_eq!(vtep_mac_v6("node1").to_string(), "66:0f:35:f2:60:df");
     }
 
     #[test]

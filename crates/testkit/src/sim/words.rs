@@ -145,11 +145,6 @@ impl ApiWords<'_> {
     pub fn lose_answer_of(self, nth: usize, verb: Verb, kind: Kind) {
         self.sim.faults.demand(nth, verb, kind, Fate::AnswerLost);
     }
-
-    /// The `nth` such request from now on has this fate.
-    pub fn fate_of(self, nth: usize, verb: Verb, kind: Kind, fate: Fate) {
-        self.sim.faults.demand(nth, verb, kind, fate);
-    }
 }
 
 /// What can be said of a pod.
