@@ -1,3 +1,5 @@
+//! The state machine: a row for each event, a column for each state; then the times and refusals that need more words.
+
 use super::*;
 use crate::wire::{Capability, Family, HoldTime, RouterId};
 use model::Asn;
