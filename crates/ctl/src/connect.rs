@@ -11,26 +11,15 @@ pub async fn open(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
 ) -> Result<Client, Failure> {
-    let failed = |cause: String| Failure::on_stdout(format!("Failed to create Calico API client: {cause}"));
-    let open = async |source: Source<'_>, context: Option<&str>| {
-        Client::open(source, context).await.map_err(|e| match (&e, context) {
-            (datastore::Error::Kubeconfig { cause, .. } | datastore::Error::Infer(cause), Some(context))
-                if cause.contains("context") =>
-            {
-                failed(format!("context \"{context}\" does not exist"))
-            }
-            _ => failed(e.to_string()),
-        })
-    };
-    if let Some(path) = kubeconfig {
-        return open(Source::File(path), context).await;
+    match (kubeconfig, config) {
+        (Some(path), _) => reach(Source::File(path), context).await,
+        (None, Some(path)) => open_as_configured(path, context).await,
+        (None, None) => open_by_settings(environment, context).await,
     }
-    let Some(path) = config else {
-        return match settings(environment) {
-            Some(text) => open(Source::Text(&text), None).await,
-            None => open(Source::Environment, context).await,
-        };
-    };
+}
+
+/// A client of what a configuration file says: a kubeconfig, or a CalicoAPIConfig.
+async fn open_as_configured(path: &Path, context: Option<&str>) -> Result<Client, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|_| Failure::on_stdout(format!("Error reading config file: {}", path.display())))?;
     let wrong = |what: String| failed(format!("syntax error in {}: {what}", path.display()));
@@ -42,7 +31,7 @@ pub async fn open(
     })?;
     match (document["kind"].as_str().unwrap_or_default(), document["apiVersion"].as_str().unwrap_or_default())
     {
-        ("Config", _) => return open(Source::File(path), context).await,
+        ("Config", _) => return reach(Source::File(path), context).await,
         ("CalicoAPIConfig", "projectcalico.org/v3") => {}
         ("CalicoAPIConfig", version) => {
             return Err(wrong(format!("invalid config file: unknown APIVersion '{version}'")));
@@ -63,15 +52,38 @@ pub async fn open(
     }
     let context = context.or(spec["k8sCurrentContext"].as_str());
     if let Some(inline) = spec["kubeconfigInline"].as_str().filter(|text| !text.is_empty()) {
-        return open(Source::Text(inline), context).await;
+        return reach(Source::Text(inline), context).await;
     }
     if let Some(file) = spec["kubeconfig"].as_str().filter(|text| !text.is_empty()) {
-        return open(Source::File(Path::new(file)), context).await;
+        return reach(Source::File(Path::new(file)), context).await;
     }
-    match settings(|name| spec[name].as_str().map(str::to_owned)) {
-        Some(text) => open(Source::Text(&text), None).await,
-        None => open(Source::Environment, context).await,
+    open_by_settings(|name| spec[name].as_str().map(str::to_owned), context).await
+}
+
+/// A client of what settings of the API say, or where there are none, of what is found as `kubectl` finds it.
+async fn open_by_settings(
+    setting: impl Fn(&str) -> Option<String>,
+    context: Option<&str>,
+) -> Result<Client, Failure> {
+    match settings(setting) {
+        Some(text) => reach(Source::Text(&text), None).await,
+        None => reach(Source::Environment, context).await,
     }
+}
+
+async fn reach(source: Source<'_>, context: Option<&str>) -> Result<Client, Failure> {
+    Client::open(source, context).await.map_err(|e| match (&e, context) {
+        (datastore::Error::Kubeconfig { cause, .. } | datastore::Error::Infer(cause), Some(context))
+            if cause.contains("context") =>
+        {
+            failed(format!("context \"{context}\" does not exist"))
+        }
+        _ => failed(e.to_string()),
+    })
+}
+
+fn failed(cause: String) -> Failure {
+    Failure::on_stdout(format!("Failed to create Calico API client: {cause}"))
 }
 
 /// The settings of a CalicoAPIConfig, also those for etcd.

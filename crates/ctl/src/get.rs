@@ -2,7 +2,6 @@
 
 use crate::cells::Row;
 use crate::cli::{GetArgs, Selection};
-use crate::document::Source;
 use crate::failure::{Failure, Fault};
 use crate::kind::{Column, Kind};
 use crate::namespace;
@@ -107,8 +106,7 @@ struct Want {
 
 fn wanted(session: &mut Session<'_>, selection: &Selection) -> Result<Vec<Want>, Failure> {
     let flag = selection.namespace.as_deref();
-    if let Some(filename) = &selection.filename {
-        let source = Source { filename, recursive: selection.recursive, skip_empty: selection.skip_empty };
+    if let Some(source) = selection.source() {
         let documents =
             source.read(session.io.stdin).map_err(|e| match e.text.starts_with("no resources") {
                 true => Failure::new(format!("failed to get resources: {e}")),

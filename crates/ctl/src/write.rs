@@ -1,7 +1,7 @@
 //! `create`, `apply`, `replace`, `delete` and `validate`: one document after the other; a bad one does not stop the rest.
 
-use crate::cli::{CreateArgs, DeleteArgs, FileArgs, ValidateArgs};
-use crate::document::{Document, Source};
+use crate::cli::{CreateArgs, DeleteArgs, FileArgs, SourceArgs};
+use crate::document::Document;
 use crate::failure::{Failure, Fault};
 use crate::kind::Kind;
 use crate::namespace;
@@ -72,8 +72,7 @@ pub async fn run(
     write: Write,
     skip_exists: bool,
 ) -> Result<(), Failure> {
-    let source = Source { filename: &args.filename, recursive: args.recursive, skip_empty: args.skip_empty };
-    let documents = source.read(session.io.stdin)?;
+    let documents = args.from.source().read(session.io.stdin)?;
     let mut done = Done::of(&kinds(&documents));
     if !documents.is_empty() {
         let store = session.store().await?;
@@ -109,9 +108,8 @@ async fn write_one(
 }
 
 /// `validate`: what can be said without the API.
-pub fn validate(session: &mut Session<'_>, args: &ValidateArgs) -> Result<(), Failure> {
-    let source = Source { filename: &args.filename, recursive: args.recursive, skip_empty: args.skip_empty };
-    let documents = source.read(session.io.stdin)?;
+pub fn validate(session: &mut Session<'_>, args: &SourceArgs) -> Result<(), Failure> {
+    let documents = args.source().read(session.io.stdin)?;
     let mut done = Done::of(&kinds(&documents));
     for document in &documents {
         done.count(validate_one(document));
@@ -130,8 +128,7 @@ pub async fn delete(session: &mut Session<'_>, args: &DeleteArgs) -> Result<(), 
     let selection = &args.selection;
     let flag = selection.namespace.as_deref();
     let mut targets: Vec<(&'static Kind, Option<String>, String)> = Vec::new();
-    if let Some(filename) = &selection.filename {
-        let source = Source { filename, recursive: selection.recursive, skip_empty: selection.skip_empty };
+    if let Some(source) = selection.source() {
         for document in source.read(session.io.stdin)? {
             let namespace = document.namespace().map(str::to_owned);
             targets.push((document.kind, namespace, document.name().to_owned()));
