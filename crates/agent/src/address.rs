@@ -1,6 +1,5 @@
 //! Which address other nodes reach this one by: an answer from the interfaces and what was asked for.
 
-use crate::args::OwnAddress;
 use kernel::{Key, LinkValue, Objects, Value};
 use model::{Cidr, IfAddr, IfName};
 use std::net::IpAddr;
@@ -30,6 +29,43 @@ const EXCLUDED: [&str; 21] = [
     "ifb",
     "gre",
 ];
+
+/// What `--ip` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnAddress {
+    /// What the Node object says; where it says nothing, one is found.
+    Stored,
+    Autodetect,
+    /// What the Node object says, or none.
+    None,
+    /// The prefix length is the interface's unless it is given.
+    Given(IpAddr, Option<u8>),
+}
+
+impl FromStr for OwnAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OwnAddress, String> {
+        let wrong = || format!("`{text}` is neither an address nor `autodetect` nor `none`");
+        match text {
+            "" => Ok(OwnAddress::Stored),
+            "autodetect" => Ok(OwnAddress::Autodetect),
+            "none" => Ok(OwnAddress::None),
+            _ => {
+                let (addr, len) = match text.split_once('/') {
+                    Some((addr, len)) => (addr, Some(len.parse().map_err(|_| wrong())?)),
+                    None => (text, None),
+                };
+                let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
+                let longest = if addr.is_ipv4() { 32 } else { 128 };
+                if len.is_some_and(|len: u8| len > longest) {
+                    return Err(format!("`{text}` has a prefix of more than {longest} bits"));
+                }
+                Ok(OwnAddress::Given(addr, len))
+            }
+        }
+    }
+}
 
 /// How `autodetect` chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +176,23 @@ mod tests {
     use super::*;
     use kernel::addr::AddrScope;
     use kernel::{AddrKey, AddrValue, Netns};
+
+    #[test]
+    fn the_own_address_is_given_found_or_stored() {
+        let addr = "192.168.50.161".parse().unwrap();
+        for (text, expected) in [
+            ("", OwnAddress::Stored),
+            ("autodetect", OwnAddress::Autodetect),
+            ("none", OwnAddress::None),
+            ("192.168.50.161", OwnAddress::Given(addr, None)),
+            ("192.168.50.161/24", OwnAddress::Given(addr, Some(24))),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for bad in ["eth0", "192.168.50.161/33", "192.168.50.161/", "192.168.50.256", "auto"] {
+            assert!(bad.parse::<OwnAddress>().is_err(), "{bad}");
+        }
+    }
 
     fn node(addrs: &[(&str, &str)]) -> Objects {
         let object = |(device, addr): &(&str, &str)| {

@@ -1,6 +1,6 @@
 //! The datastore's two ways: requests of the core, a few at a time, and the watches.
 
-use crate::core::Message;
+use crate::inbox::Message;
 use datastore::{Client, Scope};
 use failpoint::failpoint;
 use futures::StreamExt;

@@ -1,6 +1,6 @@
 //! The command line of `tortie node`. Variables have the names that calico-node and Felix know.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -13,8 +13,8 @@ pub struct Args {
 
     /// Address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
     /// `none` [default: what the Node object says at the start, else `autodetect`]
-    #[arg(long, env = "IP", value_name = "ADDRESS", value_parser = parse_own_address, default_value = "", hide_default_value = true)]
-    pub ip: OwnAddress,
+    #[arg(long, env = "IP", value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub ip: crate::address::OwnAddress,
 
     /// How `autodetect` chooses: `first-found`, or `cidr=CIDR,…`
     #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD", default_value = "first-found")]
@@ -63,39 +63,6 @@ pub enum Backend {
     None,
 }
 
-/// `--ip`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnAddress {
-    /// What the Node object says; where it says nothing, one is found.
-    Stored,
-    Autodetect,
-    /// What the Node object says, or none.
-    None,
-    /// The prefix length is the interface's unless it is given.
-    Given(IpAddr, Option<u8>),
-}
-
-fn parse_own_address(text: &str) -> Result<OwnAddress, String> {
-    let wrong = || format!("`{text}` is neither an address nor `autodetect` nor `none`");
-    match text {
-        "" => Ok(OwnAddress::Stored),
-        "autodetect" => Ok(OwnAddress::Autodetect),
-        "none" => Ok(OwnAddress::None),
-        _ => {
-            let (addr, len) = match text.split_once('/') {
-                Some((addr, len)) => (addr, Some(len.parse().map_err(|_| wrong())?)),
-                None => (text, None),
-            };
-            let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
-            let longest = if addr.is_ipv4() { 32 } else { 128 };
-            if len.is_some_and(|len: u8| len > longest) {
-                return Err(format!("`{text}` has a prefix of more than {longest} bits"));
-            }
-            Ok(OwnAddress::Given(addr, len))
-        }
-    }
-}
-
 /// Where to serve something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(pub Option<SocketAddr>);
@@ -110,28 +77,6 @@ impl FromStr for Listen {
                 .parse()
                 .map(|addr| Listen(Some(addr)))
                 .map_err(|_| format!("`{text}` is neither ADDRESS:PORT (as in 127.0.0.1:9099) nor `none`")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_own_address_is_given_found_or_stored() {
-        let addr = "192.168.50.161".parse().unwrap();
-        for (text, expected) in [
-            ("", OwnAddress::Stored),
-            ("autodetect", OwnAddress::Autodetect),
-            ("none", OwnAddress::None),
-            ("192.168.50.161", OwnAddress::Given(addr, None)),
-            ("192.168.50.161/24", OwnAddress::Given(addr, Some(24))),
-        ] {
-            assert_eq!(parse_own_address(text), Ok(expected), "{text}");
-        }
-        for bad in ["eth0", "192.168.50.161/33", "192.168.50.161/", "192.168.50.256", "auto"] {
-            assert!(parse_own_address(bad).is_err(), "{bad}");
         }
     }
 }

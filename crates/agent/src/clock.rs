@@ -31,3 +31,11 @@ impl Clock {
         i64::try_from(since.as_micros()).unwrap_or_default()
     }
 }
+
+/// Waits for a time; `None`: for ever.
+pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

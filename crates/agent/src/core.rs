@@ -15,14 +15,15 @@
 
 use crate::api::Api;
 use crate::clock::Clock;
+use crate::inbox::{Call, Message};
 use crate::queued::Queued;
 use crate::speaker::{Best, Voice};
-use crate::{files, writer};
+use crate::{clock, files, writer};
 use kernel::{Key, Netns, PodNs};
 use netlink::{Event, Monitor, MonitorError};
 use node::cni::{self, Reply};
 use node::socket::NodeStatus;
-use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, Report, SpeakerConfig};
+use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, OWN_NETNS, Report, SpeakerConfig};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -31,37 +32,12 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-/// How many messages may wait for the core; whoever has more waits.
-pub(crate) const INBOX: usize = 1024;
 /// How many messages are handled before something is decided.
 const BATCH: usize = 256;
 /// How many reads of notifications wait for the kernel to be read.
 const HELD: usize = 4096;
 /// How often the queue of DELs is looked at while nobody calls.
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
-/// The numbers of namespaces that clients hand over are below this; the node's own are above.
-const CLIENT_NETNS: u32 = 1 << 31;
-
-/// What arrives at the core.
-#[derive(Debug)]
-pub(crate) enum Message {
-    Input(Input),
-    /// A client's CNI call.
-    Call(Call),
-    /// A client wants to know how things are.
-    Status(oneshot::Sender<NodeStatus>),
-    /// The file of a queued DEL is gone.
-    Forgotten(String),
-}
-
-/// A CNI call of a client of the socket.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub id: CniId,
-    pub request: cni::Request,
-    pub netns: Option<netlink::Netns>,
-    pub reply: oneshot::Sender<Reply>,
-}
 
 /// Who hears a reply.
 #[derive(Debug)]
@@ -174,7 +150,7 @@ impl Core {
                         self.handle(Input::Settled);
                     }
                 }
-                () = sleep_until(timeout) => self.handle(Input::Timeout),
+                () = clock::sleep_until(timeout) => self.handle(Input::Timeout),
                 _ = queue_tick.tick() => {
                     let queued = self.queue.take();
                     self.carry_out_queued(queued);
@@ -267,7 +243,7 @@ impl Core {
         let queued = self.queue.take_new();
         self.carry_out_queued(queued);
         let netns = call.netns.map(|netns| {
-            self.next_netns = (self.next_netns + 1) % CLIENT_NETNS;
+            self.next_netns = (self.next_netns + 1) % OWN_NETNS;
             let id = PodNs(self.next_netns);
             self.handed_over.push(writer::Job::Open(id, netns));
             id
@@ -381,12 +357,5 @@ fn say(report: &Report) {
         Level::Info => tracing::info!("{report}"),
         Level::Warn => tracing::warn!("{report}"),
         Level::Error => tracing::error!("{report}"),
-    }
-}
-
-pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,7 +1,7 @@
 //! One small file for each attachment: a thread of its own, since syncing waits for the disk. What waits together shares one
 //! sync of the directory.
 
-use crate::core::Message;
+use crate::inbox::Message;
 use cni::{durable, queue, sealed};
 use derive::{Attachment, AttachmentId};
 use failpoint::failpoint;

@@ -1,7 +1,7 @@
 //! Health and metrics of the agent: what probes and Prometheus are answered.
 
-use crate::core::Message;
 use crate::http::{self, OK, UNAVAILABLE};
+use crate::inbox::Message;
 use crate::server::status;
 use node::socket::NodeStatus;
 use std::fmt::Write;

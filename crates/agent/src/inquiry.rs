@@ -1,7 +1,7 @@
 //! Answers CalicoNodeStatus: whoever cannot come to the node asks by a resource, and finds the answer in its `status`.
 
 use crate::clock::Clock;
-use crate::core::Message;
+use crate::inbox::Message;
 use crate::server;
 use datastore::{Client, Scope};
 use futures::StreamExt;

@@ -2,8 +2,8 @@
 //! files, health and metrics, and how it starts.
 //!
 //! One current-thread runtime holds the core, the watches, the API requests in flight and the socket's connections; two
-//! threads wait for the kernel (`writer`) and for the disk (`files`), and one speaks BGP (`speaker`). Each state has one owner, no lock is shared. On exit,
-//! crash or upgrade the kernel goes on as it was left.
+//! threads wait for the kernel (`writer`) and for the disk (`files`), and one speaks BGP (`speaker`). Each state has one
+//! owner, no lock is shared. On exit, crash or upgrade the kernel goes on as it was left.
 
 mod address;
 mod api;
@@ -13,9 +13,11 @@ mod core;
 mod files;
 mod health;
 pub mod http;
+mod inbox;
 mod inquiry;
 mod ipip;
 mod node_name;
+mod own_address;
 mod queued;
 mod renumbered;
 mod server;

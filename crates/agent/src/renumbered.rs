@@ -3,10 +3,9 @@
 //!
 //! Differs from Calico: there the interfaces are looked at once a minute, and the first of them counts each time.
 
-use crate::address::{self, Method};
-use crate::args::OwnAddress;
-use crate::core::Message;
-use crate::start::{interfaces, order};
+use crate::address::{self, Method, OwnAddress};
+use crate::inbox::Message;
+use crate::own_address::{interfaces, order};
 use kernel::{Key, Objects};
 use model::IfAddr;
 use node::Input;

@@ -3,7 +3,7 @@
 //! Only root may connect, and every step has a limit: how many connections, how long a call, how long it may take to send
 //! it and to take the answer. A client that goes away while it waits is reported to the core, which undoes what it asked.
 
-use crate::core::{Call, Message};
+use crate::inbox::{Call, Message};
 use crate::queued;
 use failpoint::failpoint;
 use node::cni::{Command, Reply, Request};

@@ -1,6 +1,6 @@
 //! The one writer to the kernel, on a thread of its own: plans, reads, and pods' namespaces, in the order of asking.
 
-use crate::core::Message;
+use crate::inbox::Message;
 use failpoint::failpoint;
 use kernel::{Netns, PodNs, Step};
 use node::{EffectId, Input};

@@ -1,4 +1,4 @@
-//! Cluster-wide work, which no node does for itself: today that is the collector of addresses.
+//! Cluster-wide work, which no node does for itself: the collector of addresses.
 //!
 //! ```text
 //!   API ──watches──► ┌─────────────────────┐ ──reads, compare-and-swap writes──► API

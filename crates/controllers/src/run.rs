@@ -10,9 +10,9 @@ use ipam::check::Problem;
 use ipam::collect::{Account, Collector, Patience, WATCHED};
 use jiff::Timestamp;
 use model::Instant;
-use model::store::{Event, Kind, Reply};
 #[cfg(debug_assertions)]
-use model::store::{Object, Request};
+use model::store::Object;
+use model::store::{Event, Kind, Reply, Request};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -62,17 +62,7 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
         if *leads.borrow_and_update() {
             collector.wake(now(), &Timestamp::now().to_string());
             while let Some((id, request)) = collector.poll() {
-                let (client, sender) = (client.clone(), sender.clone());
-                tokio::spawn(async move {
-                    failpoint!("collector: to ask");
-                    #[cfg(debug_assertions)]
-                    let written = written(&request);
-                    let reply = client.request(request).await;
-                    #[cfg(debug_assertions)]
-                    written();
-                    // Without a collector there is nobody to tell.
-                    let _ = sender.send(Message::Answered(id, reply)).await;
-                });
+                tokio::spawn(ask(client.clone(), id, request, sender.clone()));
             }
             chronicle.note(collector.account());
         } else {
@@ -99,6 +89,17 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
             () = tokio::time::sleep_until(due) => {}
         }
     }
+}
+
+async fn ask(client: Client, id: CallId, request: Request, answers: mpsc::Sender<Message>) {
+    failpoint!("collector: to ask");
+    #[cfg(debug_assertions)]
+    let written = written(&request);
+    let reply = client.request(request).await;
+    #[cfg(debug_assertions)]
+    written();
+    // Without a collector there is nobody to tell.
+    let _ = answers.send(Message::Answered(id, reply)).await;
 }
 
 /// The place after a request, by what it wrote.

@@ -36,5 +36,5 @@ mod status;
 pub use cluster::{WATCHED, seen_from};
 pub use datapath::Applied;
 pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
-pub use node::{Config, Node, Reason};
+pub use node::{Config, Node, OWN_NETNS, Reason};
 pub use speaker::SpeakerConfig;

@@ -19,8 +19,8 @@ use model::store::{Event, Kind, Reply, Request as Ask};
 use model::{Cidr, IfAddr, IfName, Instant, Mtu};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Namespaces that the node itself asks for are numbered from here; the shell numbers those of clients below.
-const OWN_NETNS: u32 = 1 << 31;
+/// Namespaces that the node itself asks for are numbered from here; the shell numbers those that clients hand over below.
+pub const OWN_NETNS: u32 = 1 << 31;
 
 /// What a node is told once.
 #[derive(Clone, Debug)]

@@ -176,7 +176,7 @@ impl Shell {
                 },
                 (stream, remote) = self.listeners.accept() => self.accept(stream, remote),
                 _ = listen_again.tick() => self.listen(),
-                () = crate::core::sleep_until(timeout) => self.handle(Input::Timeout),
+                () = crate::clock::sleep_until(timeout) => self.handle(Input::Timeout),
             }
         }
     }
