@@ -3,10 +3,10 @@
 use crate::cni;
 use crate::life::Stage;
 use crate::node::{Call, Node};
-use crate::request::is_it;
 use derive::AttachmentId;
 use ipam::Want;
 use model::Duration;
+use model::k8s::Pod;
 use model::store::{Error, Event, Key, Kind, Object, Reply, Request};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,6 +15,21 @@ use std::net::IpAddr;
 pub(crate) const ASSIGN_DEADLINE: Duration = Duration::from_secs(8);
 
 impl Node {
+    /// The pod may ask for addresses and pools; what is no pod's is assigned one at once.
+    pub(crate) fn ask_pod(&mut self, id: &AttachmentId) {
+        let life = &self.lives[id];
+        let Some((namespace, name)) = &life.attachment.pod else { return self.assign(id) };
+        let known = self.cluster.pod(namespace, name).filter(|pod| is_it(pod, &life.options.pod_uid));
+        match known.cloned() {
+            Some(pod) => self.asked(id, Ok(pod.into())),
+            // The watch may lag behind the runtime: a consistent read decides.
+            None => {
+                let key = Key::namespaced(Kind::Pod, namespace.clone(), name.clone());
+                self.call(Call::Pod(id.clone()), Request::Get(key));
+            }
+        }
+    }
+
     /// The pod's object is known: its annotation may ask for addresses.
     pub(crate) fn asked(&mut self, id: &AttachmentId, pod: Result<Object, Error>) {
         let Some(life) = self.lives.get_mut(id).filter(|life| matches!(life.stage, Stage::Asking)) else {
@@ -82,7 +97,7 @@ impl Node {
     }
 
     /// Hands the attachment to the allocator.
-    pub(crate) fn assign(&mut self, id: &AttachmentId) {
+    fn assign(&mut self, id: &AttachmentId) {
         let request = self.new_request();
         let wall = self.wall();
         let life = self.lives.get_mut(id).expect("the caller has just seen it");
@@ -131,4 +146,9 @@ impl Node {
         self.fail(id, cni::code::TRY_AGAIN_LATER, format!("no address within {ASSIGN_DEADLINE}: {waits}"));
         true
     }
+}
+
+/// Whether the pod is the one that the runtime means.
+fn is_it(pod: &Pod, uid: &Option<String>) -> bool {
+    uid.as_ref().is_none_or(|uid| pod.metadata.uid == *uid)
 }

@@ -3,7 +3,6 @@
 //! A pod's objects are removed only when everything agrees that it is gone: the file says deleted or another boot, or its
 //! interface is missing and its namespace is known not to exist. What cannot be told is kept.
 
-use crate::cni::Options;
 use crate::datapath::is_pair;
 use crate::effect::{Effect, FileOp, NotOpened, Report};
 use crate::life::{Filing, Life, Stage, handle};
@@ -74,17 +73,7 @@ impl Node {
         if let Some(larger) = larger.filter(|_| cut_short) {
             attachment.mtu = larger;
         }
-        let life = Life {
-            attachment,
-            netns: None,
-            options: Options::default(),
-            stage,
-            since: self.now,
-            order: 0,
-            out_of_reach: false,
-            resize: None,
-            cut_short,
-        };
+        let life = Life { cut_short, ..Life::new(attachment, stage, self.now) };
         if let Stage::Live = life.stage {
             self.put_endpoint(&id, life.endpoint());
             self.dirty.insert(Section::Rules);

@@ -4,7 +4,7 @@ use crate::effect::Report;
 use crate::node::{Call, Node};
 use derive::{Announcement, Encap, Section};
 use ipam::{RequestId, Tunnel, Want};
-use model::k8s::{Condition, annotation};
+use model::k8s::{self, Condition, annotation};
 use model::selector::Selector;
 use model::store::{Key, Kind, Reply, Request as Ask};
 use model::v3::{EncapMode, IpPoolSpec};
@@ -33,8 +33,7 @@ pub(crate) struct Identity {
     writing: bool,
     /// The allocator's request for the tunnel address, or for its release.
     request: Option<(RequestId, Tunnel)>,
-    ipip: Assigned,
-    vxlan: Assigned,
+    assigned: BTreeMap<Tunnel, Assigned>,
     retry_at: Option<Instant>,
     /// The last wait of a row of failures.
     waited: Option<Duration>,
@@ -43,12 +42,15 @@ pub(crate) struct Identity {
 }
 
 /// What the allocator said of a tunnel's address in this run of the agent.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Assigned {
     confirmed: Option<IpAddr>,
     /// None is assigned any more.
     released: bool,
 }
+
+/// What annotations are to say; `None` takes one away.
+type Annotations = BTreeMap<String, Option<String>>;
 
 /// The order in which they are seen to.
 const TUNNELS: [Tunnel; 2] = [Tunnel::Ipip, Tunnel::Vxlan];
@@ -58,11 +60,8 @@ impl Identity {
         self.retry_at
     }
 
-    fn assigned(&mut self, tunnel: Tunnel) -> &mut Assigned {
-        match tunnel {
-            Tunnel::Ipip => &mut self.ipip,
-            Tunnel::Vxlan => &mut self.vxlan,
-        }
+    fn assigned(&self, tunnel: Tunnel) -> Assigned {
+        self.assigned.get(&tunnel).copied().unwrap_or_default()
     }
 }
 
@@ -77,45 +76,9 @@ impl Node {
         }
         self.identity.retry_at = None;
         let Some(own) = self.cluster.own() else {
-            let text = format!(
-                "node {} is unknown to the API server: check the agent's --node-name",
-                self.config.node
-            );
-            self.later(text);
-            return;
+            return self.later(self.is_unknown());
         };
-        let said = |name: &str| own.metadata.annotations.get(name).cloned();
-        // Without an address of our own, the Node's counts: an edit is followed, a loss is made good.
-        let known = self.world.peers.get(&self.config.node).map(|own| own.addr);
-        let address = self.config.address.or(known).map(|addr| addr.to_string());
-        let said_address = said(annotation::IPV4_ADDRESS);
-        let mut texts = BTreeMap::new();
-        if address.is_some()
-            && said_address != address
-            && (said_address.is_none() || self.config.address.is_some())
-        {
-            texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
-        }
-        let mut wish = None;
-        for tunnel in TUNNELS {
-            let name = annotation_of(tunnel);
-            let said = said(name);
-            let &mut Assigned { confirmed, released } = self.identity.assigned(tunnel);
-            match (self.tunnel_need(tunnel), confirmed) {
-                (TunnelNeed::Must, None) => wish = wish.or(Some((tunnel, Want::Tunnel(tunnel)))),
-                (TunnelNeed::Must, Some(addr)) if said.as_deref() != Some(&addr.to_string()) => {
-                    texts.insert(name.to_owned(), Some(addr.to_string()));
-                }
-                (TunnelNeed::None, _) if said.is_some() => {
-                    texts.insert(name.to_owned(), None);
-                }
-                (TunnelNeed::None, confirmed) if confirmed.is_some() || !released => {
-                    let handle = tunnel.handle(&self.config.node);
-                    wish = wish.or(Some((tunnel, Want::Release { handle })));
-                }
-                _ => {}
-            }
-        }
+        let (mut texts, mut wish) = self.wrong_addresses(own);
         // What the allocator gives is written together with the rest, unless it could not be had before.
         let has_failed = self.identity.problem.is_some();
         if let Some((tunnel, want)) = wish.take_if(|_| !has_failed) {
@@ -141,6 +104,48 @@ impl Node {
         };
         self.identity.writing = true;
         self.call(Call::NodeWritten, request);
+    }
+
+    /// That there is no Node of ours, in words.
+    pub(crate) fn is_unknown(&self) -> String {
+        format!("node {} is unknown to the API server: check the agent's --node-name", self.config.node)
+    }
+
+    /// What our Node should say of addresses and does not (`None`: nothing), and what the allocator must be asked first.
+    fn wrong_addresses(&self, own: &k8s::Node) -> (Annotations, Option<(Tunnel, Want)>) {
+        let said = |name: &str| own.metadata.annotations.get(name);
+        // Without an address of our own, the Node's counts: an edit is followed, a loss is made good.
+        let known = self.world.peers.get(&self.config.node).map(|own| own.addr);
+        let address = self.config.address.or(known).map(|addr| addr.to_string());
+        let said_address = said(annotation::IPV4_ADDRESS);
+        let mut texts = Annotations::new();
+        if address.is_some()
+            && said_address != address.as_ref()
+            && (said_address.is_none() || self.config.address.is_some())
+        {
+            texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
+        }
+        let mut wish = None;
+        for tunnel in TUNNELS {
+            let name = annotation_of(tunnel);
+            let said = said(name);
+            let Assigned { confirmed, released } = self.identity.assigned(tunnel);
+            match (self.tunnel_need(tunnel), confirmed) {
+                (TunnelNeed::Must, None) => wish = wish.or(Some((tunnel, Want::Tunnel(tunnel)))),
+                (TunnelNeed::Must, Some(addr)) if said != Some(&addr.to_string()) => {
+                    texts.insert(name.to_owned(), Some(addr.to_string()));
+                }
+                (TunnelNeed::None, _) if said.is_some() => {
+                    texts.insert(name.to_owned(), None);
+                }
+                (TunnelNeed::None, confirmed) if confirmed.is_some() || !released => {
+                    let handle = tunnel.handle(&self.config.node);
+                    wish = wish.or(Some((tunnel, Want::Release { handle })));
+                }
+                _ => {}
+            }
+        }
+        (texts, wish)
     }
 
     /// How far this node is with the modes of pools; `before` is what it said last.
@@ -196,7 +201,8 @@ impl Node {
         match result {
             Ok(addresses) => {
                 let confirmed = addresses.first().copied();
-                *self.identity.assigned(tunnel) = Assigned { confirmed, released: confirmed.is_none() };
+                let assigned = Assigned { confirmed, released: confirmed.is_none() };
+                self.identity.assigned.insert(tunnel, assigned);
             }
             Err(error) => {
                 let name = match tunnel {

@@ -80,6 +80,21 @@ pub(crate) enum Filing {
 }
 
 impl Life {
+    /// A life that begins at a stage.
+    pub fn new(attachment: Attachment, stage: Stage, now: Instant) -> Life {
+        Life {
+            attachment,
+            netns: None,
+            options: cni::Options::default(),
+            stage,
+            since: now,
+            order: 0,
+            out_of_reach: false,
+            resize: None,
+            cut_short: false,
+        }
+    }
+
     /// The handle under which IPAM knows the addresses.
     pub fn handle(&self) -> String {
         handle(&self.attachment.id)

@@ -5,12 +5,10 @@ use crate::datapath::Applied;
 use crate::effect::{CniId, Effect, FileOp};
 use crate::leave::{Deferral, Leaving};
 use crate::life::{Filing, Life, Stage};
-use crate::node::{Call, Node, Waiter};
+use crate::node::{Node, Waiter};
 use crate::reading::Read;
 use derive::{Attachment, AttachmentId, Endpoint, Scope, mtu};
-use kernel::{Key as KernelKey, Netns, Objects, PodNs};
-use model::k8s::Pod;
-use model::store::{Key, Kind, Request as Ask};
+use kernel::{Key, Netns, Objects, PodNs};
 use model::{IfName, Mtu};
 use std::collections::BTreeSet;
 
@@ -60,7 +58,6 @@ impl Node {
         }
         self.is_free(&namespace, &id)?;
         self.is_first_interface(&id)?;
-        let order = self.next_order();
         let attachment = Attachment {
             netns: namespace.path,
             netns_inode: namespace.inode,
@@ -76,35 +73,12 @@ impl Node {
             deleted: false,
             id: id.clone(),
         };
-        let life = Life {
-            attachment,
-            netns: Some(netns),
-            options: request.options,
-            stage: Stage::Asking,
-            since: self.now,
-            order,
-            out_of_reach: false,
-            resize: None,
-            cut_short: false,
-        };
-        let attachment = life.attachment.clone();
+        let (netns, options, order) = (Some(netns), request.options, self.next_order());
+        let life = Life { netns, options, order, ..Life::new(attachment.clone(), Stage::Asking, self.now) };
         self.lives.insert(id.clone(), life);
         self.active.insert(id.clone());
         self.waiters.insert(cni, Waiter::Add(id.clone()));
-        let pod_uid = self.lives[&id].options.pod_uid.clone();
-        match request.pod {
-            None => self.assign(&id),
-            Some((namespace, name)) => {
-                match self.cluster.pod(&namespace, &name).filter(|pod| is_it(pod, &pod_uid)).cloned() {
-                    Some(pod) => self.asked(&id, Ok(pod.into())),
-                    // The watch may lag behind the runtime: a consistent read decides.
-                    None => {
-                        let key = Key::namespaced(Kind::Pod, namespace, name);
-                        self.call(Call::Pod(id.clone()), Ask::Get(key));
-                    }
-                }
-            }
-        }
+        self.ask_pod(&id);
         // The API is the slowest part: it is asked first.
         self.advance_ipam();
         self.file(&id, FileOp::Begin(attachment), Filing::Begin);
@@ -166,13 +140,7 @@ impl Node {
             ));
         }
         if self.cluster.own().is_none() {
-            return Err(failure(
-                code::TRY_AGAIN_LATER,
-                format!(
-                    "node {} is unknown to the API server: check the agent's --node-name",
-                    self.config.node
-                ),
-            ));
+            return Err(failure(code::TRY_AGAIN_LATER, self.is_unknown()));
         }
         Ok(())
     }
@@ -187,18 +155,8 @@ impl Node {
         self.waiters.insert(cni, Waiter::Del(id.clone()));
         if !self.lives.contains_key(&id) {
             // Unknown here, but an address may be left under its handle.
-            let life = Life {
-                attachment: self.unknown_attachment(request, &id),
-                netns: None,
-                options: Options::default(),
-                stage: Stage::Superseded,
-                since: self.now,
-                order: 0,
-                out_of_reach: false,
-                resize: None,
-                cut_short: false,
-            };
-            self.lives.insert(id.clone(), life);
+            let attachment = self.unknown_attachment(request, &id);
+            self.lives.insert(id.clone(), Life::new(attachment, Stage::Superseded, self.now));
         }
         self.interrupt_add(&id, "DEL came before ADD was done");
         self.leave(&id, None);
@@ -316,7 +274,7 @@ impl Node {
             Endpoint { attachment: life.attachment.clone(), netns: Some(netns), scope: Scope::Whole };
         let objects = derive::endpoint_objects(&endpoint);
         let wrong = objects.iter().find(|(key, wanted)| match key {
-            KernelKey::Sysctl(_) => false,
+            Key::Sysctl(_) => false,
             key if key.netns() == Netns::Host => self.datapath.applied(key) != Applied::Yes,
             key => !found.get(key).is_some_and(|actual| wanted.satisfied_by(actual)),
         });
@@ -377,11 +335,6 @@ impl Node {
 
 fn ended(failure: &Option<Failure>) -> Reply {
     failure.clone().map_or(Reply::Done, Reply::Failed)
-}
-
-/// Whether the pod is the one that the runtime means.
-pub(crate) fn is_it(pod: &Pod, uid: &Option<String>) -> bool {
-    uid.as_ref().is_none_or(|uid| pod.metadata.uid == *uid)
 }
 
 fn attachment_id(request: &Request) -> Result<AttachmentId, Failure> {

@@ -1,3 +1,5 @@
+//! What the writer is given: after notices, after refusals, and behind a plan.
+
 use super::*;
 use kernel::addr::AddrScope;
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
