@@ -3,11 +3,13 @@
 //! effects out, the simulator does the same with fakes.
 //!
 //! ```text
-//!  Input ─► cluster   watches folded into the World          ─┐
-//!        ─► request   CNI commands ─► life, leave             ├─► derive ─► datapath ─► plan ─► Effect
-//!        ─► adopt     attachments of the run before           │
-//!        ─► identity  what our Node says of us                │
-//!        ─► speaker   best paths in, configuration out       ─┘
+//!  Input ─► cluster   watches folded into the World              ─┐
+//!        ─► reading   what the kernel holds and tells, the uplink │
+//!        ─► request   CNI commands ─► life: address, rivals,      ├─► decide ─► derive ─► datapath ─► plan ─► Effect
+//!                                       leave, resize             │
+//!        ─► adopt     attachments of the run before               │
+//!        ─► identity  what our Node says of us                    │
+//!        ─► speaker   best paths in, configuration out           ─┘
 //! ```
 
 mod address;

@@ -4,6 +4,7 @@
 //! after it.
 
 pub mod addresses;
+pub mod article;
 mod capture;
 mod cni;
 pub mod faults;

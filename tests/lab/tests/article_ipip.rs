@@ -1,5 +1,9 @@
 //! The article's transcript in IPIP mode, line by line, by whatever driver this kernel has.
 
+use lab_tests::article::{
+    a_pod_reaches_its_own_node_and_other_nodes, a_pod_reaches_the_world_with_its_nodes_address,
+    ipam_check_is_clean,
+};
 use lab_tests::{Capture, Lab, PODS, cases, suite, within};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,25 +98,6 @@ fn on_the_wire_two_ip_headers_are_around_a_ping(lab: &Lab) {
     let there = packet("192.168.50.162,6.2.180.2", "192.168.50.161,6.2.137.67");
     let back = packet("192.168.50.161,6.2.137.67", "192.168.50.162,6.2.180.2");
     assert_eq!(packets, [there.clone(), back.clone(), there, back]);
-}
-
-fn a_pod_reaches_the_world_with_its_nodes_address(lab: &Lab) {
-    let filter = "icmp[icmptype] == icmp-echo and dst host 192.168.50.1";
-    let capture = Capture::start(lab, "fabric", "lan0", 1, filter);
-    lab.ping("master1/ping-test-rfwx9", "192.168.50.1");
-    assert_eq!(capture.decode(&["ip.src"]), ["192.168.50.161"]);
-}
-
-fn a_pod_reaches_its_own_node_and_other_nodes(lab: &Lab) {
-    lab.ping("master1/ping-test-rfwx9", "192.168.50.161");
-    lab.ping("master1/ping-test-rfwx9", "192.168.50.162");
-    lab.ping("master1", "6.2.137.67");
-    lab.ping("master1", "6.2.180.2");
-}
-
-fn ipam_check_is_clean(lab: &Lab) {
-    let text = lab.exec("master1", "calicoctl ipam check");
-    assert!(text.contains("found 0 problems"), "{text}");
 }
 
 fn the_nodes_say_their_tunnel_addresses(lab: &Lab) {

@@ -2,13 +2,13 @@
 //! where the kernel has the module, and says so.
 
 use super::meddle::{AT_ONCE, DEVICE, repaired};
+use super::spoof::{PORT, delivered};
 use crate::{Lab, PODS, within};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
 
-const PORT: u16 = 7777;
 const SENT: usize = 10_000;
 const NODE1: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 161);
 const NODE2: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
@@ -46,17 +46,6 @@ pub fn f40_a_deleted_filter_of_tunl0_comes_back(lab: &Lab) {
     if has_stand_in(lab) {
         repaired(lab, "filter dev tunl0 egress", "tc filter del dev tunl0 egress", AT_ONCE);
     }
-}
-
-/// How many packets that `send` sends arrive at the pod of master1.
-fn delivered(lab: &Lab, send: impl FnOnce()) -> usize {
-    let (node, pod, _) = PODS[0];
-    let place = lab.place(node, pod);
-    let socket =
-        netns::inside(&place.netns, || UdpSocket::bind((place.addr, PORT))).expect("the port is free");
-    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket's option");
-    send();
-    std::iter::from_fn(|| socket.recv(&mut [0; 16]).ok()).count()
 }
 
 fn pod(n: usize) -> Ipv4Addr {

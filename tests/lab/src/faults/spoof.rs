@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use testkit::netns;
 
-const PORT: u16 = 7777;
+/// The pod's, to which everything is sent.
+pub const PORT: u16 = 7777;
 const SENT: usize = 10_000;
 
 /// A VXLAN packet's payload (RFC 7348 §5): header, then Ethernet, IPv4 and UDP to the pod of master1.
@@ -35,7 +36,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// How many of the packets that `send` sends arrive at the pod of master1.
-fn delivered(lab: &Lab, send: impl FnOnce()) -> usize {
+pub fn delivered(lab: &Lab, send: impl FnOnce()) -> usize {
     let (node, pod, _) = PODS[0];
     let place = lab.place(node, pod);
     let socket =
