@@ -14,10 +14,10 @@ const POD: Ipv4Addr = Ipv4Addr::new(6, 2, 137, 67);
 /// Another node, of which the tunnels' packets come too.
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
 const VXLAN: u16 = 4789;
-/// By two ports of the server, so that there is room for whoever cannot keep its port.
+/// By two ports of the server, so that half of what there is to draw from is free at the end.
 const SERVERS: [u16; 2] = [9001, 9002];
-/// The tunnels' port and those after it, which the kernel keeps.
-const SOURCES: std::ops::Range<u16> = VXLAN..VXLAN + 30_000;
+/// Those before the tunnels' port, which none may keep, and a long row of others, in which those would look for a place.
+const SOURCES: std::ops::Range<u16> = 1024..1024 + 30_000;
 
 /// A node and its pod, and another machine on the node's subnet.
 fn outside(world: World) -> (Node, Netns) {
@@ -91,7 +91,7 @@ fn s20_sixty_thousand_flows_out_of_the_pools_are_answered_and_none_uses_the_tunn
 
 /// The flows to a port of the server that had no answer, by their ends in the pod.
 fn lost(port: u16) -> Vec<SocketAddr> {
-    // Who has to take another port comes last: then it takes nobody else's.
+    // Those that may keep theirs come first.
     let flows = SOURCES.rev().filter_map(|source| {
         let socket = UdpSocket::bind((POD, source)).expect("the port is free");
         socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket's option");

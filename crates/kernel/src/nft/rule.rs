@@ -5,7 +5,7 @@
 //! let drop = Rule::when([iifname("cali*"), udp_dport(4789)]).count("encapsulated-from-pod").drop();
 //! assert_eq!(drop.to_string(), r#"iifname "cali*" udp dport 4789 counter name "encapsulated-from-pod" drop"#);
 //! let masquerade = Rule::when([set([Field::Saddr], "pods"), !set([Field::Daddr], "pools")]).masquerade();
-//! assert_eq!(masquerade.to_string(), "ip saddr @pods ip daddr != @pools masquerade");
+//! assert_eq!(masquerade.to_string(), "ip saddr @pods ip daddr != @pools masquerade fully-random");
 //! ```
 
 use super::Type;
@@ -89,8 +89,10 @@ pub enum Action {
     Verdict(Verdict),
     /// `iifname vmap @map`: does what the verdict map says; goes on if it says nothing.
     Dispatch(Vec<Field>, String),
-    /// Source NAT to an address of the outgoing interface, the source port in `ports` (inclusive). Needs a condition on
-    /// the transport protocol if ports are given.
+    /// Source NAT to an address of the outgoing interface, the source port any, or one in `ports` (inclusive), which needs a
+    /// condition on the transport protocol. Ports are always drawn by lot (`fully-random`): where a flow keeps its own and that
+    /// is taken, the kernel looks through a few ports beside a random one, and in a row of taken ones drops the packet
+    /// (`nf_nat_l4proto_unique_tuple`).
     Masquerade {
         ports: Option<(u16, u16)>,
     },

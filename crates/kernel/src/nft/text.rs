@@ -201,11 +201,13 @@ impl Display for Action {
             Action::Continue => Ok(()),
             Action::Verdict(verdict) => verdict.fmt(f),
             Action::Dispatch(fields, map) => write!(f, "{} vmap @{map}", join(fields, " . ")),
-            Action::Masquerade { ports: None } => f.write_str("masquerade"),
-            Action::Masquerade { ports: Some((first, last)) } => write!(f, "masquerade to :{first}-{last}"),
-            Action::Snat { addr, ports: None } => write!(f, "snat ip to {addr}"),
+            Action::Masquerade { ports: None } => f.write_str("masquerade fully-random"),
+            Action::Masquerade { ports: Some((first, last)) } => {
+                write!(f, "masquerade to :{first}-{last} fully-random")
+            }
+            Action::Snat { addr, ports: None } => write!(f, "snat ip to {addr} fully-random"),
             Action::Snat { addr, ports: Some((first, last)) } => {
-                write!(f, "snat ip to {addr}:{first}-{last}")
+                write!(f, "snat ip to {addr}:{first}-{last} fully-random")
             }
             Action::Notrack => f.write_str("notrack"),
             Action::SetMark { value, mask } => {

@@ -44,6 +44,7 @@ const RTN_LOCAL: u32 = 2;
 
 const LOOKUP_INVERT: u32 = 1;
 const NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
+const NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
 /// `enum nft_nat_types` and `enum nft_nat_attributes`.
 const NAT_SNAT: u32 = 0;
 const NAT_TYPE: u16 = 1;
@@ -51,6 +52,7 @@ const NAT_FAMILY: u16 = 2;
 const NAT_REG_ADDR_MIN: u16 = 3;
 const NAT_REG_PROTO_MIN: u16 = 5;
 const NAT_REG_PROTO_MAX: u16 = 6;
+const NAT_FLAGS: u16 = 7;
 
 /// Size of an interface name's register and of its type in a set (`IFNAMSIZ`).
 const IFNAMSIZ: usize = 16;
@@ -164,11 +166,13 @@ impl Compiler<'_> {
                 self.load_fields(fields);
                 self.lookup(map, 0, Some(VERDICT_REGISTER));
             }
-            Action::Masquerade { ports: None } => self.expr("masq", |_| ()),
+            Action::Masquerade { ports: None } => {
+                self.expr("masq", |m| m.push_be32(1, NAT_RANGE_PROTO_RANDOM_FULLY));
+            }
             Action::Masquerade { ports: Some(ports) } => {
                 self.ports(*ports);
                 self.expr("masq", |m| {
-                    m.push_be32(1, NAT_RANGE_PROTO_SPECIFIED);
+                    m.push_be32(1, NAT_RANGE_PROTO_SPECIFIED | NAT_RANGE_PROTO_RANDOM_FULLY);
                     m.push_be32(2, REGISTER);
                     m.push_be32(3, REGISTER + 1);
                 });
@@ -184,6 +188,7 @@ impl Compiler<'_> {
                         m.push_be32(NAT_REG_PROTO_MIN, REGISTER);
                         m.push_be32(NAT_REG_PROTO_MAX, REGISTER + 1);
                     }
+                    m.push_be32(NAT_FLAGS, NAT_RANGE_PROTO_RANDOM_FULLY);
                 });
             }
             Action::Notrack => self.expr("notrack", |_| ()),

@@ -213,7 +213,7 @@ fn a_refusal_names_what_was_refused_and_leaves_everything_as_it_was() {
         "\
 table inet calico: rule `jump nowhere` of chain extra: No such file or directory (errno 2)
 table inet calico: rule `ip saddr @no-such-set accept` of chain extra: No such file or directory (errno 2)
-table inet calico: rule `masquerade` of chain extra: Operation not supported (errno 95)
+table inet calico: rule `masquerade fully-random` of chain extra: Operation not supported (errno 95)
 table inet calico: chain extra: No such file or directory (errno 2)
 table inet calico: element 172.18.0.3 . 10.244.1.4/30 of set vxlan-sources: File exists (errno 17)
 table inet calico: rule `jump a` of chain extra: Too many links (errno 31)
