@@ -9,6 +9,7 @@ pub struct Ipv4 {
     pub src: Ipv4Addr,
     pub dst: Ipv4Addr,
     pub protocol: u8,
+    pub ttl: u8,
     /// In units of four bytes when it is written; no-operation is 1.
     pub options: Vec<u8>,
     /// Flags and fragment offset.
@@ -18,7 +19,7 @@ pub struct Ipv4 {
 
 impl Ipv4 {
     pub fn new(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: Vec<u8>) -> Ipv4 {
-        Ipv4 { src, dst, protocol, options: Vec::new(), fragment: 0, payload }
+        Ipv4 { src, dst, protocol, ttl: 64, options: Vec::new(), fragment: 0, payload }
     }
 
     /// A UDP packet without a checksum.
@@ -49,7 +50,7 @@ impl Ipv4 {
         bytes.extend(total.to_be_bytes());
         bytes.extend([0x12, 0x34]);
         bytes.extend(self.fragment.to_be_bytes());
-        bytes.extend([64, self.protocol, 0, 0]);
+        bytes.extend([self.ttl, self.protocol, 0, 0]);
         bytes.extend(self.src.octets());
         bytes.extend(self.dst.octets());
         bytes.extend(&self.options);

@@ -1,11 +1,11 @@
 //! Faults and threats in mode VXLAN.
 
-use lab_tests::faults::{cni, kill, meddle, pod, socket, spoof};
+use lab_tests::faults::{cni, kill, meddle, pod, renumber, socket, spoof};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {cni::*, kill::*, meddle::*, pod::*, socket::*, spoof::*};
+    use {cni::*, kill::*, meddle::*, pod::*, renumber::*, socket::*, spoof::*};
     suite::run(
         &["--mode", "vxlan"],
         cases![
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             f42_an_emptied_chain_is_filled_again,
             f42_a_deleted_table_comes_back,
             f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
+            f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
             s01_what_a_pod_sends_with_anothers_source_arrives_nowhere,
             s02_a_pod_cannot_move_its_nodes_routes,
             s03_a_pod_cannot_take_anothers_address_by_arp,

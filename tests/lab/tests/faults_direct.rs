@@ -1,11 +1,11 @@
 //! Faults in direct mode: those that a mode makes a difference for.
 
-use lab_tests::faults::{kill, meddle};
+use lab_tests::faults::{kill, meddle, renumber};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {kill::*, meddle::*};
+    use {kill::*, meddle::*, renumber::*};
     suite::run(
         &["--mode", "direct"],
         cases![
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             f40_a_deleted_route_comes_back,
             f40_a_deleted_pod_route_comes_back,
             f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
+            f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
             f42_a_flushed_ruleset_comes_back,
         ],
     )

@@ -10,6 +10,7 @@ pub mod kill;
 pub mod meddle;
 pub mod pieces;
 pub mod pod;
+pub mod renumber;
 pub mod socket;
 pub mod spoof;
 pub mod store;
