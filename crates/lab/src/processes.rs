@@ -136,9 +136,9 @@ impl Name {
     fn ready(&self, layout: &Layout) -> Result<(), String> {
         match self {
             Name::ApiServer => api::answers(layout).map_err(|e| format!("does not answer ({e:#})")),
-            Name::Agent(node) => match status::ask(&layout.node(node).socket()) {
-                Ok(status) if status.ready => Ok(()),
-                Ok(status) => Err(format!("waits for {}", status.waiting_for.join(", "))),
+            Name::Agent(node) => match status::is_ready(&layout.node(node).socket()) {
+                Ok(None) => Ok(()),
+                Ok(Some(why)) => Err(format!("says: {why}")),
                 Err(e) => Err(format!("does not answer ({e})")),
             },
             Name::Controller => Ok(()),

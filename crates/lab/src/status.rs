@@ -5,7 +5,8 @@ use crate::processes::Name;
 use crate::table::{render, row};
 use crate::topology::Topology;
 use crate::{api, down, pods};
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
+use node::cni::{Command, Options, Reply, Request};
 use node::socket::{Answer, Call, NodeStatus};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -64,14 +65,42 @@ pub fn pods(layout: &Layout) -> anyhow::Result<String> {
 
 /// Asks an agent for its account of itself.
 pub fn ask(socket: &Path) -> anyhow::Result<NodeStatus> {
+    match call(socket, &Call::Status)? {
+        Answer::Status(status) => Ok(*status),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+/// Asks an agent whether it is ready for pods, which costs it nothing: `None`, or why it is not.
+pub fn is_ready(socket: &Path) -> anyhow::Result<Option<String>> {
+    let status = Request {
+        command: Command::Status,
+        network: String::new(),
+        container_id: String::new(),
+        interface: None,
+        netns: None,
+        pod: None,
+        options: Options::default(),
+    };
+    match call(socket, &Call::Cni(Box::new(status)))? {
+        Answer::Cni(Reply::Done) => Ok(None),
+        Answer::Cni(Reply::Failed(failure)) => Ok(Some(failure.msg)),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+fn call(socket: &Path, call: &Call) -> anyhow::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(format!("{}\n", serde_json::to_string(&Call::Status)?).as_bytes())?;
+    stream.write_all(format!("{}\n", serde_json::to_string(call)?).as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
-    match serde_json::from_str(&line)? {
-        Answer::Status(status) => Ok(*status),
-        Answer::Refused(why) => anyhow::bail!("refuses: {why}"),
-        Answer::Cni(_) => anyhow::bail!("answers another question"),
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn unexpected(answer: Answer) -> anyhow::Error {
+    match answer {
+        Answer::Refused(why) => anyhow!("refuses: {why}"),
+        Answer::Cni(_) | Answer::Status(_) => anyhow!("answers another question"),
     }
 }

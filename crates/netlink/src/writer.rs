@@ -6,9 +6,9 @@ use crate::encode;
 use crate::filter;
 use crate::message::Message;
 use crate::netns;
+use crate::nft::{self, Change};
 use crate::socket::{BATCH, Protocol, Refusal, Socket};
 use failpoint::failpoint;
-use kernel::nft::{Table, TableKey};
 use kernel::{
     ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, RouteValue, Step,
     SysctlKey, SysctlValue, Value,
@@ -73,6 +73,17 @@ fn pairs_to_remove(steps: &[Step]) -> usize {
     steps.iter().take_while(is_pair).count()
 }
 
+fn change_of_rules(step: &Step) -> Option<Change<'_>> {
+    match step {
+        Step::Create(Key::Nft(key), Value::Nft(to)) => Some(Change { key, from: None, to: Some(to) }),
+        Step::Replace { key: Key::Nft(key), from: Value::Nft(from), to: Value::Nft(to) } => {
+            Some(Change { key, from: Some(from), to: Some(to) })
+        }
+        Step::Remove(Key::Nft(key), Value::Nft(from)) => Some(Change { key, from: Some(from), to: None }),
+        _ => None,
+    }
+}
+
 fn removed_link(step: &Step) -> Option<&LinkKey> {
     match step {
         Step::Remove(Key::Link(link), _) => Some(link),
@@ -121,16 +132,22 @@ impl Writer {
         let mut number = 0;
         while number < steps.len() {
             run.step = number;
-            match pairs_to_remove(&steps[number..]) {
-                0 | 1 => {
-                    self.step(&mut run, &steps[number]);
-                    number += 1;
+            let rest = &steps[number..];
+            let changes: Vec<Change<'_>> = rest.iter().map_while(change_of_rules).collect();
+            number += match (changes.len(), pairs_to_remove(rest)) {
+                (0, 0 | 1) => {
+                    self.step(&mut run, &rest[0]);
+                    1
                 }
-                pairs => {
-                    self.remove_pairs(&mut run, &steps[number..number + pairs]);
-                    number += pairs;
+                (0, pairs) => {
+                    self.remove_pairs(&mut run, &rest[..pairs]);
+                    pairs
                 }
-            }
+                (tables, _) => {
+                    self.change_rules(&mut run, &changes);
+                    tables
+                }
+            };
         }
         self.flush(&mut run);
         outcomes(steps, run.results)
@@ -155,7 +172,7 @@ impl Writer {
 
     /// Our nftables tables.
     pub fn dump_rules(&mut self) -> Result<Objects, Refusal> {
-        let tables = crate::nft::dump(&mut self.rules)?;
+        let tables = nft::dump(&mut self.rules)?;
         Ok(tables.into_iter().map(|(key, table)| (Key::Nft(key), Value::Nft(Box::new(table)))).collect())
     }
 
@@ -177,15 +194,6 @@ impl Writer {
             }
             // A setting cannot be absent: what is no longer wanted stays as it is.
             Step::Remove(Key::Sysctl(_), _) => {}
-            Step::Create(Key::Nft(table), Value::Nft(to)) => {
-                self.change_rules(run, table, None, Some(to));
-            }
-            Step::Replace { key: Key::Nft(table), from: Value::Nft(from), to: Value::Nft(to) } => {
-                self.change_rules(run, table, Some(from), Some(to));
-            }
-            Step::Remove(Key::Nft(table), Value::Nft(from)) => {
-                self.change_rules(run, table, Some(from), None);
-            }
             Step::Create(Key::Filter(key), Value::Filter(to)) => {
                 self.flush(run);
                 let attached = filter::attach(&mut self.host, key, to);
@@ -219,12 +227,20 @@ impl Writer {
         run.results[pair].is_err()
     }
 
-    fn change_rules(&mut self, run: &mut Run, table: &TableKey, from: Option<&Table>, to: Option<&Table>) {
+    /// Changes tables together. If the kernel refuses, one by one, so that each has the kernel's own word.
+    fn change_rules(&mut self, run: &mut Run, changes: &[Change<'_>]) {
         self.flush(run);
         failpoint!("rules: to be sent");
-        let result = crate::nft::apply(&mut self.rules, table, from, to);
+        let result = nft::apply(&mut self.rules, changes);
         failpoint!("rules: sent");
-        run.record(run.step, result);
+        if let (Err(error), [_]) = (&result, changes) {
+            run.record(run.step, Err(error.clone()));
+        } else if result.is_err() {
+            for (number, change) in changes.iter().enumerate() {
+                let result = nft::apply(&mut self.rules, std::slice::from_ref(change));
+                run.record(run.step + number, result);
+            }
+        }
     }
 
     fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {

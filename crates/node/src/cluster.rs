@@ -114,9 +114,10 @@ impl Cluster {
             }
             Event::Listed(kind, objects) => {
                 self.failing.remove(&kind);
-                let first = self.listed.insert(kind);
+                let was_in_sync = self.in_sync().is_some();
+                self.listed.insert(kind);
                 let mut dirty = self.replace(world, kind, objects);
-                if first && self.in_sync().is_some() {
+                if !was_in_sync && self.in_sync().is_some() {
                     dirty.extend(Section::ALL);
                 }
                 dirty

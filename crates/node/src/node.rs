@@ -201,8 +201,9 @@ impl Node {
             Input::Best(best) => self.learn_paths(best),
             Input::Settled => {
                 self.world.selected = true;
-                self.world.hops.clear();
-                self.dirty.extend([Section::Routes, Section::Learnt]);
+                if !std::mem::take(&mut self.world.hops).is_empty() {
+                    self.dirty.extend([Section::Routes, Section::Learnt]);
+                }
             }
             Input::Renumbered(address) => self.config.address = Some(address),
             Input::Timeout => {

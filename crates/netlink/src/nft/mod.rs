@@ -29,22 +29,24 @@ use numbers::{NFPROTO_ARP, NFPROTO_INET, SUBSYS_NFTABLES, TABLE};
 use std::io;
 use transaction::{Transaction, number};
 
-/// Makes the table `to` of `from`, in one transaction: all of it is done, or nothing. `from` is what was found or last
-/// applied, `None` for no table; `to` is what is wanted, `None` for no table.
+/// What is to become of a table: `to`, which is wanted, of `from`, which was found or last applied. `None` is no table.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    pub key: &'a TableKey,
+    pub from: Option<&'a Table>,
+    pub to: Option<&'a Table>,
+}
+
+/// Changes tables in one transaction: all of it is done, or nothing.
 ///
 /// # Errors
-/// The kernel's errno and, in the text, the rule, element, chain or set that it refused. If the table is not as `from`
+/// The kernel's errno and, in the text, the rule, element, chain or set that it refused. If a table is not as `from`
 /// says (`ENOENT`, `EEXIST`, `EBUSY`), dump and try again.
 ///
 /// # Panics
-/// If a chain of `to` holds rules that were found: they cannot be written.
-pub fn apply(
-    socket: &mut Socket,
-    key: &TableKey,
-    from: Option<&Table>,
-    to: Option<&Table>,
-) -> Result<(), ApplyError> {
-    let Some(mut transaction) = Transaction::between(key, from, to) else { return Ok(()) };
+/// If a chain of a `to` holds rules that were found: they cannot be written.
+pub fn apply(socket: &mut Socket, changes: &[Change<'_>]) -> Result<(), ApplyError> {
+    let Some(mut transaction) = Transaction::of(changes) else { return Ok(()) };
     let first = socket.next_sequence();
     for _ in 0..=transaction.len() {
         socket.next_sequence();

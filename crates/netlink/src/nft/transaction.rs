@@ -1,10 +1,10 @@
-//! The messages that turn one table into another, in an order that the kernel takes, as one transaction.
+//! The messages that turn tables into others, in an order that the kernel takes, as one transaction. Of each table:
 //!
 //! ```text
 //!  new chains ─ rules, elements, sets, chains, counters out ─ chains made anew ─ counters, sets, elements, rules in
 //! ```
 //!
-//! What refers to something else goes before it and comes after it. The kernel shows the new table to packets as a whole.
+//! What refers to something else goes before it and comes after it. The kernel shows the new tables to packets as a whole.
 
 use super::difference::Difference;
 use super::numbers::{
@@ -12,7 +12,7 @@ use super::numbers::{
     HOOK_PRIORITY, NF_ACCEPT, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, OBJ_DATA, OBJ_NAME, OBJ_TYPE,
     OBJECT_COUNTER, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_NAME, SUBSYS_NFTABLES, TABLE_FLAGS, msg,
 };
-use super::{expr, fingerprint, request, set};
+use super::{Change, expr, fingerprint, request, set};
 use crate::message::Message;
 use kernel::nft::{Chain, Element, Family, Fingerprint, Hook, HookPoint, Rule, Set, Table, TableKey};
 use std::fmt;
@@ -22,8 +22,15 @@ const ELEMENTS_BYTES: usize = 48 * 1024;
 
 /// A transaction: its messages, and what each is about.
 pub(super) struct Transaction<'a> {
+    messages: Vec<(&'a TableKey, Subject<'a>, Message)>,
+    /// How many sets it makes. Their numbers are its own, whatever the table.
+    sets: u32,
+}
+
+/// A transaction, at one of its tables.
+struct Part<'t, 'a> {
     key: &'a TableKey,
-    messages: Vec<(Subject<'a>, Message)>,
+    transaction: &'t mut Transaction<'a>,
 }
 
 /// What a message is about, to name it when the kernel refuses it.
@@ -39,26 +46,11 @@ enum Subject<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    /// What to send to make `to` of `from`; `None` if nothing is to be done.
-    pub(super) fn between(
-        key: &'a TableKey,
-        from: Option<&'a Table>,
-        to: Option<&'a Table>,
-    ) -> Option<Transaction<'a>> {
-        let mut transaction = Transaction { key, messages: Vec::new() };
-        match (from, to) {
-            (None, None) => (),
-            (Some(_), None) => transaction.message(msg::DELTABLE, 0, Subject::Table, |_| ()),
-            (None, Some(to)) => {
-                transaction.message(msg::NEWTABLE, CREATE_NEW, Subject::Table, |_| ());
-                transaction.change(&EMPTY, to);
-            }
-            (Some(from), Some(to)) => {
-                if from.dormant && !to.dormant {
-                    transaction.message(msg::NEWTABLE, 0, Subject::Table, |m| m.push_be32(TABLE_FLAGS, 0));
-                }
-                transaction.change(from, to);
-            }
+    /// What to send; `None` if nothing is to be done.
+    pub(super) fn of(changes: &[Change<'a>]) -> Option<Transaction<'a>> {
+        let mut transaction = Transaction { messages: Vec::new(), sets: 0 };
+        for change in changes {
+            Part { key: change.key, transaction: &mut transaction }.table(change.from, change.to);
         }
         (!transaction.messages.is_empty()).then_some(transaction)
     }
@@ -75,7 +67,7 @@ impl<'a> Transaction<'a> {
         let mark = |kind, number| Message::new(kind, 0, &[0, 0, high, low]).stamped(number, false).to_vec();
         let mut bytes = mark(NFNL_MSG_BATCH_BEGIN, first);
         let count = self.messages.len();
-        for (index, (_, message)) in self.messages.iter_mut().enumerate() {
+        for (index, (.., message)) in self.messages.iter_mut().enumerate() {
             bytes.extend(message.stamped(number(first, index), index + 1 == count));
         }
         bytes.extend(mark(NFNL_MSG_BATCH_END, number(first, count)));
@@ -85,8 +77,32 @@ impl<'a> Transaction<'a> {
     /// What a message is about, by its index, at `offset` in it if the kernel points there; without an index, the whole.
     pub(super) fn describe(&self, index: Option<usize>, offset: Option<usize>) -> String {
         match index.and_then(|index| self.messages.get(index)) {
-            None => format!("table {}", self.key),
-            Some((subject, _)) => format!("table {}: {}", self.key, At { subject, offset }),
+            None => {
+                let mut tables: Vec<String> =
+                    self.messages.iter().map(|(key, ..)| format!("table {key}")).collect();
+                tables.dedup();
+                tables.join(" and ")
+            }
+            Some((key, subject, _)) => format!("table {key}: {}", At { subject, offset }),
+        }
+    }
+}
+
+impl<'a> Part<'_, 'a> {
+    fn table(&mut self, from: Option<&'a Table>, to: Option<&'a Table>) {
+        match (from, to) {
+            (None, None) => (),
+            (Some(_), None) => self.message(msg::DELTABLE, 0, Subject::Table, |_| ()),
+            (None, Some(to)) => {
+                self.message(msg::NEWTABLE, CREATE_NEW, Subject::Table, |_| ());
+                self.change(&EMPTY, to);
+            }
+            (Some(from), Some(to)) => {
+                if from.dormant && !to.dormant {
+                    self.message(msg::NEWTABLE, 0, Subject::Table, |m| m.push_be32(TABLE_FLAGS, 0));
+                }
+                self.change(from, to);
+            }
         }
     }
 
@@ -94,7 +110,7 @@ impl<'a> Transaction<'a> {
     fn message(&mut self, kind: u8, flags: u16, subject: Subject<'a>, body: impl FnOnce(&mut Message)) {
         let mut message = request(kind, flags, self.key);
         body(&mut message);
-        self.messages.push((subject, message));
+        self.transaction.messages.push((self.key, subject, message));
     }
 
     fn change(&mut self, from: &'a Table, to: &'a Table) {
@@ -127,7 +143,9 @@ impl<'a> Transaction<'a> {
                 m.push_nest(OBJ_DATA, |_| ());
             });
         }
-        for (id, (name, set)) in (1..).zip(&difference.sets_in) {
+        for (name, set) in &difference.sets_in {
+            self.transaction.sets += 1;
+            let id = self.transaction.sets;
             self.message(msg::NEWSET, CREATE_NEW, Subject::Set(name), |m| {
                 m.push_text(SET_NAME, name);
                 set::describe(m, set, id);
@@ -173,7 +191,7 @@ impl<'a> Transaction<'a> {
                     taken.push((m.len(), *element));
                 }
             });
-            self.messages.push((Subject::Elements(name, taken), message));
+            self.transaction.messages.push((self.key, Subject::Elements(name, taken), message));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What is written is what the kernel holds.
 
 use crate::example::{every_word, interface, net, nets, pod, source, table};
-use crate::netns::Netns;
+use crate::netns::{Netns, apply};
 use kernel::nft::rule::set;
 use kernel::nft::{
     Chain, ChainType, Element, Field, Hook, HookPoint, Range, Rule, Set, Table, TableKey, Type, Verdict,
     priority,
 };
-use netlink::nft::{apply, counters};
+use netlink::nft::{Change, counters};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -43,6 +43,33 @@ fn the_arp_table_is_ours_too_and_others_are_not() {
     let found = netlink::nft::dump(&mut netns.socket()).unwrap();
     assert_eq!(found.keys().collect::<Vec<_>>(), [&TableKey::arp()]);
     assert!(arp.satisfied_by(&found[&TableKey::arp()]));
+}
+
+#[test]
+fn two_tables_change_in_one_transaction_or_neither_does() {
+    let netns = Netns::new();
+    let (inet, arp) = (TableKey::inet(), TableKey::arp());
+    let filters = Table::default()
+        .set("sources", nets(["10.0.0.0/8"]))
+        .chain("filter", Chain::regular([Rule::when([set([Field::Saddr], "sources")]).accept()]));
+    let good = Table::default().chain("filter", Chain::regular([Rule::always().accept()]));
+    let bad = Table::default().chain("filter", Chain::regular([Rule::always().jump("nowhere")]));
+    let both = |arp_to| {
+        let changes = [
+            Change { key: &inet, from: None, to: Some(&filters) },
+            Change { key: &arp, from: None, to: Some(arp_to) },
+        ];
+        netlink::nft::apply(&mut netns.socket(), &changes)
+    };
+    let error = both(&bad).unwrap_err();
+    assert_eq!(
+        error.text,
+        "table arp calico: rule `jump nowhere` of chain filter: No such file or directory"
+    );
+    assert_eq!(netns.sh("nft list ruleset"), "");
+    both(&good).unwrap();
+    assert_eq!(netns.sh("nft list tables"), "table inet calico\ntable arp calico\n");
+    assert!(filters.satisfied_by(&netns.found().unwrap()));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Changes by others are told, our own are not.
 
 use crate::example::table;
-use crate::netns::Netns;
+use crate::netns::{Netns, apply};
 use kernel::nft::{Table, TableKey};
 use kernel::{Key, Value};
-use netlink::nft::{Monitor, apply};
+use netlink::nft::Monitor;
 use netlink::{Event, MonitorError, Socket};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;

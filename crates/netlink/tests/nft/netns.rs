@@ -4,8 +4,9 @@
 mod bare;
 
 pub use bare::Netns;
+use kernel::ApplyError;
 use kernel::nft::{Table, TableKey};
-use netlink::nft::dump;
+use netlink::nft::{Change, dump};
 use netlink::{Protocol, Socket};
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
@@ -61,9 +62,18 @@ impl Netns {
 
     /// Makes `inet calico` of whatever it is.
     pub fn write(&self, table: &Table) {
-        netlink::nft::apply(&mut self.socket(), &TableKey::inet(), self.found().as_ref(), Some(table))
-            .unwrap();
+        apply(&mut self.socket(), &TableKey::inet(), self.found().as_ref(), Some(table)).unwrap();
     }
+}
+
+/// Makes one table be as wanted.
+pub fn apply(
+    socket: &mut Socket,
+    key: &TableKey,
+    from: Option<&Table>,
+    to: Option<&Table>,
+) -> Result<(), ApplyError> {
+    netlink::nft::apply(socket, &[Change { key, from, to }])
 }
 
 /// A pair of interfaces between two namespaces, with their addresses, up.

@@ -1,10 +1,9 @@
 //! Any table becomes any other in one transaction.
 
 use crate::example::{interface, pod};
-use crate::netns::Netns;
+use crate::netns::{Netns, apply};
 use kernel::nft::rule::{saddr, set, udp_dport};
 use kernel::nft::{Chain, Element, Field, Hook, HookPoint, Range, Rule, Set, Table, TableKey, Type, Verdict};
-use netlink::nft::apply;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -1,6 +1,7 @@
 //! Many steps at once: order, size, refusals in the middle.
 
 use crate::node::*;
+use kernel::nft::{Table, TableKey};
 use kernel::{Key, LinkKind, Step, Value, VethPeer};
 use model::IfName;
 
@@ -30,6 +31,22 @@ fn a_refusal_in_the_middle_stops_nothing_and_is_said_of_its_own_step() {
         ]
     );
     assert_eq!(node.host.sh("ip route show proto 80").lines().count(), 198);
+}
+
+#[test]
+fn of_tables_that_change_together_a_refused_one_keeps_none_back() {
+    let node = Node::new();
+    node.host.sh("nft add table inet calico");
+    let table = |key| create((Key::Nft(key), Value::Nft(Box::new(Table::default()))));
+    let said = node.apply(&[table(TableKey::inet()), table(TableKey::arp())]);
+    assert_eq!(
+        said,
+        [
+            "nftables inet calico: table inet calico: the table itself: File exists (errno 17)",
+            "nftables arp calico: ok"
+        ]
+    );
+    assert_eq!(node.host.sh("nft list tables"), "table inet calico\ntable arp calico\n");
 }
 
 #[test]
