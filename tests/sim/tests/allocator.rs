@@ -339,6 +339,26 @@ fn a_tunnel_whose_pool_changes_its_mode_meanwhile_is_refused_once() {
 }
 
 #[test]
+fn a_tunnel_keeps_its_address_where_no_pool_gives_another() {
+    let mut bench = Bench::small();
+    let id = bench.ask(Want::Tunnel(Tunnel::Vxlan));
+    bench.run();
+    let addr = bench.addr(id);
+    let pool = bench.api.objects().find(|object| object.kind() == Kind::IpPool).cloned();
+    let Some(Object::IpPool(mut pool)) = pool else { panic!("no pool") };
+    pool.spec.vxlan_mode = model::v3::EncapMode::Never;
+    bench.api.apply(&Request::Update(pool.into())).expect("it was just read");
+    bench.restart();
+    let id = bench.ask(Want::Tunnel(Tunnel::Vxlan));
+    bench.run();
+    assert_eq!(bench.addr(id), addr);
+    let id = bench.ask(release(&Tunnel::Vxlan.handle("n1")));
+    bench.run();
+    assert!(bench.done[&id].is_ok());
+    assert_eq!(bench.count(Kind::IpamHandle), 0);
+}
+
+#[test]
 fn a_refusal_is_said_with_the_object_and_leaves_nothing() {
     let mut bench = Bench::small();
     bench.ask(auto("first"));

@@ -15,6 +15,20 @@ fn every_law_holds_for_whole_nodes_in_every_seed() {
     seeds::hold(300, seeded::run, seeded::smaller);
 }
 
+/// The least of each run that once broke a law, named after what must hold instead.
+#[test]
+fn every_schedule_of_regress_keeps_the_laws() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/regress");
+    let mut broken = Vec::new();
+    for file in std::fs::read_dir(folder).expect("a folder of schedules") {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("a schedule");
+        let schedule: Schedule = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        broken.extend(schedule.run(false).err().map(|law| format!("{}: {law}", path.display())));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
 #[test]
 fn a_seed_of_whole_nodes_tells_the_same_story_twice() {
     for seed in [7, 8] {

@@ -206,9 +206,12 @@ impl Allocator {
             Want::Auto { .. } => true,
             Want::Given { addr: wanted, .. } => addr == *wanted,
             Want::Tunnel(tunnel) => {
-                let pools = self.snapshot.pools_for(want).unwrap_or_default();
-                *attributes == tunnel.attributes(&self.snapshot.node)
-                    && pools.iter().any(|pool| pool.cidr.contains(addr))
+                // Where no pool gives another one, packets go on coming to the one that there is.
+                let fits = self
+                    .snapshot
+                    .pools_for(want)
+                    .map_or(true, |pools| pools.iter().any(|pool| pool.cidr.contains(addr)));
+                fits && *attributes == tunnel.attributes(&self.snapshot.node)
             }
             Want::Release { .. } => false,
         }
@@ -289,13 +292,15 @@ impl Allocator {
     fn take(&mut self, goal: &mut Goal, cidr: Cidr, b: Option<&mut IpamBlockSpec>) -> bool {
         let handle = self.handles.get(&goal.key.name).and_then(Option::as_ref);
         assert!(handle.is_some_and(|h| names_only(h, cidr)), "handle before block: {goal:?}");
+        let pools = self.snapshot.pools_for(&goal.want);
+        let gives = pools.is_ok_and(|pools| pools.iter().any(|pool| pool.cidr.covers(cidr)));
         let open = self.snapshot.open(cidr).is_some();
         let attributes = self.attributes(&goal.want);
         let given = match (&goal.want, b) {
             (Want::Given { addr, .. }, Some(b)) if open => {
                 block::assign_given(b, *addr, &goal.handle, &attributes).map(|()| true)
             }
-            (Want::Auto { .. } | Want::Tunnel(_), Some(b)) if open => {
+            (Want::Auto { .. } | Want::Tunnel(_), Some(b)) if open && gives => {
                 Ok(block::assign(b, &goal.handle, &attributes, &self.snapshot.reserved()).is_some())
             }
             _ => Ok(false),
