@@ -35,6 +35,8 @@ pub(crate) struct Cluster {
     own: Option<k8s::Node>,
     /// What our own Node says of pools' modes.
     own_announcement: Option<Announcement>,
+    /// Our Node is being written without the address of the VXLAN tunnel, and counts as if it were.
+    withdraws_vxlan: bool,
     pods: BTreeMap<(String, String), k8s::Pod>,
     felix: BTreeMap<String, FelixConfigurationSpec>,
     /// Blocks as they are stored, as far as they decide who holds what.
@@ -221,8 +223,11 @@ impl Cluster {
     fn put_node(&mut self, world: &mut World, node: k8s::Node) -> BTreeSet<Section> {
         let name = node.metadata.name.clone();
         let said = announcement(&node);
-        let peer = peer(&node, said.clone());
+        let mut peer = peer(&node, said.clone());
         if name == world.node {
+            if let Some(own) = peer.as_mut().filter(|_| self.withdraws_vxlan) {
+                own.vxlan_tunnel = None;
+            }
             // The answer to our own write is newer than what the watch has still to tell.
             if self.own.as_ref().is_some_and(|own| !node.metadata.may_follow(&own.metadata)) {
                 return BTreeSet::new();
@@ -241,6 +246,22 @@ impl Cluster {
             None => world.peers.remove(&name),
         };
         changed(true)
+    }
+
+    /// Our Node is about to be written without the address of the VXLAN tunnel: no device is to be made for that address
+    /// any more, whatever a pool wishes meanwhile.
+    pub fn withdraw_vxlan(&mut self, world: &mut World) -> BTreeSet<Section> {
+        self.withdraws_vxlan = true;
+        let own = world.peers.get_mut(&world.node);
+        changed(own.is_some_and(|own| own.vxlan_tunnel.take().is_some()))
+    }
+
+    /// That write is over. Without an answer, what the Node said last counts.
+    pub fn vxlan_withdrawn(&mut self, world: &mut World) -> BTreeSet<Section> {
+        if !std::mem::take(&mut self.withdraws_vxlan) {
+            return BTreeSet::new();
+        }
+        self.own.clone().map_or_else(BTreeSet::new, |own| self.put_node(world, own))
     }
 
     fn put_block(&mut self, world: &mut World, block: &IpamBlock) -> BTreeSet<Section> {

@@ -93,6 +93,10 @@ impl Node {
         }
         let key = Key::cluster(Kind::Node, self.config.node.clone());
         let request = if !texts.is_empty() {
+            if texts.get(annotation::IPV4_VXLAN_TUNNEL_ADDR) == Some(&None) {
+                let dirty = self.cluster.withdraw_vxlan(&mut self.world);
+                self.soil(dirty);
+            }
             Ask::Annotate { key, annotations: texts }
         } else if let Some((tunnel, want)) = wish {
             return self.request_tunnel(tunnel, want);
@@ -223,6 +227,8 @@ impl Node {
             Ok(None) => {}
             Err(error) => self.later(format!("cannot write the state of node {}: {error}", self.config.node)),
         }
+        let dirty = self.cluster.vxlan_withdrawn(&mut self.world);
+        self.soil(dirty);
     }
 
     fn later(&mut self, problem: String) {

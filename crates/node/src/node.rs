@@ -290,6 +290,11 @@ impl Node {
             self.dirty.extend([Section::Routes, Section::Learnt, Section::Peerings, Section::Rules]);
         }
         let dirty = self.cluster.apply(&mut self.world, event);
+        self.soil(dirty);
+    }
+
+    /// These sections are to be derived anew.
+    pub(crate) fn soil(&mut self, dirty: BTreeSet<Section>) {
         self.speech.dirty |= !dirty.is_empty();
         if dirty.contains(&Section::Host) {
             self.find_uplink();
