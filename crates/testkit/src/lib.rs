@@ -13,3 +13,8 @@ pub mod sim;
 pub fn slowness() -> u32 {
     std::env::var("TORTIE_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
+
+/// Whether there is time for as long as a catalogue says: `./dev test nightly`.
+pub fn at_length() -> bool {
+    std::env::var_os("TORTIE_AT_LENGTH").is_some()
+}

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+pub use testkit::at_length;
 use testkit::netns::Netns;
 use testkit::process::Guard;
 use testkit::sampler::Place;
@@ -277,11 +278,6 @@ pub fn status(socket: &Path) -> Value {
     BufReader::new(stream).read_line(&mut line).expect("the agent answers");
     let answer: Value = serde_json::from_str(&line).expect("JSON");
     answer["status"].clone()
-}
-
-/// Whether there is time for as long as the catalogue says: `./dev test nightly`.
-pub fn at_length() -> bool {
-    std::env::var_os("TORTIE_AT_LENGTH").is_some()
 }
 
 /// What a command printed, if it ended well.

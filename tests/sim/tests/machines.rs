@@ -3,7 +3,6 @@
 use derive::IpipDriver::{Kernel, StandIn};
 use model::Duration;
 use testkit::sim::Machines;
-use testkit::sim::faults::Moment;
 use testkit::sim::machines::{Admin, Mode};
 
 /// Two nodes of a subnet and one behind a router, with a pod each.
@@ -42,48 +41,4 @@ fn no_change_of_mode_loses_a_packet() {
             }
         }
     }
-}
-
-/// When the mode changes, and for how long effects are of the change.
-const CHANGE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
-
-/// A change of mode, with a crash at one of its effects.
-fn change(from: Mode, to: Mode, crash: Option<(u64, Moment)>) -> (u64, u64) {
-    let told = |broken| panic!("{from:?} to {to:?}, {crash:?}: {broken}");
-    // Without a router that knows the way nothing changes to direct across it.
-    let is_direct = [from, to].contains(&Mode::Direct);
-    let mut cluster = if is_direct { three(from).bgp() } else { three(from) };
-    cluster.faults.crash_at = crash;
-    cluster.admin(CHANGE.0, Admin::SetMode(to));
-    cluster.run_for(CHANGE.0).unwrap_or_else(told);
-    let first = cluster.effects();
-    cluster.run_for(CHANGE.1).unwrap_or_else(told);
-    let last = cluster.effects();
-    if crash.is_some() {
-        cluster.settle().unwrap_or_else(told);
-    }
-    (first, last)
-}
-
-#[test]
-fn a_crash_at_any_effect_of_a_change_of_mode_loses_no_packet() {
-    let sweep = |pairs: Vec<(u64, (Mode, Mode))>| {
-        for (n, (from, to)) in pairs {
-            let (first, last) = change(from, to, None);
-            assert!(
-                last > first + 5,
-                "{from:?} to {to:?}: {first} to {last} are too few effects to prove anything"
-            );
-            // In the middle of a plan and after it, in turn: over all pairs each comes to each sort of effect.
-            for at in first + 1..=last {
-                let moment = if (at + n) % 2 == 0 { Moment::Within(1) } else { Moment::After };
-                change(from, to, Some((at, moment)));
-            }
-        }
-    };
-    // Each run is one thread; two of them halve the wait.
-    let (one, other): (Vec<_>, Vec<_>) = (0..).zip(changes()).partition(|(n, _)| n % 2 == 0);
-    let half = std::thread::spawn(move || sweep(one));
-    sweep(other);
-    half.join().expect("a run that panics fails the test");
 }

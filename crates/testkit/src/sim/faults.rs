@@ -80,6 +80,10 @@ pub enum What {
     OldList(u64),
     /// A piece of a BGP session's bytes: the connection is reset instead.
     Reset,
+    /// A piece of a BGP session's bytes: from it on the network swallows all of the connection, and tells neither end.
+    Swallow,
+    /// What the kernel tells of changes: there is no room for it, and that is told instead.
+    Overrun,
 }
 
 /// What is counted.
@@ -90,6 +94,7 @@ enum Sort {
     Telling,
     List,
     Piece,
+    Notice,
 }
 
 impl What {
@@ -99,7 +104,8 @@ impl What {
             What::Crash(_) => Sort::Effect,
             What::BreakWatch => Sort::Telling,
             What::OldList(_) => Sort::List,
-            What::Reset => Sort::Piece,
+            What::Reset | What::Swallow => Sort::Piece,
+            What::Overrun => Sort::Notice,
         }
     }
 }
@@ -135,6 +141,8 @@ pub struct Rates {
     /// Lists are up to so many revisions old.
     pub oldest_list: u64,
     pub reset: u64,
+    pub swallow: u64,
+    pub overrun: u64,
 }
 
 impl Rates {
@@ -171,6 +179,13 @@ impl Rates {
                 }
                 if rng.per_mille(self.reset) {
                     add(What::Reset);
+                }
+                // Who has none of a class draws nothing for it.
+                if self.swallow > 0 && rng.per_mille(self.swallow) {
+                    add(What::Swallow);
+                }
+                if self.overrun > 0 && rng.per_mille(self.overrun) {
+                    add(What::Overrun);
                 }
             }
         }
@@ -278,9 +293,14 @@ impl Faults {
         }
     }
 
-    /// Whether a node's connection is reset with the piece that comes now.
-    pub fn resets(&mut self, node: usize) -> bool {
-        self.befalls(node, Sort::Piece).is_some()
+    /// What becomes of a node's connection with the piece that comes now.
+    pub fn strikes(&mut self, node: usize) -> Option<What> {
+        self.befalls(node, Sort::Piece)
+    }
+
+    /// Whether there is no room for what a node's kernel tells now.
+    pub fn overruns(&mut self, node: usize) -> bool {
+        self.befalls(node, Sort::Notice).is_some()
     }
 
     /// A span from a range of microseconds.

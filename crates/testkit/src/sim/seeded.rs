@@ -135,7 +135,7 @@ fn faults(seed: u64, nodes: usize) -> Faults {
         most_crashes: 25,
         broken_watch,
         oldest_list,
-        reset: 0,
+        ..Rates::default()
     };
     let pace = Pace {
         latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),

@@ -1,11 +1,12 @@
 //! What root in a pod may try against its node and other pods.
 
 use super::sample_between;
-use crate::{Lab, PODS, at_length, within};
+use crate::{Lab, PODS, within};
 use rustix::net::{AddressFamily, SendFlags, SocketType, netdevice, sendto, socket};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use testkit::at_length;
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
 use testkit::sampler::Sampler;

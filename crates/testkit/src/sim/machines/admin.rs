@@ -57,6 +57,16 @@ pub enum Admin {
     Mend(usize, usize),
     ApiDown,
     ApiUp,
+    /// One node does not reach the API server any more, or does again.
+    Isolate(usize),
+    Rejoin(usize),
+    /// Nobody gets a new address from a pool, in the order of their names, or does again.
+    Disable(usize),
+    Enable(usize),
+    /// A node is switched off and its Node deleted, and an empty machine comes in its place under its name.
+    Replace(usize),
+    /// The clock on a node's wall steps by so many seconds.
+    StepClock(usize, i64),
     /// Somebody removes one of our objects: which, in the order of the keys, counted round.
     Meddle(usize, usize),
 }
@@ -67,6 +77,7 @@ impl Machines {
         let spec = serde_json::json!({"cidr": cidr, "blockSize": block_size, "natOutgoing": true});
         let mut spec: IpPoolSpec = serde_json::from_value(spec).expect("it is a pool's");
         mode.set(&mut spec);
+        self.laws.across_by_chance |= mode == Mode::Direct && !self.bgp;
         self.create(IpPool { metadata: Metadata::named(name), spec: spec.defaulted() }.into());
         self
     }
@@ -103,6 +114,15 @@ impl Machines {
             }
             Admin::ApiDown => (self.api_is_up, self.disturbed) = (false, true),
             Admin::ApiUp => self.api_is_up = true,
+            Admin::Isolate(node) => {
+                self.isolated.insert(node);
+                self.disturbed = true;
+            }
+            Admin::Rejoin(node) => _ = self.isolated.remove(&node),
+            Admin::Disable(pool) => self.set_disabled(pool, true),
+            Admin::Enable(pool) => self.set_disabled(pool, false),
+            Admin::Replace(node) => return self.replace(node),
+            Admin::StepClock(node, seconds) => self.machines[node].ahead += seconds,
             Admin::Meddle(node, which) => self.meddle(node, which),
         }
         Ok(())
@@ -113,19 +133,44 @@ impl Machines {
     }
 
     fn set_mode(&mut self, mode: Mode, concerns: impl Fn(usize) -> bool) {
+        self.laws.across_by_chance |= mode == Mode::Direct && !self.bgp;
+        self.change_pools(concerns, |spec| mode.set(spec));
+    }
+
+    fn set_disabled(&mut self, pool: usize, disabled: bool) {
+        self.change_pools(|n| n == pool, |spec| spec.disabled = disabled);
+    }
+
+    fn change_pools(&mut self, concerns: impl Fn(usize) -> bool, change: impl Fn(&mut IpPoolSpec)) {
         let pools = self.api.objects().filter(|object| object.kind() == Kind::IpPool);
         let pools: Vec<Object> =
             pools.enumerate().filter(|(n, _)| concerns(*n)).map(|(_, pool)| pool.clone()).collect();
         for object in pools {
             let Object::IpPool(mut pool) = object else { continue };
-            mode.set(&mut pool.spec);
+            change(&mut pool.spec);
             self.api.apply(&Request::Update(pool.into())).expect("it was just read");
             self.announce(Kind::IpPool);
         }
     }
 
+    fn replace(&mut self, node: usize) -> Result<(), Broken> {
+        let machine = &self.machines[node];
+        if machine.is_gone {
+            return Ok(());
+        }
+        let (name, ipip) = (machine.name.clone(), machine.ipip);
+        let subnet = self.subnets().iter().position(|subnet| *subnet == machine.kernel.addr().subnet());
+        self.remove_machine(node)?;
+        self.add_machine_named(name, subnet.expect("a machine is in one of them"), ipip);
+        Ok(())
+    }
+
     fn remove_machine(&mut self, node: usize) -> Result<(), Broken> {
+        if self.machines[node].is_gone {
+            return Ok(());
+        }
         self.excuse(node);
+        self.fall_silent(node);
         if self.machines[node].agent.is_some() {
             self.crash(node);
         }
@@ -149,6 +194,7 @@ impl Machines {
 
     fn reboot(&mut self, node: usize) {
         self.excuse(node);
+        self.fall_silent(node);
         self.crash(node);
         let router = self.router(node);
         let machine = &mut self.machines[node];

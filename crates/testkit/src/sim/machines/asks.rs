@@ -18,7 +18,7 @@ impl Machines {
     pub(super) fn ask(&mut self, node: usize, id: EffectId, request: Request) {
         let life = self.machines[node].life;
         let fate = self.faults.fate(node, &request);
-        let fate = if self.api_is_up { fate } else { Fate::RequestLost };
+        let fate = if self.reaches_api(node) { fate } else { Fate::RequestLost };
         let moment = self.moment(node);
         if moment == Some(Moment::Before) {
             return self.crash(node);

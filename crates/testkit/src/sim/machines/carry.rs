@@ -164,9 +164,14 @@ impl Machines {
     /// What the kernel told is on its way.
     pub(super) fn pass_notices(&mut self, node: usize) {
         let notices = self.machines[node].kernel.take_notices();
-        if !notices.is_empty() && self.machines[node].agent.is_some() {
-            self.say_to(node, Input::Noticed(notices));
+        if notices.is_empty() || self.machines[node].agent.is_none() {
+            return;
         }
+        if self.faults.overruns(node) {
+            self.say(format!("n{}: notices are lost", node + 1));
+            return self.say_to(node, Input::Overrun);
+        }
+        self.say_to(node, Input::Noticed(notices));
     }
 
     fn carry_out(&mut self, node: usize, effect: Effect) -> Result<(), Broken> {
@@ -219,11 +224,27 @@ impl Machines {
                 self.machines[node].kernel.close(netns);
                 Ok(())
             }
-            Effect::Bgp(config) => self.instruct(node, config),
+            Effect::Bgp(config) => self.at_once(node, |cluster| cluster.instruct(node, config)),
             // Services are not of these worlds.
             Effect::Watch(_) => Ok(()),
-            Effect::Cni { id, reply } => self.answered(node, id, reply),
+            Effect::Cni { id, reply } => self.at_once(node, |cluster| cluster.answered(node, id, reply)),
         }
+    }
+
+    /// An effect that takes no time; its node may crash before it or after it.
+    fn at_once(
+        &mut self,
+        node: usize,
+        carry_out: impl FnOnce(&mut Machines) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let moment = self.moment(node);
+        if moment != Some(Moment::Before) {
+            carry_out(self)?;
+        }
+        if moment.is_some() {
+            self.crash(node);
+        }
+        Ok(())
     }
 
     /// A plan comes to the writer.

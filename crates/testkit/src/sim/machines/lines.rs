@@ -1,12 +1,14 @@
 //! Connections between speakers: what one end sends comes to the other in order, in pieces that are cut anywhere, each in its
-//! own time; not at all as long as the network between them is cut; or the connection is reset instead.
+//! own time; not at all as long as the network between them is cut; or the connection is reset instead; or the network swallows
+//! what is sent, and neither end hears of it until its hold timer ends.
 
 use super::carry::Happening;
 use super::speakers::{Talk, Who};
 use super::{Broken, Machines};
+use crate::sim::faults::What;
 use bgp::{ConnId, Input};
 use model::{Duration, Instant};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// From one speaker to another: microseconds, from and to.
 pub(super) const WIRE: (u64, u64) = (50, 5_000);
@@ -20,6 +22,8 @@ const UPDATE: u8 = 2;
 #[derive(Default)]
 pub(super) struct Lines {
     lines: BTreeMap<u64, [End; 2]>,
+    /// On these nothing arrives any more.
+    swallowed: BTreeSet<u64>,
     opened: u64,
 }
 
@@ -76,6 +80,11 @@ impl Lines {
         self.lines.get(&line)?.iter().find(|end| end.who != who).map(|end| end.who)
     }
 
+    /// Whether the network swallowed what was sent on one of them.
+    pub fn were_swallowed(&self) -> bool {
+        !self.swallowed.is_empty()
+    }
+
     /// How many UPDATEs end with these bytes, the next that `who` sends.
     pub fn updates(&mut self, line: u64, who: Who, bytes: &[u8]) -> u64 {
         let Some(end) = self.lines.get_mut(&line).and_then(|ends| ends.iter_mut().find(|end| end.who == who))
@@ -104,31 +113,52 @@ impl Machines {
             let cut = self.span((1, 2 * rest.len() as u64)).micros() as usize;
             let (piece, after) = rest.split_at(cut.min(rest.len()));
             if let Who::Node(node) = who
-                && self.faults.resets(node)
+                && let Some(what) = self.faults.strikes(node)
             {
-                self.disturbed = true;
-                self.say(format!("n{}: a BGP connection is reset", node + 1));
-                self.put(line, who, None);
-                if let Some(far) = self.speakers.lines.far(line, who) {
-                    self.put(line, far, None);
-                }
-                return;
+                return self.strike(line, node, what);
             }
             self.put(line, who, Some(piece.to_vec()));
             rest = after;
         }
     }
 
+    /// Something befalls a connection of a node.
+    fn strike(&mut self, line: u64, node: usize, what: What) {
+        self.disturbed = true;
+        self.say(format!("n{}: {what:?} of a BGP connection", node + 1));
+        if what == What::Swallow {
+            self.speakers.lines.swallowed.insert(line);
+            return;
+        }
+        let who = Who::Node(node);
+        self.put(line, who, None);
+        if let Some(far) = self.speakers.lines.far(line, who) {
+            self.put(line, far, None);
+        }
+    }
+
+    /// The machine loses its power: nobody tells the other ends.
+    pub(super) fn fall_silent(&mut self, node: usize) {
+        let lines = self.speakers.lines.of(Who::Node(node));
+        self.speakers.lines.swallowed.extend(lines);
+    }
+
     /// `who` closes its end.
     pub(super) fn end_line(&mut self, line: u64, who: Who) {
         if let Some(ends) = self.speakers.lines.lines.get_mut(&line) {
             ends.iter_mut().filter(|end| end.who == who).for_each(|end| end.is_open = false);
+            if self.speakers.lines.swallowed.contains(&line) && ends.iter().all(|end| !end.is_open) {
+                self.speakers.lines.lines.remove(&line);
+            }
         }
         self.put(line, who, None);
     }
 
     /// One thing more is on its way to the other end than `who`'s.
     fn put(&mut self, line: u64, who: Who, piece: Option<Vec<u8>>) {
+        if self.speakers.lines.swallowed.contains(&line) {
+            return;
+        }
         let (now, span) = (self.queue.now(), self.span(WIRE));
         let Some(ends) = self.speakers.lines.lines.get_mut(&line) else { return };
         let Some(end) = ends.iter().position(|end| end.who != who) else { return };

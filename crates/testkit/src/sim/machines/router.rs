@@ -63,6 +63,16 @@ impl Machines {
         self.configure(Who::Router, config)
     }
 
+    /// Whether the router still has routes of the life before of a node that speaks with it again: if that one restarts once
+    /// more, they must go (RFC 4724 §4.2, consecutive restarts).
+    pub(super) fn is_stale_at_router(&self, node: usize) -> bool {
+        let addr = self.machines[node].kernel.addr().addr();
+        let sessions = self.sessions_of(Who::Router);
+        sessions.iter().any(|session| {
+            session.addr == addr && session.state == "Established" && session.stale_until.is_some()
+        })
+    }
+
     /// What the router knows now.
     pub(super) fn route(&mut self, best: Vec<(Cidr, Paths)>) {
         for (dst, paths) in best {

@@ -96,6 +96,28 @@ fn acts(seed: u64, nodes: u64, pools: u64) -> Vec<(u64, Admin)> {
         let (a, b, when) = (rng.below(nodes) as usize, rng.below(nodes) as usize, at(&mut rng));
         acts.extend([(when, Admin::Cut(a, b)), (when + rng.below(2_000_000), Admin::Mend(a, b))]);
     }
+    acts.extend(more_acts(seed, nodes, pools));
+    acts
+}
+
+/// What else is done: a stream of its own, so that the acts above stay those that a seed always had.
+fn more_acts(seed: u64, nodes: u64, pools: u64) -> Vec<(u64, Admin)> {
+    let mut rng = Rng::stream(seed, "more load");
+    let mut acts = Vec::new();
+    let mut span = |odds: u64, acts: &mut Vec<(u64, Admin)>, of: u64, between: [fn(usize) -> Admin; 2]| {
+        if rng.per_mille(odds) {
+            let (begin, n) = (rng.between(100_000, 6_000_000), rng.below(of) as usize);
+            let end = begin + rng.below(2_000_000);
+            acts.extend([(begin, between[0](n)), (end, between[1](n))]);
+        }
+    };
+    span(150, &mut acts, nodes, [Admin::Isolate, Admin::Rejoin]);
+    span(150, &mut acts, pools, [Admin::Disable, Admin::Enable]);
+    span(100, &mut acts, nodes, [|node| Admin::StepClock(node, -7_200), Admin::Crash]);
+    span(100, &mut acts, nodes, [|node| Admin::StepClock(node, 7_200), Admin::Crash]);
+    if rng.per_mille(100) {
+        acts.push((rng.between(100_000, 7_000_000), Admin::Replace(rng.below(nodes) as usize)));
+    }
     acts
 }
 
@@ -104,7 +126,8 @@ fn rates(rng: &mut Rng, bgp: bool) -> Rates {
     let mut rate = |most: u64| if rng.per_mille(400) { rng.between(1, most) } else { 0 };
     let (request_lost, answer_lost, late, failed) = (rate(60), rate(60), rate(30), rate(60));
     let (crash, broken_watch, reset) = (rate(40), rate(30), rate(50));
-    let reset = if bgp { reset } else { 0 };
+    let (swallow, overrun) = (rate(20), rate(100));
+    let [reset, swallow] = [reset, swallow].map(|rate| if bgp { rate } else { 0 });
     Rates {
         request_lost,
         answer_lost,
@@ -115,5 +138,7 @@ fn rates(rng: &mut Rng, bgp: bool) -> Rates {
         broken_watch,
         oldest_list: 0,
         reset,
+        swallow,
+        overrun,
     }
 }

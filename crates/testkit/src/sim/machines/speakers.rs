@@ -9,7 +9,7 @@
 use super::carry::Happening;
 use super::lines::Lines;
 use super::{Broken, Machines, router_of};
-use bgp::{ConnId, Input, Output, PeerId, Speaker};
+use bgp::{ConnId, Input, Output, PeerId, PeerStatus, Speaker};
 use model::{Asn, Duration, Instant};
 use node::{Input as Told, SpeakerConfig};
 use std::collections::BTreeMap;
@@ -293,8 +293,12 @@ impl Machines {
             Who::Node(node) => vec![self.machines[node].kernel.addr().addr()],
             Who::Router => self.subnets().map(router_of).to_vec(),
         };
-        let sessions = self.speakers.voices[&who].speaker.status();
+        let sessions = self.sessions_of(who);
         sessions.iter().any(|session| addrs.contains(&session.addr) && session.state == "Established")
+    }
+
+    pub(super) fn sessions_of(&self, who: Who) -> Vec<PeerStatus> {
+        self.speakers.voices.get(&who).map(|voice| voice.speaker.status()).unwrap_or_default()
     }
 
     /// At rest: every session is up, and what one end has told is what the other has heard.

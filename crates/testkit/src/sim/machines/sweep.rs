@@ -12,6 +12,8 @@ use model::v3::EncapMode;
 
 /// Within this time after the last fault a cluster is at rest.
 const REST: Duration = Duration::from_secs(200);
+/// And after this one, where a connection was swallowed: its ends wait for their hold timers, which are BIRD's.
+const HOLD: Duration = Duration::from_secs(500);
 /// For so long nothing is written at rest: ten times the longest timer of a node without a fault.
 const SILENCE: Duration = Duration::from_secs(900);
 
@@ -32,10 +34,11 @@ impl Machines {
             self.administer(Admin::Mend(a, b))?;
         }
         self.api_is_up = true;
+        self.isolated.clear();
         for node in 0..self.machines.len() {
             self.queue.push(Duration::ZERO, Happening::Start { node });
         }
-        self.run_for(REST)?;
+        self.run_for(if self.speakers.lines.were_swallowed() { HOLD } else { REST })?;
         let pending = self.pending();
         if !pending.is_empty() {
             return Err(self.broken("liveness", pending.join("; ")));
@@ -195,6 +198,7 @@ impl Machines {
                 agent: None,
                 life: 0,
                 boot: machine.boot,
+                ahead: machine.ahead,
                 ipip: machine.ipip,
                 told: Default::default(),
                 listed: Default::default(),

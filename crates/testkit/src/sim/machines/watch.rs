@@ -10,6 +10,11 @@ use node::Input;
 const AGAIN: Duration = Duration::from_millis(200);
 
 impl Machines {
+    /// Whether a node reaches the API server.
+    pub(super) fn reaches_api(&self, node: usize) -> bool {
+        self.api_is_up && !self.isolated.contains(&node)
+    }
+
     /// Lets every watcher of a kind hear of a change, each in its own time.
     pub(super) fn announce(&mut self, kind: Kind) {
         for node in 0..self.machines.len() {
@@ -23,7 +28,7 @@ impl Machines {
         if self.alive(node, life).is_none() {
             return Ok(());
         }
-        if !self.api_is_up {
+        if !self.reaches_api(node) {
             self.queue.push(AGAIN, Happening::List { node, life, kind });
             return Ok(());
         }
@@ -55,7 +60,7 @@ impl Machines {
             return Ok(());
         }
         let Some(told) = self.machines[node].told.get(&kind).copied() else { return Ok(()) };
-        if !self.api_is_up {
+        if !self.reaches_api(node) {
             self.queue.push(AGAIN, Happening::Tell { node, life, kind });
             return Ok(());
         }
