@@ -1,7 +1,7 @@
 //! Many steps at once: order, size, refusals in the middle.
 
 use crate::node::*;
-use kernel::nft::{Table, TableKey};
+use kernel::nft::TableKey;
 use kernel::{Key, LinkKind, Step, Value, VethPeer};
 use model::IfName;
 
@@ -37,7 +37,7 @@ fn a_refusal_in_the_middle_stops_nothing_and_is_said_of_its_own_step() {
 fn of_tables_that_change_together_a_refused_one_keeps_none_back() {
     let node = Node::new();
     node.host.sh("nft add table inet calico");
-    let table = |key| create((Key::Nft(key), Value::Nft(Box::new(Table::default()))));
+    let table = |key| create((Key::Nft(key), Value::Nft(Box::default())));
     let said = node.apply(&[table(TableKey::inet()), table(TableKey::arp())]);
     assert_eq!(
         said,
