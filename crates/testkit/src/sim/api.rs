@@ -88,12 +88,21 @@ impl FakeApi {
         if object.metadata().resource_version != old.metadata().resource_version {
             return Err(Error::Conflict);
         }
-        if object == old {
-            return Ok(Some(old.clone()));
-        }
         let mut object = object.clone();
-        object.metadata_mut().generation += 1;
+        keep_status(&mut object, old);
+        if object == *old {
+            return Ok(Some(object));
+        }
+        if wants_other(&object, old) {
+            object.metadata_mut().generation += 1;
+        }
         Ok(Some(self.store(object)))
+    }
+
+    /// An object with the status that its owner writes: the scheduler's and the kubelet's way, which nodes do not have.
+    pub fn write_status(&mut self, object: Object) {
+        assert!(self.objects.contains_key(&object.key()), "a status is of an object that is there");
+        self.store(object);
     }
 
     fn store(&mut self, mut object: Object) -> Object {
@@ -142,4 +151,23 @@ impl FakeApi {
         };
         Some((Revision(at + 1), event))
     }
+}
+
+/// What has a status keeps it: that is written apart.
+fn keep_status(object: &mut Object, old: &Object) {
+    match (object, old) {
+        (Object::Node(object), Object::Node(old)) => object.status = old.status.clone(),
+        (Object::Pod(object), Object::Pod(old)) => object.status = old.status.clone(),
+        (Object::CalicoNodeStatus(object), Object::CalicoNodeStatus(old)) => {
+            object.status = old.status.clone();
+        }
+        _ => {}
+    }
+}
+
+/// Whether two versions of an object differ in more than their metadata.
+fn wants_other(object: &Object, old: &Object) -> bool {
+    let mut alike = object.clone();
+    *alike.metadata_mut() = old.metadata().clone();
+    alike != *old
 }

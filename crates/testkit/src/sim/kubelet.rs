@@ -240,7 +240,7 @@ impl Sim {
     fn show_address(&mut self, name: &str, addr: IpAddr) {
         if let Ok(Some(Object::Pod(mut pod))) = self.api.apply(&Request::Get(pod_key(name))) {
             pod.status.pod_ip = addr.to_string();
-            self.api.apply(&Request::Update(pod.into())).expect("it was just read");
+            self.api.write_status(pod.into());
             self.announce(Kind::Pod);
         }
     }

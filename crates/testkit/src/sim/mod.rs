@@ -14,9 +14,14 @@
 //! rare mixtures come up. A directed case is written in the same words ([`Sim::cluster`]). A broken law is a [`Broken`],
 //! which prints the last events and the command that shows it again.
 //!
+//! What says that this is worth something: the fakes pass the cases that the real API server and the real kernel pass
+//! ([`conformance`]); what once broke a law is replayed (`tests/sim/regress`); a world small enough is looked at whole
+//! (`tests/sim/tests/small_world.rs`); and bugs that are put in by hand are found (`tests/sim/planted`).
+//!
 //! What it cannot see: sockets, tasks, real timing.
 
 pub mod api;
+pub mod conformance;
 pub mod faults;
 mod kubelet;
 pub mod laws;

@@ -227,7 +227,7 @@ impl FakeKernel {
             Step::Create(key, value) => {
                 let key = moved(key.clone(), netns);
                 let configures = matches!(value, Value::Link(link) if link.kind == LinkKind::Veth { peer: None })
-                    || matches!(value, Value::Sysctl(_))
+                    || matches!(value, Value::Sysctl(_) | Value::Neigh(_) | Value::Fdb(_))
                     || matches!(self.objects.get(&key), Some(Value::Filter(Filter::Other(_))));
                 match (self.objects.contains_key(&key), configures) {
                     (true, false) => refuse(EEXIST, "File exists"),
