@@ -65,6 +65,8 @@ enum Verb {
     },
     /// Kill a resident process with SIGKILL: `apiserver`, `node-NODE` or `kubelet-NODE`.
     Kill { process: processes::Name },
+    /// Tell a resident process to end, with SIGTERM, and wait until it has.
+    Stop { process: processes::Name },
     /// Start a resident process that does not run.
     Start { process: processes::Name },
     /// End the cluster and remove all that it made.
@@ -134,6 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Pod(PodVerb::Delete { pod }) => pods::delete(&layout, &pod)?,
         Verb::Exec { place, command } => return Err(exec::exec(&layout, &place, &command)),
         Verb::Kill { process } => processes::kill(&layout, &process)?,
+        Verb::Stop { process } => processes::stop(&layout, &process)?,
         Verb::Start { process } => processes::start(&layout, &process)?,
         Verb::Down { all: false } => down::down(&layout)?,
         Verb::Down { all: true } => down::down_all(&args.dir)?,

@@ -62,11 +62,20 @@ impl Process {
 
     /// Ends it with SIGKILL, if it is still itself.
     pub fn kill(self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Asks it to end with SIGTERM, if it is still itself.
+    pub fn terminate(self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(self, signal: Signal) {
         if self.runs()
             && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
         {
             // It may end by itself between the look and the signal.
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(pid, signal);
         }
     }
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to become ready.
 const DEADLINE: Duration = Duration::from_secs(40);
+/// And to end when it is told to.
+const STOP: Duration = Duration::from_secs(10);
 /// Between two looks whether it is.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -53,14 +55,32 @@ impl FromStr for Name {
 
 /// Kills a process of a lab.
 pub fn kill(layout: &Layout, name: &Name) -> anyhow::Result<()> {
-    ensure!(layout.exists(), "there is no lab `{}`{}", layout.name, down::others(&layout.labs));
-    let process = name.running(layout).with_context(|| format!("{name} does not run"))?;
+    let process = resident(layout, name)?;
     process.kill();
     while process.runs() {
         std::thread::sleep(Duration::from_millis(1));
     }
     println!("{name} is killed: `tortie lab start {name}` starts it again");
     Ok(())
+}
+
+/// Tells a process of a lab to end, and waits until it has.
+pub fn stop(layout: &Layout, name: &Name) -> anyhow::Result<()> {
+    let process = resident(layout, name)?;
+    let asked = Instant::now();
+    process.terminate();
+    while process.runs() {
+        let kill = format!("`tortie lab kill {name}` ends it");
+        ensure!(asked.elapsed() < STOP, "{name} does not end within {} s: {kill}", STOP.as_secs());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("{name} has ended: `tortie lab start {name}` starts it again");
+    Ok(())
+}
+
+fn resident(layout: &Layout, name: &Name) -> anyhow::Result<Process> {
+    ensure!(layout.exists(), "there is no lab `{}`{}", layout.name, down::others(&layout.labs));
+    name.running(layout).with_context(|| format!("{name} does not run"))
 }
 
 /// Starts a process of a lab and waits until it is ready.
