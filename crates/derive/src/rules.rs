@@ -232,11 +232,15 @@ fn outgoing(world: &World) -> Vec<Rule> {
     };
     let mut rules: Vec<Rule> = ranges.map(of_range).collect();
     rules.push(Rule::when(leaves.clone()).action(source(None)));
-    // An answer to the node's own address would come back outside of the tunnel.
+    // An answer to the node's own address would come back outside of the tunnel. By name and not by `masquerade`: the kernel ends
+    // what it masqueraded as soon as its way out is another one, which a change of mode makes it.
     if let Some(own) = world.peers.get(&world.node) {
-        let own = saddr(Cidr::host(own.addr.addr()));
-        rules.push(Rule::when([oifname(VXLAN_DEVICE), own.clone()]).masquerade());
-        rules.push(Rule::when([oifname(IPIP_DEVICE), own]).masquerade());
+        let node = saddr(Cidr::host(own.addr.addr()));
+        for (device, tunnel) in [(VXLAN_DEVICE, own.vxlan_tunnel), (IPIP_DEVICE, own.ipip_tunnel)] {
+            let Some(IpAddr::V4(addr)) = tunnel else { continue };
+            let action = Action::Snat { addr, ports: None };
+            rules.push(Rule::when([oifname(device), node.clone()]).action(action));
+        }
     }
     rules
 }
