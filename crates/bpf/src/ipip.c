@@ -1,6 +1,7 @@
 // IP in IP (RFC 2003) by filters of clsact. Two programs, each with a map of its own parameters:
 //
-//   accept   ingress of the uplink   who may send? Marks for the kernel's tunl0, or decapsulates into the stand-in's
+//   accept   ingress of the uplink   who may send? Marks for the kernel's tunl0, or decapsulates into the stand-in's, whose
+//                                    inner packets' senders it tells what a router says of the outer ones' size
 //   send     egress of tunl0         the stand-in's outer header
 //
 // A packet that `accept` does not judge honest goes on unchanged: other filters, the stack and the rule at INPUT, which drops
@@ -31,6 +32,11 @@ struct ipv4 {
     u32 saddr, daddr;
 };
 
+struct icmp {
+    u8 type, code;
+    u16 check, unused, mtu;
+};
+
 // What differs from node to node. Addresses are in network byte order.
 struct parameters {
     u32 local;
@@ -50,6 +56,7 @@ static u32 (*prandom_u32)(void) = (void *)7;
 static long (*store_bytes)(struct packet *, u32 offset, const void *from, u32 len, u64 flags) = (void *)9;
 static long (*l3_csum_replace)(struct packet *, u32 offset, u64 from, u64 to, u64 size) = (void *)10;
 static long (*redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*change_tail)(struct packet *, u32 len, u64 flags) = (void *)38;
 static long (*pull_data)(struct packet *, u32 len) = (void *)39;
 static long (*adjust_room)(struct packet *, int len, u32 mode, u64 flags) = (void *)50;
 static long (*redirect_neigh)(u32 ifindex, void *params, int len, u64 flags) = (void *)152;
@@ -62,7 +69,11 @@ enum {
     BEHIND_MAC = 1,       // BPF_ADJ_ROOM_MAC
     FIXED_GSO = 1 << 0,   // the sizes of segments count in the outer header already, by the device's MTU
     ENCAP_IPV4 = 1 << 1,  // whole GSO packets stay whole
+    RECOMPUTE_CHECKSUM = 1 << 0,
+    PROTO_ICMP = 1,
     PROTO_IPIP = 4,
+    UNREACHABLE = 3,  // RFC 792; with the code, RFC 1191 §4
+    TOO_BIG = 4,
     NO_OPTIONS = 0x45,
     ETH = sizeof(struct ethernet),
     IP = sizeof(struct ipv4),
@@ -101,13 +112,70 @@ INLINE void spell(u8 *mac, u32 addr) {
     __builtin_memcpy(mac + 2, &addr, 4);
 }
 
+// The checksum over so many octets (RFC 1071), which must be even in number.
+INLINE u16 checksum(const void *octets, u32 len) {
+    const u16 *words = octets;
+    u32 sum = 0;
+#pragma unroll
+    for (u32 i = 0; i < len / 2; i++)
+        sum += words[i];
+    sum = (sum & 0xffff) + (sum >> 16);
+    return ~((sum & 0xffff) + (sum >> 16));
+}
+
+// A router says that a packet of ours is too big: its sender is told of the inner one (RFC 2003 §4), as the kernel's ipip
+// does. What does not quote so much, or quotes what we cannot have sent, goes on unchanged.
+INLINE int relay_too_big(struct packet *packet, struct parameters *mine) {
+    struct said {
+        struct ipv4 ip;
+        struct icmp icmp;
+        struct ipv4 outer, inner;
+        u8 ports[8];
+    } __attribute__((packed));
+    u8 *data = frame(packet, ETH + sizeof(struct said));
+    if (!data)
+        return NEXT;
+    struct said *said = (void *)data + ETH;
+    if (said->ip.version_ihl != NO_OPTIONS || said->ip.frag_off & be16(0x3fff))
+        return NEXT;
+    if (said->icmp.type != UNREACHABLE || said->icmp.code != TOO_BIG || be16(said->icmp.mtu) <= IP)
+        return NEXT;
+    if (said->outer.version_ihl != NO_OPTIONS || said->outer.protocol != PROTO_IPIP || said->outer.saddr != mine->local)
+        return NEXT;
+    struct source far = {32, said->inner.daddr};
+    u32 *node = map_lookup(&sources, &far);
+    if (said->inner.version_ihl != NO_OPTIONS || !node || *node != said->outer.daddr)
+        return NEXT;
+    struct {
+        struct ipv4 ip;
+        struct icmp icmp;
+        struct ipv4 inner;
+        u8 ports[8];
+    } __attribute__((packed, aligned(4))) told = {.ip = said->ip, .icmp = said->icmp, .inner = said->inner};
+    __builtin_memcpy(told.ports, said->ports, sizeof told.ports);
+    told.ip.tot_len = be16(sizeof told);
+    told.ip.daddr = told.inner.saddr;
+    told.ip.check = 0;
+    told.ip.check = checksum(&told.ip, IP);
+    told.icmp.mtu = be16(be16(told.icmp.mtu) - IP);
+    told.icmp.check = 0;
+    told.icmp.check = checksum(&told.icmp, sizeof told - IP);
+    if (change_tail(packet, ETH + sizeof told, 0) || store_bytes(packet, ETH, &told, sizeof told, RECOMPUTE_CHECKSUM))
+        return DROP;
+    return NEXT;
+}
+
 SECTION("tc_accept") int ipip_accept(struct packet *packet) {
     u8 *data = frame(packet, ETH + IP);
     if (!data || packet->pkt_type != TO_US)
         return NEXT;
     struct ipv4 *outer = (void *)data + ETH;
     struct parameters *mine = own();
-    if (!mine || outer->protocol != PROTO_IPIP || outer->daddr != mine->local)
+    if (!mine || outer->daddr != mine->local)
+        return NEXT;
+    if (outer->protocol == PROTO_ICMP && mine->device)
+        return relay_too_big(packet, mine);
+    if (outer->protocol != PROTO_IPIP)
         return NEXT;
     // Fragments (any, RFC 791 §3.1) and options are not judged.
     if (outer->version_ihl != NO_OPTIONS || outer->frag_off & be16(0x3fff))
@@ -166,13 +234,7 @@ SECTION("tc_send") int ipip_send(struct packet *packet) {
         .saddr = mine->local,
     };
     __builtin_memcpy(&outer.daddr, ethernet->dst + 2, 4);
-    u32 sum = 0;
-    u16 *words = (void *)&outer;
-#pragma unroll
-    for (int i = 0; i < IP / 2; i++)
-        sum += words[i];
-    sum = (sum & 0xffff) + (sum >> 16);
-    outer.check = ~((sum & 0xffff) + (sum >> 16));
+    outer.check = checksum(&outer, IP);
     if (adjust_room(packet, IP, BEHIND_MAC, FIXED_GSO | ENCAP_IPV4))
         return DROP;
     if (store_bytes(packet, ETH, &outer, IP, 0))
