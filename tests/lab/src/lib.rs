@@ -12,11 +12,13 @@ mod mode;
 mod router;
 pub mod suite;
 mod underlay;
+mod ways;
 
 pub use capture::Capture;
 pub use cni::Answer;
 pub use router::Router;
 pub use underlay::Badness;
+pub use ways::Ways;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

@@ -18,11 +18,17 @@ macro_rules! cases {
 
 thread_local! {
     static ANNOUNCED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static DROPS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Announces a complaint that the case causes: lines at error level with this text are not held against the suite.
 pub fn expect_complaint(text: &str) {
     ANNOUNCED.with_borrow_mut(|announced| announced.push(text.to_owned()));
+}
+
+/// Announces drops that the case under way causes: counters with one of these texts in their names may rise until it ends.
+pub fn expect_drops(names: &[&'static str]) {
+    DROPS.with_borrow_mut(|drops| drops.extend(names));
 }
 
 /// Runs those cases whose names contain the first argument of the command line.

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use testkit::netns::Netns;
 use testkit::process::Guard;
+use testkit::sampler::Sampler;
 
 const NODE: &str = "master3";
 const AGENT: &str = "node-master3";
@@ -101,6 +102,7 @@ impl Drop for SmallDisk<'_> {
 }
 
 fn f06_a_full_disk_fails_adds_and_lets_dels_pass(lab: &Lab) {
+    let sampler = Sampler::start(&lab.place(NODE, PODS[2].1), &lab.place(PODS[0].0, PODS[0].1));
     without_a_trace(lab, || {
         let (pod, other) = (Netns::new(), Netns::new());
         let disk = SmallDisk::new(lab);
@@ -120,7 +122,9 @@ fn f06_a_full_disk_fails_adds_and_lets_dels_pass(lab: &Lab) {
         drop(disk);
         lab.verb(&["start", AGENT]);
     });
-    lab.ping(&format!("{NODE}/{}", PODS[2].1), PODS[0].2);
+    let report = sampler.stop();
+    println!("{report}");
+    report.assert_nothing_lost();
 }
 
 fn f07_a_corrupt_attachments_file_is_put_aside_and_made_anew(lab: &Lab) {

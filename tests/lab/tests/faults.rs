@@ -1,17 +1,18 @@
 //! Faults and threats in mode VXLAN.
 
-use lab_tests::faults::{cni, kill, meddle, pod, renumber, socket, spoof};
+use lab_tests::faults::{cni, compaction, kill, meddle, pod, renumber, socket, spoof, uplink};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {cni::*, kill::*, meddle::*, pod::*, renumber::*, socket::*, spoof::*};
+    use {cni::*, compaction::*, kill::*, meddle::*, pod::*, renumber::*, socket::*, spoof::*, uplink::*};
     suite::run(
         &["--mode", "vxlan"],
         cases![
-            f01_no_packet_is_lost_while_an_agent_is_killed_and_started,
+            f01_no_packet_is_lost_while_an_agent_is_killed_or_stopped_and_started,
             f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards,
             f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute,
+            f14_watches_whose_history_is_gone_begin_again_and_no_route_goes_meanwhile,
             f24_what_is_deleted_while_an_agent_is_down_goes_when_it_comes_back_and_nothing_else,
             f25_a_second_add_is_an_error_and_changes_nothing,
             f26_an_add_after_a_failed_add_works,
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
             f42_an_emptied_chain_is_filled_again,
             f42_a_deleted_table_comes_back,
             f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
+            f46_another_uplink_takes_the_place_of_the_first,
+            f48_tunnels_and_pods_follow_the_mtu_of_the_uplink_and_streams_go_on,
             f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
             s01_what_a_pod_sends_with_anothers_source_arrives_nowhere,
             s02_a_pod_cannot_move_its_nodes_routes,

@@ -1,5 +1,6 @@
 //! Four nodes on two subnets in mode CrossSubnet: plain inside a subnet, in the tunnel between subnets.
 
+use lab_tests::faults::uplink::f48_a_smaller_mtu_on_the_way_is_told_to_the_pods;
 use lab_tests::{Capture, Lab, PODS, cases, suite};
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
             inside_the_subnet_packets_are_plain,
             across_the_router_packets_are_in_the_tunnel,
             routes_say_which_is_which,
+            f48_a_smaller_mtu_on_the_way_is_told_to_the_pods,
             direct_mode_keeps_the_tunnel_where_no_router_carries_the_blocks,
         ],
     )

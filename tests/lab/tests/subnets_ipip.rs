@@ -1,5 +1,6 @@
 //! Four nodes on two subnets in mode IPIP CrossSubnet: plain inside a subnet, in the tunnel across the router.
 
+use lab_tests::faults::uplink::f48_a_smaller_mtu_on_the_way_is_told_to_the_pods;
 use lab_tests::{Capture, Lab, PODS, cases, suite};
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
             across_the_router_packets_are_in_the_tunnel,
             routes_say_which_is_which,
             with_mode_always_every_pair_pings_too,
+            f48_a_smaller_mtu_on_the_way_is_told_to_the_pods,
         ],
     )
 }

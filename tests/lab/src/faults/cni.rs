@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::leaks::Inventory;
 use testkit::netns::Netns;
+use testkit::sampler::{Place, Sampler};
 
 const NODE: &str = "master3";
 
@@ -277,7 +278,15 @@ pub fn f35_gc_takes_exactly_those_that_are_not_on_the_list(lab: &Lab) {
             .chain([standing])
             .map(|id| serde_json::json!({"containerID": id, "ifname": "eth0"}))
             .collect();
-        let sampler = super::sample_between(lab, crate::PODS[2], crate::PODS[0]);
+        // The first, the last and one in the middle of those that stay, and one that the list has from elsewhere.
+        let (peer, standing) =
+            (lab.place(crate::PODS[0].0, crate::PODS[0].1), lab.place(NODE, crate::PODS[2].1));
+        let kept = [0, 5, 9].map(|n: usize| Place {
+            netns: pods[n].path().into(),
+            addr: added[n].parse().expect("an ADD gives an address"),
+        });
+        let ends = kept.iter().chain([&standing]);
+        let samplers = ends.map(|end| Sampler::start(&peer, end)).collect();
         let swept =
             lab.cni_with(NODE, "GC", "", Path::new(""), &[("cni.dev/valid-attachments", valid.into())]);
         assert!(swept.good, "{}", swept.body);
@@ -289,9 +298,10 @@ pub fn f35_gc_takes_exactly_those_that_are_not_on_the_list(lab: &Lab) {
             pod.run(&format!("ip -4 address show dev eth0 | grep -qw {address}"));
             pod.run("ping -n -c1 -W2 169.254.1.1 || ping -n -c1 -W2 6.2.137.67");
         }
-        let report = sampler.stop();
-        println!("{report}");
-        report.assert_nothing_lost();
+        for report in Sampler::stop_all(samplers) {
+            println!("{report}");
+            report.assert_nothing_lost();
+        }
         for (n, pod) in pods.iter().enumerate() {
             del(lab, &format!("f35-{n}"), pod.path()).expect("DEL");
         }

@@ -3,6 +3,7 @@
 
 pub mod cni;
 pub mod commands;
+pub mod compaction;
 pub mod damage;
 pub mod death;
 pub mod ipip;
@@ -14,6 +15,7 @@ pub mod renumber;
 pub mod socket;
 pub mod spoof;
 pub mod store;
+pub mod uplink;
 
 use crate::{Lab, PODS};
 use std::path::PathBuf;

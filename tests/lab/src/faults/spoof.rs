@@ -1,5 +1,6 @@
 //! Tunnel packets from somebody who is no node.
 
+use crate::suite::expect_drops;
 use crate::{Lab, PODS};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -57,6 +58,7 @@ fn send(packet: &[u8], count: usize) {
 }
 
 pub fn s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped(lab: &Lab) {
+    expect_drops(&["nft vxlan-refused"]);
     let mac = lab.exec("master1", "ip -o link show vxlan.calico | grep -o 'ether [^ ]*' | cut -d' ' -f2");
     let mut vtep = [0; 6];
     for (byte, text) in vtep.iter_mut().zip(mac.trim().split(':')) {

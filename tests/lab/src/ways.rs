@@ -1,0 +1,88 @@
+//! The ways that packets take through a cluster, sampled all at once while something else happens.
+//!
+//! ```text
+//!   outside, no node ────► pod of master2 ◄───► pod of master1 ◄───► pod beside it
+//!                          node master2 ──────►      │
+//!                          node master1 ──────►      │
+//!                          node master2 ◄────────────┘
+//! ```
+//!
+//! What an end listens on is answered on every way, so that each is a way back too.
+
+use crate::{Lab, PODS};
+use std::net::IpAddr;
+use testkit::netns::Netns;
+use testkit::sampler::{Place, Sampler};
+
+/// The pod beside that of master1.
+const BESIDE: &str = "beside";
+/// Of the machine that is no node.
+const OUTSIDE: &str = "192.168.50.97";
+
+/// Samplers that run, each with the name of its way.
+pub struct Ways<'a> {
+    lab: &'a Lab,
+    running: Vec<(&'static str, Sampler)>,
+    _outside: Netns,
+}
+
+impl Lab {
+    /// A node as an end of the sampler, with the address that others know it by.
+    ///
+    /// # Panics
+    /// If its uplink has none.
+    pub fn host(&self, node: &str) -> Place {
+        let shown = self.exec(node, "ip -4 -o address show dev ens192 scope global");
+        let addr = shown.split_whitespace().nth(3).and_then(|addr| addr.split('/').next());
+        let addr = addr.and_then(|addr| addr.parse::<IpAddr>().ok()).expect("a node has an address");
+        Place { netns: self.netns(node), addr }
+    }
+
+    /// A machine on the nodes' subnet that knows the way to a pod of a node, as an end of the sampler.
+    ///
+    /// # Panics
+    /// If it cannot be joined to the subnet.
+    pub fn outside(&self, node: &Place, pod: &Place) -> (Netns, Place) {
+        let outside = self.stranger(&format!("{OUTSIDE}/24"));
+        outside.run(&format!("ip route add {} via {}", pod.addr, node.addr));
+        let place = Place { netns: outside.path().into(), addr: OUTSIDE.parse().expect("an address") };
+        (outside, place)
+    }
+
+    /// Samples every way until the answer is stopped.
+    ///
+    /// # Panics
+    /// If an end cannot be made.
+    pub fn sample_every_way(&self) -> Ways<'_> {
+        let [one, two, _] = PODS.map(|(node, pod, _)| self.place(node, pod));
+        let (here, there) = (self.host(PODS[0].0), self.host(PODS[1].0));
+        self.verb(&["pod", "add", BESIDE, "--node", PODS[0].0]);
+        let beside = self.place(PODS[0].0, BESIDE);
+        let (netns, outside) = self.outside(&there, &two);
+        let ways = [
+            ("between pods of two nodes", &one, &two),
+            ("between pods of one node", &one, &beside),
+            ("from a node to its own pod", &here, &one),
+            ("from a node to another node's pod", &there, &one),
+            ("from a pod to another node", &one, &there),
+            ("from outside to a pod", &outside, &two),
+        ];
+        let running = ways.map(|(name, a, b)| (name, Sampler::start(a, b))).into();
+        Ways { lab: self, running, _outside: netns }
+    }
+}
+
+impl Ways<'_> {
+    /// Ends the run: nothing was lost on any way.
+    ///
+    /// # Panics
+    /// Otherwise, with the way and what was seen on it.
+    pub fn nothing_was_lost(self) {
+        let (ways, samplers): (Vec<_>, Vec<_>) = self.running.into_iter().unzip();
+        for (way, report) in ways.into_iter().zip(Sampler::stop_all(samplers)) {
+            println!("{way}\n{report}");
+            report.assert_nothing_lost();
+        }
+        self.lab.verb(&["pod", "delete", BESIDE]);
+    }
+}
