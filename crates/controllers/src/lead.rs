@@ -3,13 +3,13 @@
 
 use datastore::{Client, Error, Resource};
 use failpoint::failpoint;
+use ipam::collect::{ANNOTATION, LEASE as NAME};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-const NAME: &str = "tortie-controller";
 /// How long a holder is believed, and how often it says so.
 const TERM: Duration = Duration::from_secs(15);
 const RENEWAL: Duration = Duration::from_secs(5);
@@ -29,8 +29,14 @@ enum Move {
     Wait,
 }
 
-/// Keeps trying to hold the Lease, for ever; says whether it does.
-pub(crate) async fn lead(client: Client, namespace: String, me: String, leads: watch::Sender<bool>) {
+/// Keeps trying to hold the Lease, for ever; says whether it does. What stands in `account` goes into its annotation.
+pub(crate) async fn lead(
+    client: Client,
+    namespace: String,
+    me: String,
+    leads: watch::Sender<bool>,
+    account: watch::Receiver<String>,
+) {
     let leases = Resource {
         kind: "Lease",
         plural: "leases",
@@ -43,7 +49,8 @@ pub(crate) async fn lead(client: Client, namespace: String, me: String, leads: w
     // Why there is no turn: said once, not at each.
     let mut problem: Option<String> = None;
     loop {
-        match turn(&client, &leases, &namespace, &me, &mut seen).await {
+        let account = account.borrow().clone();
+        match turn(&client, &leases, &namespace, &me, &account, &mut seen).await {
             Ok(holds) => {
                 held_at = holds.then(Instant::now);
                 problem = None;
@@ -74,6 +81,7 @@ async fn turn(
     leases: &Resource,
     namespace: &str,
     me: &str,
+    account: &str,
     seen: &mut Option<Seen>,
 ) -> Result<bool, Error> {
     let found = match client.get_json(leases, Some(namespace), NAME).await {
@@ -89,13 +97,13 @@ async fn turn(
     let written = match decide(found.as_ref(), me, stood) {
         Move::Wait => return Ok(false),
         Move::Create => {
-            let lease = held(json!({"metadata": {"name": NAME, "namespace": namespace}}), me);
+            let lease = held(json!({"metadata": {"name": NAME, "namespace": namespace}}), me, account);
             let made = client.create_json(leases, Some(namespace), &lease).await;
             failpoint!("lease: made");
             made
         }
         Move::Hold => {
-            let lease = held(found.unwrap_or_default(), me);
+            let lease = held(found.unwrap_or_default(), me, account);
             let held = client.replace_json(leases, Some(namespace), NAME, &lease).await;
             failpoint!("lease: renewed");
             held
@@ -119,8 +127,9 @@ fn decide(lease: Option<&Value>, me: &str, stood: Duration) -> Move {
     }
 }
 
-/// A Lease that is ours from now on.
-fn held(mut lease: Value, me: &str) -> Value {
+/// A Lease that is ours from now on, with our account.
+fn held(mut lease: Value, me: &str, account: &str) -> Value {
+    lease["metadata"]["annotations"][ANNOTATION] = account.into();
     let now = format!("{:.6}", Timestamp::now());
     lease["apiVersion"] = "coordination.k8s.io/v1".into();
     lease["kind"] = "Lease".into();
@@ -158,13 +167,14 @@ mod tests {
     fn a_lease_keeps_its_version_and_says_since_when_it_is_ours() {
         let others = json!({"metadata": {"name": NAME, "resourceVersion": "7"},
             "spec": {"holderIdentity": "other", "acquireTime": "x", "leaseTransitions": 2}});
-        let ours = held(others, "me");
+        let ours = held(others, "me", "{}");
         assert_eq!(
             (&ours["metadata"]["resourceVersion"], &ours["spec"]["leaseTransitions"]),
             (&json!("7"), &json!(3))
         );
         assert_ne!(ours["spec"]["acquireTime"], "x");
         let acquired = ours["spec"]["acquireTime"].clone();
-        assert_eq!(held(ours, "me")["spec"]["acquireTime"], acquired);
+        assert_eq!(ours["metadata"]["annotations"]["tortie/collector"], "{}");
+        assert_eq!(held(ours, "me", "{}")["spec"]["acquireTime"], acquired);
     }
 }

@@ -1,15 +1,17 @@
-//! Cluster-wide work, which no node does for itself: the collector of addresses.
+//! Cluster-wide work, which no node does for itself: the collector of addresses, and the ClusterInformation of a cluster
+//! that has none.
 //!
 //! ```text
 //!   API ──watches──► ┌─────────────────────┐ ──reads, compare-and-swap writes──► API
 //!                    │ ipam::collect, pure │
-//!   Lease ─ leads? ► └─────────────────────┘ ──account──► /metrics, log
+//!   Lease ─ leads? ► └─────────────────────┘ ──account──► /metrics, log, the Lease's annotation
 //! ```
 //!
 //! Several may run; the one that holds the Lease works. That is for thrift and not for safety: what two of them do at a time
 //! is compare-and-swap all the same. Where Calico's kube-controllers run, this role is not to be started: both would be
 //! right, and do everything twice.
 
+mod account;
 mod lead;
 mod metrics;
 mod run;

@@ -1,6 +1,6 @@
 //! The tasks around the collector: watches in, calls out, its account to the log and to whoever asks for metrics.
 
-use crate::{Args, lead, metrics};
+use crate::{Args, account, lead, metrics};
 use agent::http;
 use datastore::{Client, Scope};
 use failpoint::failpoint;
@@ -50,7 +50,9 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
     let (leads_sender, mut leads) = watch::channel(false);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}_{}", host.trim(), std::process::id());
-    tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender));
+    let (told, telling) = watch::channel("{}".to_owned());
+    tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender, telling));
+    tokio::spawn(describe_cluster(client.clone(), leads.clone()));
     let (said, account) = watch::channel(String::new());
     tokio::spawn(serve_account(args.metrics, account));
 
@@ -68,6 +70,7 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
         } else {
             collector.stand_down();
         }
+        told.send_replace(account::json(collector.account(), now(), Timestamp::now()).to_string());
         said.send_replace(metrics::text(collector.account(), *leads.borrow()));
         let due = collector.poll_timeout().map(|at| begin + std::time::Duration::from_micros(at.micros()));
         // As long as another leads, or a call is on its way, a message or the lease says when to go on.
@@ -119,6 +122,29 @@ fn written(request: &Request) -> fn() {
             failpoint!("collector: claim removed");
         },
         _ => || (),
+    }
+}
+
+/// Makes the ClusterInformation where there is none, as soon as this one leads.
+async fn describe_cluster(client: Client, mut leads: watch::Receiver<bool>) {
+    let mut problem: Option<String> = None;
+    loop {
+        // Its sender lives as long as the process.
+        let _ = leads.wait_for(|leads| *leads).await;
+        match client.ensure_cluster_information().await {
+            Ok(_) => {
+                failpoint!("cluster: described");
+                return;
+            }
+            Err(error) => {
+                let error = Some(error.to_string());
+                if let (Some(why), true) = (&error, error != problem) {
+                    tracing::warn!("cannot make ClusterInformation(default): {why}");
+                }
+                problem = error;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     }
 }
 

@@ -54,8 +54,11 @@ impl Cluster {
         Collector(child.expect("the example is built with the tests"))
     }
 
-    /// What a node that is gone has left: a block with a pod's address and one without any, a claim to both.
+    /// What a node that is gone has left: a block with a pod's address and one without any, a claim to both. Nothing describes
+    /// the cluster.
     async fn fill(&self) {
+        let cluster = Resource::of_kind("ClusterInformation").expect("a kind");
+        let _ = self.client.delete_json(cluster, None, "default", &Preconditions::default()).await;
         for (net, allocated) in [("6-2-0-0-30", true), ("6-2-0-4-30", false)] {
             let cidr = net.replacen("-30", "/30", 1).replace('-', ".");
             let handle = json!({"handle_id": "k8s-pod-network.c1",

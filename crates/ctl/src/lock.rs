@@ -18,6 +18,11 @@ pub async fn run(session: &mut Session<'_>, command: &Datastore) -> Result<(), F
         Migrate::Lock => (false, "Datastore locked.\n"),
         Migrate::Unlock => (true, "Datastore unlocked.\n"),
         Migrate::Export(_) => {
+            if !is_locked(&read(&session.store().await?).await?) {
+                return Err(Failure::new(
+                    "datastore is not locked. Run the `calicoctl datastore migrate lock` command in order to begin migration",
+                ));
+            }
             return Err(Failure::new(
                 "invalid datastore type: kubernetes to export from for datastore migration. Datastore type must be etcdv3",
             ));
@@ -29,7 +34,8 @@ pub async fn run(session: &mut Session<'_>, command: &Datastore) -> Result<(), F
         }
     };
     let store = session.store().await?;
-    let mut cluster = read(&store).await?;
+    let cluster = store.client.ensure_cluster_information().await;
+    let mut cluster = cluster.map_err(|e| Fault::of(OBJECT, e))?;
     cluster["spec"]["datastoreReady"] = ready.into();
     let written = store.client.replace_json(resource(), None, "default", &cluster).await;
     failpoint!("lock: written");

@@ -493,3 +493,16 @@ async fn s44_documents_that_are_bombs_are_refused_at_once() {
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "{name}: {:?}", start.elapsed());
     }
 }
+
+#[tokio::test]
+async fn a_cluster_that_nobody_has_described_is_locked_and_unlocked() {
+    let cli = Cli::empty().await;
+    for (verb, ready) in [("lock", false), ("unlock", true)] {
+        let got = cli.line(&format!("datastore migrate {verb}")).await;
+        assert_eq!((got.status, got.stdout), (0, format!("Datastore {verb}ed.\n")), "{}", got.stderr);
+        let cluster = cli.line("get clusterinformation default -o json").await;
+        let cluster: serde_json::Value = serde_json::from_str(&cluster.stdout).expect("JSON");
+        assert_eq!(cluster["spec"]["datastoreReady"], ready, "{cluster}");
+        assert_eq!(cluster["spec"]["clusterGUID"].as_str().map(str::len), Some(32), "{cluster}");
+    }
+}

@@ -11,6 +11,7 @@
 //! decoded, so that a watch costs what `model`'s structs cost and not what the objects weigh on the wire.
 
 mod client;
+mod cluster;
 mod decode;
 mod error;
 mod json;

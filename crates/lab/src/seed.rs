@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use model::k8s::annotation;
 use model::store::{Object, Request};
 use model::v3::{
-    AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, ClusterInformation,
-    ClusterInformationSpec, IpPool, IpPoolSpec, IpamBlock, IpamBlockSpec, IpamHandle, IpamHandleSpec,
+    AffinityState, AllocationAttribute, AllowedUse, AssignmentMode, BlockAffinity, IpPool, IpPoolSpec,
+    IpamBlock, IpamBlockSpec, IpamHandle, IpamHandleSpec,
 };
 use model::{Cidr, Metadata, names};
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ const AT_ONCE: usize = 32;
 
 /// Writes everything.
 pub async fn write(client: &Client, topology: &Topology) -> anyhow::Result<()> {
+    let described = client.ensure_cluster_information().await;
+    described.context("cannot create the ClusterInformation")?;
     let objects = stream::iter(objects(topology, &now()).into_iter().map(Ok));
     objects.try_for_each_concurrent(AT_ONCE, |object| create(client, object)).await?;
     let nodes = stream::iter(topology.nodes.iter().map(Ok));
@@ -52,7 +54,7 @@ pub fn now() -> String {
 }
 
 fn objects(topology: &Topology, now: &str) -> Vec<Object> {
-    let mut objects: Vec<Object> = vec![cluster().into(), pool(topology).into()];
+    let mut objects: Vec<Object> = vec![pool(topology).into()];
     for node in &topology.nodes {
         // It is in the first block.
         let mut tunnel = tunnel_address(topology, node);
@@ -69,17 +71,6 @@ fn objects(topology: &Topology, now: &str) -> Vec<Object> {
 /// A node has a tunnel address only while the pool may need a tunnel.
 fn tunnel_address(topology: &Topology, node: &Node) -> Option<(Tunnel, IpAddr)> {
     topology.mode.tunnel().zip(node.tunnel_address)
-}
-
-fn cluster() -> ClusterInformation {
-    ClusterInformation {
-        metadata: Metadata::named("default"),
-        spec: ClusterInformationSpec {
-            cluster_type: "k8s,kdd".into(),
-            datastore_ready: Some(true),
-            ..ClusterInformationSpec::default()
-        },
-    }
 }
 
 fn pool(topology: &Topology) -> IpPool {

@@ -164,7 +164,19 @@ fn what_a_force_deleted_pod_had_is_collected(lab: &Lab) {
     lab.exec("master1", &format!("kubectl delete pod {pod} --force --grace-period=0 --wait=false"));
     let shows = || lab.exec("master1", &format!("calicoctl ipam show --ip {addr}"));
     assert!(shows().contains("is in use"), "nobody has deleted its sandbox: {}", shows());
+    let check = || lab.exec("master1", "calicoctl ipam check");
+    within(Duration::from_secs(20), "the collector says until when it waits", || {
+        let text = check();
+        let line = text.lines().find(|line| line.starts_with(&format!("  {addr} is allocated to ")));
+        line.is_some_and(|line| line.contains("and not in use: given back if it stays so until 20"))
+    });
     within(Duration::from_secs(60), "the address is given back", || shows().contains("is not assigned"));
+    within(Duration::from_secs(10), "the collector says that it gave it back", || {
+        check().lines().any(|line| line.contains(&format!("gave back {addr} of k8s-pod-network.")))
+    });
+    lab.verb(&["kill", "controller"]);
+    within(Duration::from_secs(20), "it is missed", || check().contains("\nNo collector works: "));
+    lab.verb(&["start", "controller"]);
     expect_clean(lab);
     lab.verb(&["start", &format!("kubelet-{node}")]);
 }

@@ -1,5 +1,6 @@
 //! `ipam check`: what is assigned against what is in use, told section by section as `calicoctl` tells it.
 
+use super::collector;
 use super::world::World;
 use crate::cli::IpamCheckArgs;
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ pub async fn run(session: &mut Session<'_>, args: &IpamCheckArgs) -> Result<(), 
     if args.show_all_ips {
         account.tell_all();
     }
-    account.tell();
+    account.tell(&collector::lines(&store).await);
     session.print(&account.text)?;
     let Some(path) = &args.output else { return Ok(()) };
     let text =
@@ -78,7 +79,7 @@ impl<'a> Account<'a> {
         }
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, collector: &[String]) {
         self.say(format_args!("Checking IPAM for inconsistencies...\n"));
         self.tell_what_there_is();
         self.tell_allocations_by_node();
@@ -86,6 +87,10 @@ impl<'a> Account<'a> {
         self.tell_strays();
         self.tell_handles();
         self.tell_the_rest();
+        if !collector.is_empty() {
+            self.say(format_args!("\nAsking the collector..."));
+            collector.iter().for_each(|line| self.say(format_args!("{line}")));
+        }
         let problems = self.problems;
         self.say(format_args!("Check complete; found {problems} problems."));
     }

@@ -1,6 +1,7 @@
 //! `ipam`: how full the pools are, who has an address, whether all is consistent, and the few changes that people may make.
 
 pub mod check;
+mod collector;
 pub mod configure;
 pub mod release;
 mod report;

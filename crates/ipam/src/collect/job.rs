@@ -10,6 +10,7 @@ use model::store::{Error, Key, Kind, Object, Reply, Request};
 use model::v3::{AllocationAttribute, IpamBlock};
 use model::{Cidr, names};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What is to go.
@@ -92,6 +93,22 @@ pub(super) struct Job {
     pub released: u64,
     /// Handles, claims and blocks that were removed.
     pub removed: u64,
+}
+
+impl fmt::Display for Job {
+    /// What went, in the past tense.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.aim {
+            Aim::Addresses { leaks, .. } => {
+                let each: Vec<String> =
+                    leaks.iter().map(|leak| format!("{} of {}", leak.addr, leak.handle)).collect();
+                write!(f, "gave back {}", each.join(", "))
+            }
+            Aim::Handle { id, .. } => write!(f, "removed handle {id}"),
+            Aim::Claim { block, node, .. } => write!(f, "removed the claim of {node} to block {block}"),
+            Aim::Block(block) => write!(f, "removed block {block}"),
+        }
+    }
 }
 
 /// The next step: `Err` is something to read first.

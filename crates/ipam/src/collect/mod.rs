@@ -15,11 +15,13 @@
 //! is in progress at a time, and one that fails is begun anew after the next look: nothing is remembered that the API does
 //! not say.
 
+mod held;
 mod job;
 mod view;
 
 use crate::check::{Problem, check};
 use crate::{CallId, Wall};
+pub use held::{Held, Why};
 use job::{Aim, Job};
 use model::store::{Event, Reply, Request};
 use model::{Cidr, Duration, Instant};
@@ -27,6 +29,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use view::View;
 pub use view::{Place, Tally, WATCHED};
 
+/// The Lease of whoever collects, and its annotation: JSON with the counts `released` and `removed`, lists of texts `latest`
+/// and `held`, and how many more are held back (`more`). `ipam check` shows it.
+pub const LEASE: &str = "tortie-controller";
+pub const ANNOTATION: &str = "tortie/collector";
+
+/// Of what was taken away, so much is remembered.
+const LATEST: usize = 10;
 /// After a job that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -59,6 +68,10 @@ pub struct Account {
     pub removed: u64,
     /// How much is in use, by pool and node.
     pub tallies: BTreeMap<Place, Tally>,
+    /// What it took away last, the newest at the end.
+    pub latest: VecDeque<(Instant, String)>,
+    /// What stays for now, and why.
+    pub held: Vec<Held>,
 }
 
 /// Something that is to go if it stays as it is.
@@ -183,9 +196,13 @@ impl Collector {
     }
 
     fn end_job(&mut self) {
-        if let Some(job) = self.job.take() {
-            self.account.released += job.released;
-            self.account.removed += job.removed;
+        let Some(job) = self.job.take() else { return };
+        self.account.released += job.released;
+        self.account.removed += job.removed;
+        if job.released + job.removed > 0 {
+            self.account.latest.push_back((self.now, job.to_string()));
+            let surplus = self.account.latest.len().saturating_sub(LATEST);
+            self.account.latest.drain(..surplus);
         }
     }
 
@@ -206,11 +223,19 @@ impl Collector {
             .filter(|(suspicion, since)| self.now >= **since + self.patience_with(suspicion));
         let due: BTreeSet<&Suspicion> = due.map(|(suspicion, _)| suspicion).collect();
         self.jobs = self.aims(&due).into();
+        self.account.held = self.held(&due);
     }
 
     /// What is wrong in a way that the collector may mend. The rest is for people, or for the node whose claim it is.
     fn suspicions(&self) -> BTreeSet<Suspicion> {
-        let mendable = self.account.problems.iter().filter_map(|problem| match problem {
+        let mendable = self.account.problems.iter().filter_map(|problem| self.suspicion(problem));
+        let spare = self.view.spare_blocks();
+        mendable.chain(spare.map(|(block, node)| Suspicion::Spare { block, node })).collect()
+    }
+
+    /// What may go to mend a problem.
+    fn suspicion(&self, problem: &Problem) -> Option<Suspicion> {
+        match problem {
             Problem::NotInUse { .. } => Some(Suspicion::Address(problem.clone())),
             Problem::EmptyHandle { handle } => {
                 let uid = self.view.handle(handle)?.metadata.uid.clone();
@@ -222,9 +247,7 @@ impl Collector {
             }
             Problem::Abandoned { block } => Some(Suspicion::Abandoned(*block)),
             _ => None,
-        });
-        let spare = self.view.spare_blocks();
-        mendable.chain(spare.map(|(block, node)| Suspicion::Spare { block, node })).collect()
+        }
     }
 
     fn patience_with(&self, suspicion: &Suspicion) -> Duration {
@@ -240,10 +263,6 @@ impl Collector {
 
     /// What is to be done: addresses first, so that the claims of their nodes can follow at the next look.
     fn aims(&self, due: &BTreeSet<&Suspicion>) -> Vec<Aim> {
-        let leaked = |addr| {
-            let owner = self.view.owner_of(addr);
-            owner.is_some_and(|owner| due.contains(&Suspicion::Address(Problem::NotInUse { addr, owner })))
-        };
         let mut leaks: BTreeMap<Cidr, Vec<_>> = BTreeMap::new();
         let mut rest = Vec::new();
         for suspicion in due {
@@ -251,7 +270,7 @@ impl Collector {
                 Suspicion::Address(Problem::NotInUse { addr, owner }) => {
                     // All addresses of a handle go, or none: an owner that uses one of them is there.
                     if let Some((block, leak)) = self.view.leak(*addr)
-                        && self.view.addresses_of(owner).all(leaked)
+                        && self.is_leaked_whole(owner, due)
                     {
                         leaks.entry(block).or_default().push(leak);
                     }
@@ -272,5 +291,14 @@ impl Collector {
         }
         let addresses = leaks.into_iter().map(|(block, leaks)| Aim::Addresses { block, leaks });
         addresses.chain(rest).collect()
+    }
+
+    /// Whether all addresses of a handle are due.
+    fn is_leaked_whole(&self, owner: &str, due: &BTreeSet<&Suspicion>) -> bool {
+        let leaked = |addr| {
+            let owner = self.view.owner_of(addr);
+            owner.is_some_and(|owner| due.contains(&Suspicion::Address(Problem::NotInUse { addr, owner })))
+        };
+        self.view.addresses_of(owner).all(leaked)
     }
 }
