@@ -33,6 +33,11 @@ impl Write {
     }
 }
 
+/// Calico shows a NetworkPolicy of Kubernetes under such a name.
+fn is_of_kubernetes(kind: &Kind, name: &str) -> bool {
+    kind.kind == "NetworkPolicy" && name.starts_with("knp.default.")
+}
+
 impl Store {
     /// One resource.
     pub async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Value, Fault> {
@@ -96,6 +101,10 @@ impl Store {
                 };
                 Err(Fault::Unsupported { operation, object: kind.kind.to_owned(), reason })
             }
+            Storage::Resource if is_of_kubernetes(kind, name) => {
+                let operation = "create or apply";
+                Err(Fault::Unsupported { operation, object, reason: Some(OF_KUBERNETES) })
+            }
             Storage::Resource => self.write_stored(kind, namespace, document, write).await,
             Storage::Node => {
                 let document = schema::validate(kind.kind, document.clone(), None)?;
@@ -129,6 +138,7 @@ impl Store {
         }
         match (kind.kind, name) {
             ("ClusterInformation", _) => return unsupported("delete", kind.kind.to_owned(), None),
+            _ if is_of_kubernetes(kind, name) => return unsupported("delete", object, Some(OF_KUBERNETES)),
             ("Tier", "default") => {
                 return unsupported("Delete", name.to_owned(), Some("Cannot delete default tier"));
             }
@@ -184,6 +194,10 @@ impl Store {
         }
         if kind.kind == "IPPool" && old.is_none() {
             self.refuse_overlap(&new).await?;
+        }
+        if let Some(tier) = new["spec"]["tier"].as_str().filter(|tier| old.is_none() && *tier != "default") {
+            let tiers = Kind::of_document("Tier").expect("the kind is in the table");
+            self.stored(tiers, None, tier).await?;
         }
         if kind.kind == "BGPPeer" {
             self.refuse_missing_filters(&new).await?;
@@ -278,6 +292,7 @@ fn finished(kind: &Kind, mut value: Value) -> Value {
 
 /// Why the cluster's own account of itself is not written by users.
 const READ_ONLY: &str = "resource is readonly";
+const OF_KUBERNETES: &str = "kubernetes network policies must be managed through the kubernetes API";
 
 /// Kinds that show a status, also an empty one.
 const ALWAYS_STATUS: &[&str] = &["CalicoNodeStatus", "KubeControllersConfiguration", "Tier"];

@@ -52,7 +52,7 @@ async fn the_datastore_is_locked_and_unlocked() {
         (got.status, got.stderr.as_str()),
         (
             1,
-            "invalid datastore type: kubernetes to export from for datastore migration. Datastore type must be etcdv3\n"
+            "datastore is not locked. Run the `calicoctl datastore migrate lock` command in order to begin migration\n"
         )
     );
 }

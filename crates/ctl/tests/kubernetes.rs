@@ -11,41 +11,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use support::{Cli, OWN, Recorded, differences, first_lines_apart, without_own};
+use support::differing::{Differing, without_list_version};
+use support::{Cli, OWN, without_own};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/kubernetes");
-
-/// What differs from the recordings, by the name of the recording.
-#[derive(Default)]
-struct Differing(Vec<(String, String)>);
-
-impl Differing {
-    /// Runs a recorded command; `shown` takes out of both outputs what is not compared.
-    async fn replay(&mut self, cli: &Cli, name: &str, shown: impl Fn(&str) -> String) {
-        let recorded = Recorded::read(&format!("{DIR}/{name}.txt"));
-        let got = cli.run_with(&recorded.args, &recorded.stdin).await;
-        let ours = (got.status, shown(&got.stdout), got.stderr.trim_end().to_owned());
-        let theirs = (recorded.exit, shown(&recorded.stdout), recorded.stderr.trim_end().to_owned());
-        if ours != theirs {
-            let all = |(exit, out, err): (u8, String, String)| format!("exit {exit}\n{err}\n{out}");
-            self.0
-                .push((name.to_owned(), format!("{name}\n{}", first_lines_apart(&all(ours), &all(theirs)))));
-        }
-    }
-
-    /// Nothing differs but what is listed, and all of that does.
-    fn judge(self, replayed: &[&str]) {
-        let listed: BTreeSet<String> = differences(DIR).into_iter().map(|(name, _)| name).collect();
-        let of_these: BTreeSet<&str> =
-            listed.iter().map(String::as_str).filter(|name| replayed.contains(name)).collect();
-        let differing: BTreeSet<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
-        let wrong: Vec<&str> =
-            self.0.iter().filter(|(name, _)| !listed.contains(name)).map(|(_, how)| how.as_str()).collect();
-        assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-        assert_eq!(differing, of_these, "these do not differ any more");
-    }
-}
 
 const READING: &[&str] = &[
     "006-get-nodes-o-yaml",
@@ -65,24 +34,11 @@ const READING: &[&str] = &[
 #[tokio::test]
 async fn what_only_reads_prints_the_same_octets() {
     let cli = Cli::of_objects(DIR).await;
-    let mut differing = Differing::default();
+    let mut differing = Differing::of(DIR);
     for name in READING {
         differing.replay(&cli, name, |text| without_list_version(&without_limits(text))).await;
     }
-    differing.judge(READING);
-}
-
-/// The version of a list grew from one command to the next.
-fn without_list_version(text: &str) -> String {
-    let mut lines: Vec<&str> = text.trim_end().lines().collect();
-    let is_list = lines.iter().any(|line| line.trim().trim_matches('"').starts_with("items"));
-    let at = |line: &&str| {
-        ["  resourceVersion", "    \"resourceVersion\""].iter().any(|key| line.starts_with(key))
-    };
-    if is_list && let Some(version) = lines.iter().position(at) {
-        lines.remove(version);
-    }
-    lines.join("\n")
+    differing.judge();
 }
 
 /// JSON without `qosControls`, which stand last in an endpoint.
@@ -143,13 +99,10 @@ async fn what_writes_says_and_leaves_the_same() {
         cli.create("Node", node).await;
     }
     cli.file("node2.yaml", NODE2);
-    let (mut differing, mut replayed) = (Differing::default(), Vec::new());
+    let mut differing = Differing::of(DIR);
     for step in WRITING {
         match step {
-            Record(name) => {
-                differing.replay(&cli, name, without_own).await;
-                replayed.push(*name);
-            }
+            Record(name) => differing.replay(&cli, name, without_own).await,
             Typed(line) => {
                 let got = cli.line(&line.replace("node2.yaml", &cli.path("node2.yaml"))).await;
                 assert_eq!(got.status, 0, "{line}: {got}");
@@ -160,7 +113,7 @@ async fn what_writes_says_and_leaves_the_same() {
             }
         }
     }
-    differing.judge(&replayed);
+    differing.judge();
 }
 
 /// The recorded Nodes, as somebody may create them.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod differing;
 mod objects;
 
 use std::ffi::OsString;
@@ -351,8 +352,13 @@ impl Cli {
 
     /// Merges a change into an object without a namespace, as somebody else would.
     pub async fn merge(&self, kind: &str, name: &str, change: &serde_json::Value) {
+        self.merge_part(kind, name, None, change).await;
+    }
+
+    /// Merges a change into a part of an object, `status` say.
+    pub async fn merge_part(&self, kind: &str, name: &str, part: Option<&str>, change: &serde_json::Value) {
         let resource = datastore::Resource::of_kind(kind).expect("a kind");
         let client = self.client().await;
-        client.patch_json(resource, None, name, None, datastore::Patch::Merge, change).await.expect("merged");
+        client.patch_json(resource, None, name, part, datastore::Patch::Merge, change).await.expect("merged");
     }
 }
