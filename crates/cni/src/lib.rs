@@ -28,6 +28,7 @@ pub use version::Version;
 
 use agent::NoReply;
 use environment::{Environment, Verb};
+use failpoint::failpoint;
 use netconf::NetConf;
 use node::cni::{Command, Reply};
 use std::ffi::OsString;
@@ -51,14 +52,18 @@ pub fn main(
     stderr: &mut dyn Write,
 ) -> u8 {
     let mut version = None;
-    let printed = match run(plugin, &env, stdin, &mut version) {
+    let output = run(plugin, &env, stdin, &mut version);
+    failpoint!("plugin: to print");
+    let printed = match output {
         Ok(Output::Nothing) => return 0,
         Ok(Output::About) => return u8::from(writeln!(stderr, "{}", about()).is_err()),
         Ok(Output::Stdout(text)) => stdout.write_all(text.as_bytes()).map(|()| 0),
         Err(error) => stdout.write_all(error.print(version).as_bytes()).map(|()| 1),
     };
     // Whoever reads nothing learns from the status that there was something to read.
-    printed.and_then(|status| stdout.flush().map(|()| status)).unwrap_or(1)
+    let status = printed.and_then(|status| stdout.flush().map(|()| status)).unwrap_or(1);
+    failpoint!("plugin: printed");
+    status
 }
 
 enum Output {

@@ -4,6 +4,7 @@ use crate::failure::{Failure, Fault};
 use crate::ipam::all;
 use crate::store::Store;
 use datastore::{Preconditions, Resource};
+use failpoint::failpoint;
 use model::v3::{CalicoNodeStatus, CalicoNodeStatusStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +33,11 @@ pub async fn ask(store: &Store, node: &str) -> Result<CalicoNodeStatusStatus, Fa
     });
     let object = "CalicoNodeStatus(node-status-)";
     let made = store.client.create_json(kind, None, &question).await.map_err(|e| Fault::of(object, e))?;
+    failpoint!("inquiry: node asked");
     let name = made["metadata"]["name"].as_str().unwrap_or_default();
     let answer = tokio::time::timeout(DEADLINE, answer(store, kind, name)).await;
     let deleted = store.client.delete_json(kind, None, name, &Preconditions::default()).await;
+    failpoint!("inquiry: question to a node removed");
     let Ok(answer) = answer else {
         return Err(Failure::new(format!(
             "the agent of node {node} does not answer: is it running there, and does it reach the API server?"
@@ -88,6 +91,7 @@ pub async fn silent(
     for name in asked.keys() {
         // Asked once and answered once, one that stays costs nothing.
         let _ = store.client.delete_json(status_kind(), None, name, &Preconditions::default()).await;
+        failpoint!("inquiry: question of life removed");
     }
     let answered = answered?;
     let last = |node: &String| {
@@ -125,6 +129,7 @@ async fn question(store: &Store, node: &str) -> Result<String, Failure> {
     });
     let made = store.client.create_json(status_kind(), None, &question).await;
     let made = made.map_err(|e| Fault::of("CalicoNodeStatus(mode-plan-)", e))?;
+    failpoint!("inquiry: life asked for");
     Ok(made["metadata"]["name"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -58,6 +58,23 @@ impl Lab {
         netns: &Path,
         more: &[(&str, Value)],
     ) -> Answer {
+        self.call_plugin(node, verb, container, netns, more, None)
+    }
+
+    /// Calls the plugin, which dies at a place.
+    pub fn cni_dying(&self, node: &str, verb: &str, container: &str, netns: &Path, place: &str) -> Answer {
+        self.call_plugin(node, verb, container, netns, &[], Some(place))
+    }
+
+    fn call_plugin(
+        &self,
+        node: &str,
+        verb: &str,
+        container: &str,
+        netns: &Path,
+        more: &[(&str, Value)],
+        dies_at: Option<&str>,
+    ) -> Answer {
         let list = std::fs::read(self.node_file(node, "net.d/10-calico.conflist")).expect("the lab wrote it");
         let list: Value = serde_json::from_slice(&list).expect("the lab wrote it");
         let mut config = list["plugins"][0].clone();
@@ -68,6 +85,9 @@ impl Lab {
         }
         let bin = self.root().join("bin");
         let mut command = testkit::netns::command(&self.netns(node), bin.join("calico"));
+        if let Some(place) = dies_at {
+            command.env(failpoint::VARIABLE, place);
+        }
         command
             .env("CNI_COMMAND", verb)
             .env("CNI_PATH", &bin)

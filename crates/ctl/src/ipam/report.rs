@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::version::CLIENT;
 use ::ipam::block::Release;
 use datastore::{Preconditions, Resource};
+use failpoint::failpoint;
 use model::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,7 +180,9 @@ async fn release_addresses(
     session.print(&format!("Releasing {} old IPs...\n", addresses.len()))?;
     let (mut freed, mut gone) = (0, 0);
     for wanted in addresses {
-        match release_address(store, wanted).await? {
+        let released = release_address(store, wanted).await?;
+        failpoint!("report: address released");
+        match released {
             Released::Freed => freed += 1,
             Released::NotAssigned => gone += 1,
             Released::Reassigned => session.print(&format!(
@@ -214,7 +217,9 @@ async fn release_handles(
     for handle in handles {
         let only = Preconditions { uid: handle.uid.clone(), resource_version: Some(handle.revision.clone()) };
         let name = names::handle(&handle.id);
-        match store.client.delete_json(resource, None, &name, &only).await {
+        let deleted = store.client.delete_json(resource, None, &name, &only).await;
+        failpoint!("report: handle removed");
+        match deleted {
             Ok(_) => marks.push('.'),
             Err(e) if e.is_not_found() || e.is_conflict() => marks.push('x'),
             Err(e) => {

@@ -258,9 +258,30 @@ fn put(rig: &mut Rig, mut object: Object) {
     written.expect("the fake API takes anything");
 }
 
+/// The seeds of this run: one by day, by night many of the night's own.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests says how many")]
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("TORTIE_HOSTILE_SEEDS") {
+        Some(count) => {
+            let first = number("TORTIE_SIM_FIRST").unwrap_or(0);
+            first..first + count
+        }
+        None => 0..1,
+    }
+}
+
 #[test]
 fn no_object_ends_the_agent_and_once_they_are_mended_it_works_as_before() {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for seed in seeds() {
+        println!("seed {seed}: TORTIE_HOSTILE_SEEDS=1 TORTIE_SIM_FIRST={seed} has it again");
+        survive(seed);
+    }
+}
+
+fn survive(seed: u64) {
+    // Never 0, and far from the next seed's.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut turn = move |below: usize| {
         state ^= state << 13;
         state ^= state >> 7;

@@ -1,6 +1,6 @@
 //! An agent that dies at every place at which something that outlives it has just been done, or is about to be.
 
-use super::cni::{blocks, owned};
+use super::cni::{blocks, owned, without_a_trace};
 use super::{namespaces, sample};
 use crate::{Lab, program, suite, within};
 use std::collections::BTreeSet;
@@ -31,7 +31,8 @@ pub fn topology() -> serde_json::Value {
 }
 
 pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards(lab: &Lab) {
-    let places: Vec<String> = ["agent", "cni", "netlink"].iter().flat_map(|of| places_of(of)).collect();
+    let mut places: Vec<String> = ["agent", "cni", "netlink"].iter().flat_map(|of| places_of(of)).collect();
+    places.retain(|place| !is_plugins(place));
     assert!(places.len() >= 35, "{places:?}");
     // It may die while it reads what a peer sent, and says so when it is back.
     suite::expect_complaint("the agent ended while it read");
@@ -44,6 +45,31 @@ pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_g
     let report = sampler.stop();
     println!("{report}");
     report.assert_nothing_lost();
+}
+
+/// A plugin that dies has said nothing, or all: the runtime takes down what it does not know of, and asks again.
+pub fn f03_a_plugin_that_dies_before_or_after_its_answer_leaves_nothing_that_a_del_does_not_take(lab: &Lab) {
+    let places: Vec<String> = places_of("cni").into_iter().filter(|place| is_plugins(place)).collect();
+    assert_eq!(places.len(), 2, "{places:?}");
+    let sampler = sample(lab);
+    for place in &places {
+        without_a_trace(lab, || {
+            let pod = Netns::new();
+            let died = lab.cni_dying(NODE, "ADD", "f03-plugin", pod.path(), place);
+            let has_said = !died.body.is_null();
+            assert!(!died.good && has_said == (place == "plugin: printed"), "`{place}`: {}", died.body);
+            let died = lab.cni_dying(NODE, "DEL", "f03-plugin", pod.path(), place);
+            assert_eq!(died.good, place == "plugin: printed", "a DEL prints nothing: {}", died.body);
+            lab.cni(NODE, "DEL", "f03-plugin", pod.path()).expect("DEL again");
+            lab.cni(NODE, "ADD", "f03-again", pod.path()).expect("ADD");
+            lab.cni(NODE, "DEL", "f03-again", pod.path()).expect("DEL");
+        });
+    }
+    sampler.stop().assert_nothing_lost();
+}
+
+fn is_plugins(place: &str) -> bool {
+    place.starts_with("plugin")
 }
 
 /// The places in the sources of one crate.
