@@ -85,15 +85,34 @@ pub struct Source<'a> {
 impl Source<'_> {
     /// All documents, in the order of files by name and of documents in a file.
     pub fn read(&self, stdin: &mut dyn Read) -> Result<Vec<Document>, Failure> {
+        let documents = self.read_any(stdin)?;
+        self.demand(&documents).map_err(Failure::new)?;
+        Ok(documents)
+    }
+
+    /// Says what is missing of a source that should hold documents and does not.
+    pub fn demand(&self, documents: &[Document]) -> Result<(), String> {
+        if !documents.is_empty() || self.skip_empty {
+            return Ok(());
+        }
+        let what = if self.is_folder() { "directory" } else { "file" };
+        Err(format!("no resources specified in {what} {}", self.filename))
+    }
+
+    fn is_folder(&self) -> bool {
+        self.filename != "-" && Path::new(self.filename).is_dir()
+    }
+
+    /// All documents, or none.
+    pub fn read_any(&self, stdin: &mut dyn Read) -> Result<Vec<Document>, Failure> {
         let failed = |path: &Path, e: std::io::Error| {
             Failure::new(format!("failed to execute command: open {}: {}", path.display(), reason(&e)))
         };
         let path = Path::new(self.filename);
         let mut documents = Vec::new();
-        let is_folder = self.filename != "-" && path.is_dir();
         if self.filename == "-" {
             documents = parse(&read(stdin).map_err(|e| failed(path, e))?)?;
-        } else if is_folder {
+        } else if self.is_folder() {
             for file in files(path, self.recursive).map_err(|e| failed(path, e))? {
                 let text = File::open(&file).and_then(|mut opened| read(&mut opened));
                 documents.extend(parse(&text.map_err(|e| failed(&file, e))?)?);
@@ -101,10 +120,6 @@ impl Source<'_> {
         } else {
             let text = File::open(path).and_then(|mut opened| read(&mut opened));
             documents = parse(&text.map_err(|e| failed(path, e))?)?;
-        }
-        if documents.is_empty() && !self.skip_empty {
-            let what = if is_folder { "directory" } else { "file" };
-            return Err(Failure::new(format!("no resources specified in {what} {}", self.filename)));
         }
         Ok(documents)
     }

@@ -107,11 +107,8 @@ struct Want {
 fn wanted(session: &mut Session<'_>, selection: &Selection) -> Result<Vec<Want>, Failure> {
     let flag = selection.namespace.as_deref();
     if let Some(source) = selection.source() {
-        let documents =
-            source.read(session.io.stdin).map_err(|e| match e.text.starts_with("no resources") {
-                true => Failure::new(format!("failed to get resources: {e}")),
-                false => e,
-            })?;
+        let documents = source.read_any(session.io.stdin)?;
+        source.demand(&documents).map_err(|e| Failure::new(format!("failed to get resources: {e}")))?;
         let want = |document: &crate::document::Document| {
             let namespace = namespace::of(document.kind, document.namespace(), flag)?;
             Ok(Want { kind: document.kind, namespace, name: Some(document.name().to_owned()) })
