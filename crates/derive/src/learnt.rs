@@ -129,12 +129,17 @@ impl World {
 
     /// What pods of this node lead to, each with the host's interface towards the pod.
     pub(crate) fn behind_pods(&self) -> impl Iterator<Item = (&IfName, Cidr)> {
-        let all = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
-        let given = all.filter(|(dst, path)| path.pod.is_some() && self.pool_of(*dst).is_none());
-        given.filter_map(|(dst, path)| match self.judge(dst, path) {
-            Verdict::Counts(pod) => Some((self.device_of_pod(pod)?, dst)),
-            Verdict::Unused | Verdict::Refused(_) => None,
-        })
+        let said = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
+        let given = said.filter(|(_, path)| path.pod.is_some()).filter_map(|(dst, path)| {
+            match self.judge(dst, path) {
+                Verdict::Counts(pod) => Some((pod, dst)),
+                Verdict::Unused | Verdict::Refused(_) => None,
+            }
+        });
+        let kept = self.hops.iter().filter(|_| !self.selected);
+        let kept = kept.flat_map(|(dst, hops)| hops.iter().map(|hop| (*hop, *dst)));
+        let outside = given.chain(kept).filter(|(_, dst)| self.pool_of(*dst).is_none());
+        outside.filter_map(|(pod, dst)| Some((self.device_of_pod(pod)?, dst)))
     }
 
     /// Given by a router, with a next hop that is on our subnet and is no node.

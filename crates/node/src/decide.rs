@@ -75,6 +75,10 @@ impl Node {
             None => self.world.hops.remove(&dst),
         };
         self.learnt.insert(dst);
+        if self.world.bgp.has_workload_peers() {
+            // What was behind a pod may go on sending by it.
+            self.dirty.insert(Section::Rules);
+        }
     }
 
     /// Has what changed derived anew.

@@ -202,7 +202,7 @@ impl Node {
             Input::Settled => {
                 self.world.selected = true;
                 if !std::mem::take(&mut self.world.hops).is_empty() {
-                    self.dirty.extend([Section::Routes, Section::Learnt]);
+                    self.dirty.extend([Section::Routes, Section::Learnt, Section::Rules]);
                 }
             }
             Input::Renumbered(address) => self.config.address = Some(address),

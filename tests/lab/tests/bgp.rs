@@ -338,6 +338,20 @@ fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_b
     assert!(!answers(&inside, "-I 10.124.0.1 192.168.50.161"), "but only as what it leads to");
     assert!(lab.exec(node, &format!("ip route get {addr}")).contains("src 192.168.50.161"));
 
+    let agent = format!("node-{node}");
+    std::thread::scope(|scope| {
+        let pings = scope.spawn(|| lab.exec(&inside, "ping -n -i 0.01 -c 500 -I 10.123.0.1 192.168.50.161"));
+        sleep(Duration::from_millis(500));
+        lab.verb(&["kill", &agent]);
+        lab.verb(&["start", &agent]);
+        let pings = pings.join().expect("ping runs");
+        assert!(pings.contains(" 0% packet loss"), "while the agent restarts: {pings}");
+    });
+    within(SOON, "the pod and the node talk again", || {
+        session(lab, node, addr).is_some_and(|line| line.contains("Established"))
+    });
+    assert!(answers(&inside, "-I 10.123.0.1 192.168.50.161"), "and afterwards");
+
     // A pod that is not selected, on the same node.
     lab.verb(&["pod", "add", "not-a-router", "--node", node]);
     let stranger = format!("{node}/not-a-router");

@@ -1,8 +1,8 @@
 //! The sessions of one node: the mesh, then what each BGPPeer asks for, from its own end and from the other.
 //!
-//! A BGPPeer has two ends. Its own end is a node, some nodes or every node; the other is an address, or nodes, or pods. A node at its
-//! own end has the session (forward); a node at the other end has it too (reverse), unless `reversePeering` is `Manual`, so
-//! that neither waits for a resource that nobody wrote. Pods are at the other end of nobody but their own node.
+//! A BGPPeer has two ends. Its own end is a node, some nodes or every node; the other is an address, or nodes, or each node's
+//! own pods. A node at its own end has the session (forward); a node at the other end has it too (reverse), unless
+//! `reversePeering` is `Manual`, so that neither waits for a resource that nobody wrote.
 
 use super::contradictions::{self, RulePlace};
 use super::{

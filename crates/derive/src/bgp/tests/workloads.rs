@@ -105,4 +105,11 @@ fn a_pod_leads_to_what_is_behind_it_and_to_nothing_else() {
             usize::from(next_hop == "10.65.0.2" && dst == "10.123.0.0/26")
         );
     }
+    // What a speaker gave before it restarted stays behind its pod until it has selected anew.
+    let hops = ["10.65.0.2", "10.0.0.254"].map(|hop| hop.parse().expect("an address"));
+    world.hops.insert("10.123.0.0/26".parse().expect("a CIDR"), hops.to_vec());
+    for (selected, expected) in [(false, 1), (true, 0)] {
+        world.selected = selected;
+        assert_eq!(world.behind_pods().count(), expected);
+    }
 }
