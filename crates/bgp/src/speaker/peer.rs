@@ -57,6 +57,8 @@ pub enum Place {
 
 /// A session that lived so long was no trouble.
 const LIVED: Duration = Duration::from_secs(60);
+/// Nobody so much as refuses our calls.
+const UNANSWERED: &str = "Socket: Connection timed out, is the port filtered on the way?";
 /// How long a peer may take nothing of what is there for it (RFC 9687 §4), unless twice the hold time is longer.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
@@ -265,6 +267,9 @@ impl Speaker {
             Place::Main => std::mem::replace(&mut peer.main, State::Idle { until: None }),
             Place::Rival => peer.rival.take().expect("a rival is driven while there is one"),
         };
+        if matches!((&state, &event), (State::Connect { .. }, Event::ConnectRetryTimer)) && !peer.told_why {
+            peer.last_error = Some(UNANSWERED.to_owned());
+        }
         let was_up = state.is_established();
         if was_up && now.since(peer.since) >= LIVED {
             peer.troubles = 0;

@@ -4,8 +4,8 @@ use super::two;
 use crate::net::*;
 use bgp::config::Origination;
 use bgp::wire::HoldTime;
-use bgp::{ConnId, Input};
-use model::Asn;
+use bgp::{ConnId, Input, Speaker};
+use model::{Asn, Instant};
 
 #[test]
 fn connections_that_collide_leave_one_session() {
@@ -33,6 +33,19 @@ fn a_passive_peer_waits_and_two_passive_ones_wait_for_ever() {
     let mut net = Net::new(1, &configs);
     net.run(secs(300));
     assert_eq!((net.state(0, 1), net.state(1, 0)), ("Active", "Active"));
+}
+
+#[test]
+fn f53_a_call_that_nobody_answers_is_said_to_be_filtered() {
+    let mut speaker = Speaker::new(1);
+    speaker.handle(Instant::ZERO, Input::Configure(mesh(&[64512, 64512]).remove(0)));
+    // Whoever drops a call tells nothing of it.
+    for _ in 0..3 {
+        let at = speaker.poll_timeout().expect("it calls again");
+        speaker.handle(at, Input::Timeout);
+    }
+    let said = speaker.status()[0].last_error.clone();
+    assert!(said.as_ref().is_some_and(|said| said.contains("filtered")), "{said:?}");
 }
 
 #[test]
