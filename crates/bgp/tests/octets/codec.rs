@@ -3,8 +3,14 @@
 use super::{BOTH, Choices, framed};
 use bgp::wire::*;
 
-/// The first octet says what the two OPENs agreed on and which message the rest is the body of.
 pub fn holds(input: &[u8]) {
+    let (ctx, messages) = messages(input);
+    let _ = frame(&messages[0], ctx.max());
+    messages.iter().for_each(|message| survives(message, &ctx));
+}
+
+/// The first octet says what the two OPENs agreed on and which message the rest is the body of. The rest is also read as it is.
+pub fn messages(input: &[u8]) -> (Ctx, Vec<Vec<u8>>) {
     let mut choices = Choices(input);
     let first = choices.octet();
     let flag = |bit: u8| first >> bit & 1 == 1;
@@ -16,11 +22,11 @@ pub fn holds(input: &[u8]) {
         families: families.map(|(family, _)| family).collect(),
     };
     let rest = choices.0;
-    let _ = frame(rest, ctx.max());
-    survives(rest, &ctx);
+    let mut messages = vec![rest.to_vec()];
     if rest.len() < MAX {
-        survives(&framed(first >> 5, rest), &ctx);
+        messages.push(framed(first >> 5, rest));
     }
+    (ctx, messages)
 }
 
 /// Reads octets; what could be read is written and read again, and is the same.
