@@ -86,6 +86,19 @@ fn what_a_neighbour_says_of_its_own_links_goes_no_further() {
 }
 
 #[test]
+fn that_a_path_was_shortened_by_who_aggregated_it_is_passed_on() {
+    let mut net = three([64512, 64513, 64514], false);
+    let aggregator = Aggregator { asn: Asn(64999), addr: [192, 0, 2, 7].into() };
+    say(&mut net, 64513, DST, addr(1), |attrs| {
+        attrs.atomic_aggregate = true;
+        attrs.aggregator = Some(aggregator);
+    });
+    let told = &net.best(2)[&cidr(DST)][0].attrs;
+    assert!(told.atomic_aggregate);
+    assert_eq!(told.aggregator, Some(aggregator));
+}
+
+#[test]
 fn a_route_that_comes_back_to_who_brought_it_in_is_ignored() {
     type Change = fn(&mut Attributes);
     let loops: [(&str, Change); 2] = [
