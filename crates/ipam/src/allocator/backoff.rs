@@ -14,14 +14,14 @@ const LONGEST_AFTER_CONFLICT: Duration = Duration::from_millis(160);
 const FREE_CONFLICTS: u32 = 3;
 
 /// The objects that were tried in vain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     tries: BTreeMap<Key, Tries>,
     /// Nodes that meet at one object part again.
     seed: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tries {
     count: u32,
     until: Instant,

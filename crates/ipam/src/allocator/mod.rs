@@ -20,7 +20,7 @@ use model::{Cidr, Instant, names};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Gives and takes the addresses of one node. Drive it so: one mutation, then drain `poll` and `poll_done`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Allocator {
     snapshot: Snapshot,
     /// By object name, for the handles that are worked on and those of this life: `None` does not exist.
@@ -45,7 +45,7 @@ pub struct Allocator {
 }
 
 /// A request that is not finished.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Goal {
     /// `None`: nobody waits, but what was begun must be undone.
     id: Option<RequestId>,
@@ -65,7 +65,7 @@ struct Goal {
 }
 
 /// The block that is being claimed or given up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Work {
     cidr: Cidr,
     kind: WorkKind,
@@ -91,7 +91,7 @@ enum Theirs {
 }
 
 /// A call in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Call {
     id: CallId,
     reads: bool,
