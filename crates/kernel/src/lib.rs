@@ -32,7 +32,7 @@ pub use filter::{Direction, Filter, FilterKey};
 pub use link::{LinkKey, LinkKind, LinkValue, VethPeer};
 pub use neigh::{NeighKey, NeighValue};
 pub use object::{Key, Netns, Objects, PodNs, Value};
-pub use ours::{IPIP_DEVICE, VXLAN_DEVICE, is_workload, ours, stays};
+pub use ours::{IPIP_DEVICE, VXLAN_DEVICE, is_workload, may_be_birds, ours, stays};
 pub use plan::{ApplyError, Outcome, Step, plan};
 pub use route::{RouteKey, RouteKind, RouteScope, RouteValue, Way};
 pub use sysctl::{SysctlKey, SysctlValue};

@@ -1,7 +1,7 @@
 //! Which kernel objects are ours. The answer comes from the object alone, so that a restarted agent, or another version of
 //! it, gives the same.
 
-use crate::{Filter, Key, LinkKind, Value, filter, nft, route};
+use crate::{Filter, Key, LinkKind, RouteKind, Value, filter, nft, route};
 use model::IfName;
 
 /// How the names of pods' host interfaces begin.
@@ -59,6 +59,20 @@ pub fn ours(key: &Key, value: &Value) -> bool {
     }
 }
 
+/// Whether it is a route as Calico's BIRD makes it for a pool: to another node, through `tunl0` or an `uplink`, or the blackhole
+/// of a block of this node. Anybody's BIRD makes such routes: whose it is the object alone does not tell.
+pub fn may_be_birds(value: &Value, uplink: impl Fn(&IfName) -> bool) -> bool {
+    let Value::Route(route) = value else { return false };
+    let leads_there = match (&route.kind, &route.device) {
+        (RouteKind::Unicast, Some(device)) => {
+            route.gateway.is_some() && (device.as_str() == IPIP_DEVICE || uplink(device))
+        }
+        (RouteKind::Blackhole, _) => true,
+        _ => false,
+    };
+    route.protocol == route::PROTO_BIRD && leads_there
+}
+
 /// Whether the object stays when it is no longer wanted: the kernel's own `tunl0`, which nobody can remove.
 pub fn stays(value: &Value) -> bool {
     matches!(value, Value::Link(link) if link.kind == LinkKind::Ipip)
@@ -91,7 +105,7 @@ mod tests {
     use crate::addr::AddrScope;
     use crate::{
         AddrKey, AddrValue, FdbKey, FdbValue, LinkKey, LinkValue, NeighKey, NeighValue, Netns, PodNs,
-        RouteKey, RouteKind, RouteScope, RouteValue, SysctlKey, SysctlValue,
+        RouteKey, RouteScope, RouteValue, SysctlKey, SysctlValue,
     };
     use model::{Mac, Vni};
 
@@ -195,6 +209,38 @@ mod tests {
             };
             let shown = route.to_string();
             assert_eq!(ours(&Key::Route(key), &Value::Route(route)), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn routes_of_calicos_bird_are_known_by_where_they_lead() {
+        use RouteKind::{Blackhole, Other, Unicast};
+        for (kind, via, device, protocol, expected) in [
+            (Unicast, true, Some("tunl0"), 12, true),
+            (Unicast, true, Some("ens192"), 12, true),
+            (Blackhole, false, None, 12, true),
+            // What the uplink's subnet is, some other interface's, and what is no route to anywhere.
+            (Unicast, false, Some("ens192"), 12, false),
+            (Unicast, true, Some("wg0"), 12, false),
+            (Other(7), false, None, 12, false),
+            // An administrator's.
+            (Unicast, true, Some("tunl0"), 4, false),
+            (Blackhole, false, None, 4, false),
+        ] {
+            let route = RouteValue {
+                kind,
+                gateway: via.then_some([192, 168, 50, 162].into()),
+                device: device.map(IfName::fixed),
+                scope: RouteScope::Universe,
+                onlink: false,
+                protocol,
+                source: None,
+                mtu: None,
+                also: Vec::new(),
+            };
+            let shown = route.to_string();
+            let is = may_be_birds(&Value::Route(route), |device| device.as_str() == "ens192");
+            assert_eq!(is, expected, "{shown}");
         }
     }
 

@@ -86,9 +86,10 @@ fn need(step: &Step) -> u8 {
         (Key::Link(link), _) => u8::from(link.netns != Netns::Host),
         (Key::Sysctl(_), _) => 2,
         (Key::Addr(_), _) => 3,
-        (Key::Nft(_), _) => 4,
-        // Nothing comes in by a new tunnel, or out of it, that is not judged.
-        (Key::Filter(_), _) => 5,
+        // Nothing comes in by a new tunnel, or out of it, that is not judged; nor do rules refuse what is not judged yet, of a
+        // tunnel that stands already.
+        (Key::Filter(_), _) => 4,
+        (Key::Nft(_), _) => 5,
         (Key::Fdb(_), _) => 7,
         (Key::Neigh(_), _) => 8,
         (Key::Route(_), Value::Route(route)) if route.gateway.is_none() => 9,

@@ -23,6 +23,8 @@ pub const TABLE_MAIN: u32 = 254;
 pub const PROTO_KERNEL: u8 = 2;
 /// `RTPROT_BOOT`: what `ip route add` and Calico's plugin leave.
 pub const PROTO_BOOT: u8 = 3;
+/// `RTPROT_BIRD`: BIRD's, Calico's among them.
+pub const PROTO_BIRD: u8 = 12;
 /// Felix's routes, and ours.
 pub const PROTO_CALICO: u8 = 80;
 

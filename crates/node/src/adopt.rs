@@ -1,8 +1,10 @@
-//! After a start: the attachments of the run before, from their files, or where a file is lost, from the kernel.
+//! After a start: the attachments of the run before, from their files, or where a file is lost, from the kernel; and on a node
+//! that was Calico's, the routes that its BIRD left.
 //!
 //! A pod's objects are removed only when everything agrees that it is gone: the file says deleted or another boot, or its
 //! interface is missing and its namespace is known not to exist. What cannot be told is kept.
 
+use crate::cluster::InSync;
 use crate::datapath::is_pair;
 use crate::effect::{Effect, FileOp, NotOpened, Report};
 use crate::life::{Filing, Life, Stage, handle};
@@ -50,6 +52,18 @@ impl Node {
             let id = attachment.id.clone();
             self.take_up(attachment.clone(), Stage::Live);
             self.file(&id, FileOp::Begin(attachment), Filing::Attach);
+        }
+    }
+
+    /// Takes over what Calico's BIRD left, once the pools are known: its routes lead to pods until ours do.
+    pub(crate) fn inherit(&mut self, _: InSync) {
+        if std::mem::replace(&mut self.has_inherited, true) {
+            return;
+        }
+        let routes = self.datapath.inherit(|dst| self.world.pool_of(dst).is_some());
+        if routes > 0 {
+            self.speech.kept_routes = true;
+            self.report(Report::info(format!("took over {routes} routes that Calico's BIRD left")));
         }
     }
 

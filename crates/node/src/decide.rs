@@ -21,6 +21,7 @@ impl Node {
         }
         self.adopt();
         let Some(in_sync) = self.cluster.in_sync() else { return self.progress() };
+        self.inherit(in_sync);
         self.look();
         self.ask_for_sockets();
         self.resize_pods();

@@ -4,7 +4,7 @@
 use derive::{Encap, IPIP_DEVICE, VXLAN_DEVICE};
 use kernel::addr::AddrScope;
 use kernel::route::TABLE_MAIN;
-use kernel::{Direction, Filter, FilterKey, Key, Netns, Value, ours};
+use kernel::{Direction, Filter, FilterKey, Key, Netns, RouteKey, Value};
 use model::{Cidr, IfAddr, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,7 +15,8 @@ pub(crate) struct Facts {
     tunnels: BTreeMap<Encap, BTreeSet<IfAddr>>,
     /// The filters that let IP in IP in: while the uplink moves, there are two.
     ipip_filters: BTreeSet<FilterKey>,
-    /// Destinations of routes that lead elsewhere now than before, or not at all, in the order of the changes.
+    /// Destinations of routes that lead elsewhere now than before, or not at all, in the order of the changes. `None`: what
+    /// counts is the best of the routes that are left.
     moved: Vec<(Cidr, Option<Lead>)>,
     /// Addresses of our interfaces that others can reach, and the interfaces; tunnels aside.
     pub addresses: BTreeSet<(IfAddr, IfName)>,
@@ -32,13 +33,21 @@ impl Facts {
         !self.ipip_filters.is_empty()
     }
 
-    /// Under `key` the kernel holds this now, and held that `before`; whether that changes anything but how routes lead.
-    pub fn learn(&mut self, key: &Key, before: Option<&Value>, value: Option<&Value>) -> bool {
+    /// Under `key` the kernel holds this now, and held that `before`; whether that changes anything but how routes lead. Of
+    /// routes only those count that are `ours`.
+    pub fn learn(
+        &mut self,
+        key: &Key,
+        before: Option<&Value>,
+        value: Option<&Value>,
+        ours: impl Fn(&Value) -> bool,
+    ) -> bool {
         match key {
             Key::Route(route) if route.netns == Netns::Host && route.table == TABLE_MAIN => {
-                let [before, now] = [before, value].map(|value| value.and_then(|value| Lead::of(key, value)));
+                let lead = |value: Option<&Value>| value.filter(|value| ours(value)).and_then(Lead::of);
+                let (before, now) = (lead(before), lead(value));
                 if before != now {
-                    self.moved.push((route.dst, now));
+                    self.leads(route, now);
                 }
                 false
             }
@@ -75,7 +84,13 @@ impl Facts {
         }
     }
 
-    /// How routes lead that changed since this was asked last.
+    /// A route of ours leads this way now, or not at all.
+    pub fn leads(&mut self, route: &RouteKey, lead: Option<Lead>) {
+        // Nothing comes before a metric of 0.
+        self.moved.push((route.dst, lead.filter(|_| route.priority == 0)));
+    }
+
+    /// How routes lead that changed since this was asked last; `None`: look at what is left.
     pub fn take_moved(&mut self) -> Vec<(Cidr, Option<Lead>)> {
         std::mem::take(&mut self.moved)
     }
@@ -97,9 +112,9 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    fn of(key: &Key, value: &Value) -> Option<Lead> {
+    pub fn of(value: &Value) -> Option<Lead> {
         let Value::Route(route) = value else { return None };
-        let gateway = route.gateway.filter(|_| ours(key, value))?;
+        let gateway = route.gateway?;
         let encap = route.device.as_ref().and_then(tunnel).unwrap_or(Encap::Direct);
         Some(Lead { encap, gateway, also: route.also.iter().map(|way| way.gateway).collect() })
     }
@@ -132,7 +147,7 @@ mod tests {
             let key = Key::Addr(AddrKey { netns: Netns::Host, device: IfName::fixed(VXLAN_DEVICE), addr });
             let value = Value::Addr(AddrValue { scope: AddrScope::Global });
             let (before, now) = if is_there { (None, Some(&value)) } else { (Some(&value), None) };
-            (facts.learn(&key, before, now), facts.carried())
+            (facts.learn(&key, before, now, |_| true), facts.carried())
         };
         let carried = BTreeSet::from([Encap::Vxlan]);
         assert_eq!(learn("10.1.0.8/32", true), (true, carried.clone()));
@@ -150,9 +165,10 @@ mod tests {
         };
         let accept = Filter::Accept { local: [10, 0, 0, 1].into(), tunnel: None, sources: BTreeMap::new() };
         let accept = Value::Filter(accept);
-        assert!(facts.learn(&key("eth0"), None, Some(&accept)));
-        assert!(!facts.learn(&key("eth1"), None, Some(&accept)));
-        assert!(!facts.learn(&key("eth0"), Some(&accept), None) && facts.admits_ipip());
-        assert!(facts.learn(&key("eth1"), Some(&accept), None) && !facts.admits_ipip());
+        let ours = |_: &Value| true;
+        assert!(facts.learn(&key("eth0"), None, Some(&accept), ours));
+        assert!(!facts.learn(&key("eth1"), None, Some(&accept), ours));
+        assert!(!facts.learn(&key("eth0"), Some(&accept), None, ours) && facts.admits_ipip());
+        assert!(facts.learn(&key("eth1"), Some(&accept), None, ours) && !facts.admits_ipip());
     }
 }

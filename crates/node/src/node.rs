@@ -97,6 +97,8 @@ pub struct Node {
     started: bool,
     /// The attachments' files, until they are taken up.
     pub(crate) found: Option<Vec<Attachment>>,
+    /// What Calico left is taken over, if it left anything.
+    pub(crate) has_inherited: bool,
     /// The data path was programmed once.
     pub(crate) ready: bool,
     /// When the whole kernel was read last; `None`: never, or it is being read.
@@ -162,6 +164,7 @@ impl Node {
             ipam_requests: BTreeMap::new(),
             started: false,
             found: None,
+            has_inherited: false,
             ready: false,
             read_at: None,
             next: 0,

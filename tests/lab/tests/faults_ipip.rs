@@ -1,16 +1,17 @@
 //! Faults and threats in mode IPIP.
 
-use lab_tests::faults::{ipip, kill, meddle, pieces, uplink};
+use lab_tests::faults::{ipip, kill, meddle, pieces, takeover, uplink};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {ipip::*, kill::*, meddle::*, pieces::*, uplink::*};
+    use {ipip::*, kill::*, meddle::*, pieces::*, takeover::*, uplink::*};
     suite::run(
         &["--mode", "ipip"],
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_or_stopped_and_started,
             f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_packet_is_lost,
+            no_packet_is_lost_when_a_node_of_calicos_is_taken_over,
             f40_a_deleted_route_comes_back,
             f40_a_changed_route_is_set_right,
             f40_a_deleted_address_of_tunl0_comes_back,

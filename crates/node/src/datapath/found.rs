@@ -3,14 +3,17 @@
 //! The kernel tells of an interface or an address that goes, and not of what goes with it: which objects those are is known
 //! here.
 
+use super::inherited::Inherited;
 use crate::facts::{Facts, Lead};
-use kernel::{AddrKey, Key, LinkKey, Netns, Objects, PodNs, Value};
+use kernel::route::TABLE_MAIN;
+use kernel::{AddrKey, Key, LinkKey, Netns, Objects, PodNs, RouteKey, Value};
 use model::{Cidr, IfName, Mtu};
 use std::collections::btree_map::Entry;
 
 #[derive(Debug, Default)]
 pub(super) struct Found {
     objects: Objects,
+    inherited: Inherited,
     facts: Facts,
     facts_changed: bool,
 }
@@ -27,8 +30,23 @@ impl Found {
     /// Under `key` the kernel holds this from now on; what it held before.
     pub fn set(&mut self, key: Key, value: Option<Value>) -> Option<Value> {
         let place = self.objects.entry(key);
-        self.facts_changed |= self.facts.learn(place.key(), held(&place), value.as_ref());
+        self.facts_changed |= learn(&mut self.facts, &mut self.inherited, &place, value.as_ref());
         set(place, value)
+    }
+
+    /// Whether we may change or remove the object.
+    pub fn is_ours(&self, key: &Key, value: &Value) -> bool {
+        self.inherited.or_ours(key, value)
+    }
+
+    /// These routes, as they stand, are ours from now on.
+    pub fn inherit(&mut self, routes: &[Key]) {
+        for key in routes {
+            if let (Key::Route(route), Some(value)) = (key, self.objects.get(key)) {
+                self.inherited.put(key.clone(), value.clone());
+                self.facts.leads(route, Lead::of(value));
+            }
+        }
     }
 
     /// This was written under `key`. What the kernel is known to hold stays as it told it, if that is what was written: it
@@ -37,7 +55,7 @@ impl Found {
         let place = self.objects.entry(key);
         let as_found = |written: &Value| held(&place).is_some_and(|found| written.satisfied_by(found));
         if !written.as_ref().is_some_and(as_found) {
-            self.facts_changed |= self.facts.learn(place.key(), held(&place), written.as_ref());
+            self.facts_changed |= learn(&mut self.facts, &mut self.inherited, &place, written.as_ref());
             set(place, written);
         }
     }
@@ -54,7 +72,24 @@ impl Found {
 
     /// How routes lead that changed since this was asked last.
     pub fn take_moved(&mut self) -> Vec<(Cidr, Option<Lead>)> {
-        self.facts.take_moved()
+        let mut moved = self.facts.take_moved();
+        for (dst, lead) in moved.iter_mut().filter(|(_, lead)| lead.is_none()) {
+            *lead = self.lead_to(*dst);
+        }
+        moved
+    }
+
+    /// How the best of our routes to a destination leads.
+    fn lead_to(&self, dst: Cidr) -> Option<Lead> {
+        let key = |priority| Key::Route(RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority });
+        let mut routes = self.objects.range(key(0)..=key(u32::MAX));
+        let best = routes.find(|(key, value)| self.is_ours(key, value));
+        best.and_then(|(_, value)| Lead::of(value))
+    }
+
+    /// Whether an interface has an address that others can reach, and is no tunnel.
+    pub fn has_address(&self, device: &IfName) -> bool {
+        self.facts.addresses.iter().any(|(_, on)| on == device)
     }
 
     /// How large packets an interface of the node's own namespace takes.
@@ -113,6 +148,19 @@ pub(super) fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
         (Key::Sysctl(key), _) => key.path.split('/').any(|part| part == device.as_str()),
         _ => false,
     }
+}
+
+/// What is about to be in a place.
+fn learn(
+    facts: &mut Facts,
+    inherited: &mut Inherited,
+    place: &Entry<'_, Key, Value>,
+    value: Option<&Value>,
+) -> bool {
+    let key = place.key();
+    let changed = facts.learn(key, held(place), value, |value| inherited.or_ours(key, value));
+    inherited.changed(key, value);
+    changed
 }
 
 /// What is in a place.

@@ -14,6 +14,7 @@
 
 mod flights;
 mod found;
+mod inherited;
 mod refusals;
 mod repairs;
 #[cfg(test)]
@@ -27,9 +28,10 @@ use derive::{Part, Section};
 use flights::Flights;
 use found::{Found, hangs_on};
 use kernel::diff::change;
+use kernel::route::TABLE_MAIN;
 use kernel::{
     ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, is_workload,
-    ours, plan,
+    may_be_birds, plan,
 };
 use model::{Cidr, Duration, IfName, Instant, Mtu};
 use refusals::Refusals;
@@ -144,6 +146,22 @@ impl Datapath {
             self.put(now, key, value);
         }
         self.suspects.extend(self.wanted.keys().filter(|key| key.netns() == netns).cloned());
+    }
+
+    /// Takes over the routes for prefixes of `pools` that Calico's BIRD left here; how many these are.
+    pub fn inherit(&mut self, pools: impl Fn(Cidr) -> bool) -> usize {
+        let uplink = |device: &IfName| self.found.has_address(device);
+        let is_left = |key: &Key, value: &Value| {
+            matches!(key, Key::Route(route) if route.netns == Netns::Host
+                && route.table == TABLE_MAIN && pools(route.dst))
+                && may_be_birds(value, uplink)
+        };
+        let left = self.found.objects().iter().filter(|(key, value)| is_left(key, value));
+        let left: Vec<Key> = left.map(|(key, _)| key.clone()).collect();
+        self.found.inherit(&left);
+        let inherited = left.len();
+        self.suspects.extend(left);
+        inherited
     }
 
     /// The kernel told of a change in the node's own namespace.
@@ -271,7 +289,8 @@ impl Datapath {
                 continue;
             }
             self.conflicts.remove(&key);
-            match change(&key, self.wanted.get(&key), self.found.get(&key), ours) {
+            let is_ours = |key: &Key, value: &Value| self.found.is_ours(key, value);
+            match change(&key, self.wanted.get(&key), self.found.get(&key), is_ours) {
                 Some(Change::Conflict { key, found }) => {
                     self.refusals.forget(&key);
                     self.conflicts.insert(key, found);
@@ -386,7 +405,7 @@ impl Datapath {
 
     /// Whether the kernel holds nothing of ours under `key`, and nothing is on the way there.
     pub fn is_clear(&self, key: &Key) -> bool {
-        !self.flights.hold(key) && !self.found.get(key).is_some_and(|found| ours(key, found))
+        !self.flights.hold(key) && !self.found.get(key).is_some_and(|found| self.found.is_ours(key, found))
     }
 
     /// Whether the kernel holds all of a section.

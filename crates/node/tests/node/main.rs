@@ -10,6 +10,7 @@ mod own;
 mod repair;
 mod restart;
 mod rig;
+mod takeover;
 
 use model::v3::EncapMode;
 use node::cni::{Command, Reply};

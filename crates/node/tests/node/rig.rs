@@ -409,6 +409,11 @@ impl Rig {
         self.replies.remove(&id)
     }
 
+    pub fn create_node(&mut self, name: &str, addr: &str) {
+        self.api.apply(&Ask::Create(node_object(name, addr))).unwrap();
+        self.settle();
+    }
+
     pub fn create_pod(&mut self, name: &str) {
         self.api.apply(&Ask::Create(pod_key(name))).unwrap();
         self.settle();

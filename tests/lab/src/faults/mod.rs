@@ -15,6 +15,7 @@ pub mod renumber;
 pub mod socket;
 pub mod spoof;
 pub mod store;
+pub mod takeover;
 pub mod uplink;
 
 use crate::{Lab, PODS};
