@@ -1,7 +1,8 @@
 //! Which address other nodes reach this one by: an answer from the interfaces and what was asked for.
 
+use crate::method::Method;
 use kernel::{Key, LinkValue, Objects, Value};
-use model::{Cidr, IfAddr, IfName};
+use model::{IfAddr, IfName};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -67,33 +68,6 @@ impl FromStr for OwnAddress {
     }
 }
 
-/// How `autodetect` chooses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// The first usable address, newest interface first.
-    FirstFound,
-    /// The first usable address inside one of these.
-    Inside(Vec<Cidr>),
-}
-
-impl FromStr for Method {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Method, String> {
-        // A variable in a manifest may be there and empty.
-        if matches!(text, "" | "first-found") {
-            return Ok(Method::FirstFound);
-        }
-        let Some(list) = text.strip_prefix("cidr=") else {
-            return Err(format!(
-                "`{text}` is no method: use `first-found` or `cidr=CIDR,…`, or give --ip an address"
-            ));
-        };
-        let cidrs: Result<Vec<Cidr>, _> = list.split(',').map(|cidr| cidr.trim().parse()).collect();
-        cidrs.map(Method::Inside).map_err(|e| e.to_string())
-    }
-}
-
 /// Why there is no address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -103,14 +77,18 @@ pub enum Error {
     NotHere(IpAddr),
     #[error("{0}")]
     BadPrefix(String),
-    #[error("no interface has a usable IPv4 address ({found}): set --ip to this node's address")]
-    NoneFound { found: String },
+    #[error(
+        "no interface has a usable IPv4 address by the method `{method}` ({found}): set --ip to this node's address, or choose another --ip-autodetection-method"
+    )]
+    NoneFound { method: String, found: String },
 }
 
-/// Chooses from the interfaces of this node. `order` gives an interface's index.
+/// Chooses from the interfaces of this node. `named` is the address that the method names, if it names one; `order` gives an
+/// interface's index.
 pub fn choose(
     wanted: OwnAddress,
     method: &Method,
+    named: Option<IpAddr>,
     interfaces: &Objects,
     order: impl Fn(&IfName) -> u32,
 ) -> Result<Option<IfAddr>, Error> {
@@ -131,30 +109,37 @@ pub fn choose(
         }
         OwnAddress::Stored | OwnAddress::Autodetect => {
             let mut usable: Vec<_> = addrs()
-                .filter(|(device, addr)| is_candidate(device, interfaces) && is_usable(addr.addr()))
-                .filter(|(_, addr)| match method {
-                    Method::FirstFound => true,
+                .filter(|(device, addr)| is_up(device, interfaces) && is_usable(addr.addr()))
+                .filter(|(device, addr)| match method {
+                    Method::FirstFound => !is_excluded(device),
                     Method::Inside(cidrs) => cidrs.iter().any(|cidr| cidr.contains(addr.addr())),
+                    Method::Interface(names) => names.is_match(device.as_str()),
+                    Method::SkipInterface(names) => !is_excluded(device) && !names.is_match(device.as_str()),
+                    Method::CanReach(_) | Method::KubernetesInternalIp => Some(addr.addr()) == named,
                 })
                 .collect();
             usable.sort_by_key(|(device, _)| std::cmp::Reverse(order(device)));
             let found = || addrs().map(|(device, addr)| format!("{device} {addr}")).collect::<Vec<_>>();
             let first = usable.first().map(|(_, addr)| *addr);
-            first.map(Some).ok_or_else(|| Error::NoneFound { found: found().join(", ") })
+            let none = || Error::NoneFound { method: method.to_string(), found: found().join(", ") };
+            first.map(Some).ok_or_else(none)
         }
     }
 }
 
-fn is_candidate(device: &IfName, interfaces: &Objects) -> bool {
+fn is_up(device: &IfName, interfaces: &Objects) -> bool {
     let key = Key::Link(kernel::LinkKey { netns: kernel::Netns::Host, name: device.clone() });
-    let up = match interfaces.get(&key) {
+    match interfaces.get(&key) {
         Some(Value::Link(link)) => {
             let link: &LinkValue = link;
             link.up
         }
         _ => true,
-    };
-    up && !EXCLUDED.iter().any(|prefix| device.as_str().starts_with(prefix))
+    }
+}
+
+fn is_excluded(device: &IfName) -> bool {
+    EXCLUDED.iter().any(|prefix| device.as_str().starts_with(prefix))
 }
 
 /// Global unicast, IPv4.
@@ -204,9 +189,19 @@ mod tests {
     }
 
     fn chosen(wanted: OwnAddress, method: &str, addrs: &[(&str, &str)]) -> Result<Option<String>, Error> {
+        chosen_of(wanted, method, None, addrs)
+    }
+
+    fn chosen_of(
+        wanted: OwnAddress,
+        method: &str,
+        named: Option<&str>,
+        addrs: &[(&str, &str)],
+    ) -> Result<Option<String>, Error> {
         let order =
             |device: &IfName| addrs.iter().position(|(name, _)| *name == device.as_str()).unwrap() as u32;
-        let found = choose(wanted, &method.parse().unwrap(), &node(addrs), order)?;
+        let named = named.map(|addr| addr.parse().unwrap());
+        let found = choose(wanted, &method.parse().unwrap(), named, &node(addrs), order)?;
         Ok(found.map(|addr| addr.to_string()))
     }
 
@@ -224,6 +219,37 @@ mod tests {
         assert_eq!(found("cidr=10.0.0.0/8"), Ok(Some("10.0.0.5/24".into())));
         let none = found("cidr=11.0.0.0/8").unwrap_err().to_string();
         assert!(none.contains("eth0 10.0.0.5/24"), "{none}");
+    }
+
+    #[test]
+    fn each_method_takes_what_it_says() {
+        let addrs = [
+            ("lo", "127.0.0.1/8"),
+            ("eth0", "10.0.0.5/24"),
+            ("bond0", "10.1.0.5/24"),
+            ("docker0", "172.17.0.1/16"),
+        ];
+        let found = |method, named| {
+            chosen_of(OwnAddress::Autodetect, method, named, &addrs).ok().flatten().unwrap_or_default()
+        };
+        for (method, named, expected) in [
+            ("", None, "10.1.0.5/24"),
+            // Who names an interface means it, whatever it is; part of the name is enough.
+            ("interface=docker0", None, "172.17.0.1/16"),
+            ("interface=wg.*, ^eth[0-9]$", None, "10.0.0.5/24"),
+            ("interface=th", None, "10.0.0.5/24"),
+            ("interface=lo", None, ""),
+            // What is passed over by default is passed over besides.
+            ("skip-interface=bond.*", None, "10.0.0.5/24"),
+            ("skip-interface=bond.*,eth.*", None, ""),
+            ("cidr=172.17.0.0/16", None, "172.17.0.1/16"),
+            ("can-reach=192.0.2.1", Some("10.0.0.5"), "10.0.0.5/24"),
+            ("can-reach=192.0.2.1", None, ""),
+            ("kubernetes-internal-ip", Some("10.0.0.5"), "10.0.0.5/24"),
+            ("kubernetes-internal-ip", Some("10.0.0.6"), ""),
+        ] {
+            assert_eq!(found(method, named), expected, "{method} {named:?}");
+        }
     }
 
     #[test]

@@ -16,9 +16,10 @@ pub struct Args {
     #[arg(long, env = "IP", value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     pub ip: crate::address::OwnAddress,
 
-    /// How `autodetect` chooses: `first-found`, or `cidr=CIDR,…`
+    /// How `autodetect` chooses: `first-found`, `cidr=CIDR,…`, `can-reach=HOST`, `interface=REGEX,…`, `skip-interface=REGEX,…`
+    /// or `kubernetes-internal-ip`
     #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD", default_value = "first-found")]
-    pub ip_autodetection_method: crate::address::Method,
+    pub ip_autodetection_method: crate::method::Method,
 
     /// Kubeconfig of the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "PATH")]

@@ -16,6 +16,7 @@ pub mod http;
 mod inbox;
 mod inquiry;
 mod ipip;
+mod method;
 mod node_name;
 mod own_address;
 mod queued;

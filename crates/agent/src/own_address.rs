@@ -2,6 +2,7 @@
 
 use crate::address::{self, OwnAddress};
 use crate::args::Args;
+use crate::method::Method;
 use anyhow::Context;
 use datastore::Client;
 use kernel::{Netns, Objects};
@@ -24,12 +25,35 @@ pub(crate) async fn find(args: &Args, client: &Client, name: &str) -> anyhow::Re
         }
         OwnAddress::Autodetect | OwnAddress::Given(..) => {}
     }
-    let interfaces = interfaces().context("cannot read this node's interfaces")?;
-    let chosen = address::choose(args.ip, &args.ip_autodetection_method, &interfaces, order()?)?;
+    let chosen = Finder::new(args, client, name).find(args.ip).await?;
     if let Some(addr) = chosen {
         tracing::info!("this node's address is {addr}");
     }
     Ok(chosen)
+}
+
+/// Who looks for an address: by which method, and whom it asks.
+pub(crate) struct Finder {
+    method: Method,
+    client: Client,
+    /// The name of the Node.
+    node: String,
+}
+
+impl Finder {
+    pub fn new(args: &Args, client: &Client, node: &str) -> Finder {
+        Finder { method: args.ip_autodetection_method.clone(), client: client.clone(), node: node.to_owned() }
+    }
+
+    /// The address that is `wanted`, as the interfaces have it now.
+    pub async fn find(&self, wanted: OwnAddress) -> anyhow::Result<Option<IfAddr>> {
+        let named = match wanted {
+            OwnAddress::Stored | OwnAddress::Autodetect => self.method.named(&self.client, &self.node).await,
+            OwnAddress::None | OwnAddress::Given(..) => None,
+        };
+        let interfaces = interfaces().context("cannot read this node's interfaces")?;
+        Ok(address::choose(wanted, &self.method, named, &interfaces, order()?)?)
+    }
 }
 
 /// The address that our Node says already. Waits for an API server that does not answer.

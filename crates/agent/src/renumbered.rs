@@ -3,9 +3,9 @@
 //!
 //! Differs from Calico: there the interfaces are looked at once a minute, and the first of them counts each time.
 
-use crate::address::{self, Method, OwnAddress};
+use crate::address::OwnAddress;
 use crate::inbox::Message;
-use crate::own_address::{interfaces, order};
+use crate::own_address::{Finder, interfaces};
 use kernel::{Key, Objects};
 use model::IfAddr;
 use node::Input;
@@ -17,12 +17,12 @@ use tokio::sync::{Notify, mpsc};
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Tells the core of each new address. `moved` wakes it after every change of addresses.
-pub(crate) async fn follow(method: Method, mut own: IfAddr, moved: Arc<Notify>, core: mpsc::Sender<Message>) {
+pub(crate) async fn follow(finder: Finder, mut own: IfAddr, moved: Arc<Notify>, core: mpsc::Sender<Message>) {
     let mut said = None;
     loop {
         moved.notified().await;
         tokio::time::sleep(SETTLE).await;
-        match successor(own, &method) {
+        match successor(own, &finder).await {
             Ok(None) => said = None,
             Ok(Some(address)) => {
                 tracing::warn!("this node's address is {address} now: no interface has {own} any more");
@@ -46,13 +46,11 @@ pub(crate) async fn follow(method: Method, mut own: IfAddr, moved: Arc<Notify>, 
 }
 
 /// The address instead of `own`, if there is need of one.
-fn successor(own: IfAddr, method: &Method) -> anyhow::Result<Option<IfAddr>> {
-    let interfaces = interfaces()?;
-    if has(&interfaces, own) {
+async fn successor(own: IfAddr, finder: &Finder) -> anyhow::Result<Option<IfAddr>> {
+    if has(&interfaces()?, own) {
         return Ok(None);
     }
-    let order = order()?;
-    Ok(address::choose(OwnAddress::Autodetect, method, &interfaces, order)?)
+    finder.find(OwnAddress::Autodetect).await
 }
 
 fn has(interfaces: &Objects, own: IfAddr) -> bool {

@@ -96,8 +96,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     api.watch_all();
     let addresses = Arc::new(Notify::new());
     if let (OwnAddress::Autodetect, Some(own)) = (args.ip, address) {
-        let method = args.ip_autodetection_method.clone();
-        tokio::spawn(renumbered::follow(method, own, addresses.clone(), sender.clone()));
+        let finder = own_address::Finder::new(&args, &client, &name);
+        tokio::spawn(renumbered::follow(finder, own, addresses.clone(), sender.clone()));
     }
     let core = Core::new(Parts {
         node: Node::new(config),
