@@ -29,7 +29,7 @@ pub async fn ask(store: &Store, node: &str) -> Result<CalicoNodeStatusStatus, Fa
         "apiVersion": kind.api_version(),
         "kind": "CalicoNodeStatus",
         "metadata": {"generateName": "node-status-"},
-        "spec": {"node": node, "classes": ["Agent", "BGP"], "updatePeriodSeconds": PERIOD_SECONDS},
+        "spec": {"node": node, "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": PERIOD_SECONDS},
     });
     let object = "CalicoNodeStatus(node-status-)";
     let made = store.client.create_json(kind, None, &question).await.map_err(|e| Fault::of(object, e))?;

@@ -9,6 +9,8 @@ use crate::output::{json, yaml};
 use crate::session::Session;
 use model::v3::{CalicoNodeStatusStatus, NodePeerStatus, SpeakerState, SpeakerStatus};
 use node::bgp_status::{BgpStatus, PeerSort, SessionState, SessionStatus};
+use node::socket::NodeStatus;
+use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is older is told by its date.
@@ -27,7 +29,7 @@ pub async fn run(session: &mut Session<'_>, args: &NodeStatusArgs) -> Result<(),
         Err(Error::Away(_)) => return Err(Failure::new("Calico process is not running.")),
         Err(e @ Error::Silent { .. }) => return Err(Failure::new(e.to_string())),
     };
-    let text = render(status.bgp.as_ref(), &args.output, now())?;
+    let text = render(&status, &args.output, now())?;
     session.print(&text)
 }
 
@@ -56,7 +58,7 @@ fn render_answer(answer: &CalicoNodeStatusStatus, format: &str, now: u64) -> Res
     }
 }
 
-/// A session as the answer tells it: without its port and what is in its way.
+/// A session as the answer tells it: without its port, what is in its way, and detail.
 fn told(peer: &NodePeerStatus) -> SessionStatus {
     let since = peer.since.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second);
     SessionStatus {
@@ -70,14 +72,16 @@ fn told(peer: &NodePeerStatus) -> SessionStatus {
         state: if peer.state == "Established" { SessionState::Up } else { SessionState::Start },
         since: since.ok().and_then(|since| u64::try_from(since).ok()).unwrap_or(u64::MAX),
         info: peer.state.clone(),
+        detail: None,
     }
 }
 
-/// The speaker's status in a format, `now` being seconds since 1970.
-fn render(bgp: Option<&BgpStatus>, format: &str, now: u64) -> Result<String, Failure> {
-    let value = || serde_json::json!({ "running": true, "bgp": bgp });
+/// What the agent of this node says of sessions and routes in a format, `now` being seconds since 1970. The table is
+/// calicoctl's; the others have what it has no room for.
+fn render(status: &NodeStatus, format: &str, now: u64) -> Result<String, Failure> {
+    let value = || json!({ "running": true, "bgp": status.bgp, "routes": status.paths });
     match format {
-        "table" => Ok(tables(bgp, now)),
+        "table" => Ok(tables(status.bgp.as_ref(), now)),
         "json" => Ok(json::render(&value()) + "\n"),
         "yaml" => Ok(yaml::render(&value())),
         other => Err(unknown_format(other)),
@@ -173,6 +177,8 @@ mod tests {
     use super::*;
     use insta::assert_snapshot;
     use model::Asn;
+    use node::bgp_status::SessionDetail;
+    use node::socket::PathStatus;
     use std::net::Ipv4Addr;
 
     /// 2026-11-23 02:30:00.
@@ -186,6 +192,7 @@ mod tests {
             state,
             since: NOW - ago,
             info: info.into(),
+            detail: None,
         }
     }
 
@@ -294,12 +301,49 @@ mod tests {
 
     #[test]
     fn programs_read_it_as_json_or_yaml() {
-        let sessions = vec![session("10.0.2.4", PeerSort::Mesh, SessionState::Up, 481, "Established")];
-        let status = status(Some(sessions), None);
-        let said = |format| render(Some(&status), format, NOW).map_err(|failure| failure.text);
+        let detail = SessionDetail {
+            name: "Mesh_10_0_2_4".into(),
+            peer_asn: Asn(64512),
+            peer_router_id: Some(Ipv4Addr::new(10, 0, 2, 4)),
+            local_address: Some([10, 0, 2, 15].into()),
+            hold_time_seconds: Some(90),
+            families: vec!["IPv4 unicast".into()],
+            received: 3,
+            advertised: 1,
+            pending: 0,
+            retry_at: None,
+            stale_until: None,
+            last_error: None,
+            refused: Vec::new(),
+        };
+        let up = session("10.0.2.4", PeerSort::Mesh, SessionState::Up, 481, "Established");
+        let sessions = vec![SessionStatus { detail: Some(detail), ..up }];
+        let path = PathStatus {
+            block: "10.1.0.0/26".into(),
+            node: "n2".into(),
+            path: "ipip via 10.0.2.4".into(),
+            gateway: Some([10, 0, 2, 4].into()),
+            interface: Some("tunl0".into()),
+        };
+        let status = NodeStatus {
+            bgp: Some(status(Some(sessions), None)),
+            paths: vec![path],
+            ..NodeStatus::default()
+        };
+        let said = |format| render(&status, format, NOW).map_err(|failure| failure.text);
         let json: serde_json::Value = serde_json::from_str(&said("json").expect("JSON")).expect("JSON");
         assert_eq!(json["bgp"]["v4"][0]["type"], "NodeMesh");
         assert_eq!(json["bgp"]["v4"][0]["since"], NOW - 481);
+        assert_eq!(json["bgp"]["v4"][0]["peerRouterID"], "10.0.2.4");
+        assert_eq!(json["bgp"]["v4"][0]["received"], 3);
+        assert_eq!(
+            json["routes"],
+            json!([{"block": "10.1.0.0/26", "node": "n2", "path": "ipip via 10.0.2.4", "gateway": "10.0.2.4",
+                "interface": "tunl0"}])
+        );
+        let read: BgpStatus =
+            serde_json::from_value(json["bgp"].clone()).expect("it is read as it was written");
+        assert_eq!(Some(read), status.bgp);
         assert!(said("yaml").expect("YAML").contains("routerID: 10.0.2.15\n"));
         assert_eq!(said("xml"), Err("unrecognized output format 'xml': use table, json or yaml".to_owned()));
         assert_eq!(

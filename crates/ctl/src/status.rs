@@ -8,7 +8,7 @@ use crate::output::{json, table, yaml};
 use crate::session::Session;
 use crate::store::Store;
 use datastore::Resource;
-use node::socket::{IpipDriver, NodeStatus};
+use node::socket::{Encap, IpipDriver, NodeStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -147,6 +147,9 @@ fn agent_text(agent: &NodeStatus) -> String {
         Some(IpipDriver::StandIn) => say(format_args!("  IPIP by the stand-in for the kernel's module")),
         None => say(format_args!("  IPIP is not possible in this kernel")),
     }
+    let accepted: Vec<String> = agent.accepts.iter().map(Encap::to_string).collect();
+    let accepted = if accepted.is_empty() { "none".to_owned() } else { accepted.join(", ") };
+    say(format_args!("  tunnels that are let in: {accepted}"));
     for path in &agent.paths {
         say(format_args!("  {} on {}: {}", path.block, path.node, path.path));
     }

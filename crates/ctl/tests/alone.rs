@@ -287,6 +287,7 @@ fn speaker(info: &str) -> BgpStatus {
         state,
         since: midnight + since,
         info: info.into(),
+        detail: None,
     };
     BgpStatus {
         asn: model::Asn(64512),

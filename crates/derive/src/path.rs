@@ -1,9 +1,9 @@
 //! "How does this node reach that block?", answered here and nowhere else.
 
 use crate::mode::{self, Encap};
-use crate::{Peer, World};
+use crate::{IPIP_DEVICE, Peer, VXLAN_DEVICE, World};
 use model::v3::IpPoolSpec;
-use model::{Cidr, Mac};
+use model::{Cidr, IfName, Mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -147,6 +147,16 @@ impl Path {
             Path::Direct { next_hop } => Some(*next_hop),
             Path::Ipip { remote } => Some((*remote).into()),
             Path::Vxlan(vtep) => Some(vtep.tunnel),
+            Path::Local | Path::Unreachable(_) => None,
+        }
+    }
+
+    /// The interface of its route to another node.
+    pub fn device(&self, world: &World) -> Option<IfName> {
+        match self {
+            Path::Direct { next_hop } => world.device_to(*next_hop).cloned(),
+            Path::Ipip { .. } => Some(IfName::fixed(IPIP_DEVICE)),
+            Path::Vxlan(_) => Some(IfName::fixed(VXLAN_DEVICE)),
             Path::Local | Path::Unreachable(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Routes to blocks and borrowed addresses, and the forwarding entries and neighbours of the tunnel ends that they use.
 
 use crate::path::Vtep;
-use crate::{IPIP_DEVICE, Path, VXLAN_DEVICE, World, ipip, mtu, path};
+use crate::{Path, VXLAN_DEVICE, World, ipip, mtu, path};
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
 use kernel::{
     FdbKey, FdbValue, Key, NeighKey, NeighValue, Netns, Objects, RouteKey, RouteKind, RouteScope, RouteValue,
@@ -45,7 +45,7 @@ pub(crate) fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue>
     let plain = RouteValue {
         kind: RouteKind::Unicast,
         gateway: None,
-        device: None,
+        device: path.device(world),
         scope: RouteScope::Universe,
         onlink: true,
         protocol: PROTO_CALICO,
@@ -58,22 +58,13 @@ pub(crate) fn route(world: &World, dst: Cidr, path: &Path) -> Option<RouteValue>
         Path::Local if dst.is_host() => None,
         // What no pod has must not leave by the default route and come back.
         Path::Local => Some(RouteValue { kind: RouteKind::Blackhole, onlink: false, ..plain }),
-        Path::Direct { next_hop } => {
-            let device = world.device_to(*next_hop).cloned();
-            Some(RouteValue { gateway: Some(*next_hop), device, ..plain })
+        Path::Direct { next_hop } => Some(RouteValue { gateway: Some(*next_hop), ..plain }),
+        Path::Ipip { remote } => {
+            Some(RouteValue { gateway: Some((*remote).into()), mtu: Some(mtu::ipip(world)), ..plain })
         }
-        Path::Ipip { remote } => Some(RouteValue {
-            gateway: Some((*remote).into()),
-            device: Some(IfName::fixed(IPIP_DEVICE)),
-            mtu: Some(mtu::ipip(world)),
-            ..plain
-        }),
-        Path::Vxlan(vtep) => Some(RouteValue {
-            gateway: Some(vtep.tunnel),
-            device: Some(IfName::fixed(VXLAN_DEVICE)),
-            mtu: Some(mtu::vxlan(world)),
-            ..plain
-        }),
+        Path::Vxlan(vtep) => {
+            Some(RouteValue { gateway: Some(vtep.tunnel), mtu: Some(mtu::vxlan(world)), ..plain })
+        }
         Path::Unreachable(_) => None,
     }
 }

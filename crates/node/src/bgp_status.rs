@@ -53,6 +53,58 @@ pub struct SessionStatus {
     /// The state of the session as RFC 4271 calls it and what is in its way: `Established`, `Active Socket: Connection
     /// refused`, `Idle Error: Bad peer AS`.
     pub info: String,
+    /// What the table has no room for; `None`: the speaker was not given the session yet, or another node was asked.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<SessionDetail>,
+}
+
+/// What a session is, besides what its row in the table says. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDetail {
+    /// As the log calls it: `Mesh_192_168_50_162`.
+    pub name: String,
+    /// The peer's autonomous system, as configured.
+    #[serde(rename = "peerASNumber")]
+    pub peer_asn: Asn,
+    /// The peer's identifier, once established.
+    #[serde(rename = "peerRouterID", default, skip_serializing_if = "Option::is_none")]
+    pub peer_router_id: Option<Ipv4Addr>,
+    /// Our end, while there is a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_address: Option<IpAddr>,
+    /// Agreed on, once established; 0: the session never ends for silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time_seconds: Option<u16>,
+    /// Agreed on, once established: `IPv4 unicast`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// Paths that the peer gave.
+    pub received: usize,
+    /// Destinations that it was told, and those that it is yet to be told of.
+    pub advertised: usize,
+    pub pending: usize,
+    /// The next try, while it waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<u64>,
+    /// What it gave before it went away counts until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_until: Option<u64>,
+    /// Why the last session, or the last try, ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// What it says that cannot be: some, if there is much.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedRoute>,
+}
+
+/// A path that a peer gave and that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedRoute {
+    pub destination: String,
+    pub next_hop: IpAddr,
+    pub why: String,
 }
 
 /// Whether a session carries routes.
@@ -133,6 +185,7 @@ fn routes(status: &NodeStatus) -> NodeRouteStatus {
         list.push(NodeRoute {
             destination: path.block.clone(),
             gateway: gateway.to_string(),
+            interface: path.interface.clone().unwrap_or_default(),
             learned_from: RouteSource { peer_ip: None, source_type: "Kernel".to_owned() },
             route_type: "FIB".to_owned(),
             ..NodeRoute::default()
@@ -179,6 +232,7 @@ mod tests {
             state,
             since: 1_795_401_000,
             info: info.into(),
+            detail: None,
         };
         let v4 = vec![
             session("10.0.0.2", SessionState::Up, "Established"),

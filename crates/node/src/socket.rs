@@ -3,8 +3,9 @@
 
 use crate::bgp_status::BgpStatus;
 use crate::cni;
-pub use derive::IpipDriver;
+pub use derive::{Encap, IpipDriver};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A client's question.
@@ -38,6 +39,8 @@ pub struct NodeStatus {
     pub uplink: Option<String>,
     /// Who carries IP in IP here; `None`: nobody can.
     pub ipip: Option<IpipDriver>,
+    /// By what tunnel packets are let in now, besides plain ones.
+    pub accepts: BTreeSet<Encap>,
     /// One line for each remote block: CIDR, node, how (`ipip via …`, `vxlan via …`, `direct via …`, `unreachable: why`).
     pub paths: Vec<PathStatus>,
     pub endpoints: usize,
@@ -61,6 +64,8 @@ pub struct PathStatus {
     /// Of the route; none leads to what is unreachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// Something that was put back after somebody else removed or changed it.

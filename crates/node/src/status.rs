@@ -23,12 +23,14 @@ impl Node {
             waiting_for: self.cluster.waiting_for(),
             uplink: self.world.uplink.as_ref().map(|uplink| uplink.device.to_string()),
             ipip: self.config.ipip,
+            accepts: self.world.carried.clone(),
             paths: paths
                 .map(|(dst, owner, path)| PathStatus {
                     block: dst.to_string(),
                     node: owner.to_owned(),
                     path: path.to_string(),
                     gateway: path.gateway(),
+                    interface: path.device(&self.world).map(|device| device.to_string()),
                 })
                 .collect(),
             endpoints: self.world.endpoints.len(),

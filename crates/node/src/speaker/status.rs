@@ -2,7 +2,8 @@
 
 use super::SpeakerConfig;
 use super::config::{BGP_PORT, peer_id};
-use crate::bgp_status::{BgpStatus, SessionState, SessionStatus, SpeakerTimes};
+use crate::bgp_status::{BgpStatus, RefusedRoute, SessionDetail, SessionState, SessionStatus, SpeakerTimes};
+use bgp::wire::HoldTime;
 use bgp::{PeerId, PeerStatus};
 use derive::bgp::{PeerKey, PeerPlan};
 use model::Instant;
@@ -72,5 +73,29 @@ fn session(key: PeerKey, peer: &PeerPlan, found: Option<&PeerStatus>, epoch_micr
         state,
         since: seconds_of(found.map_or(Instant::ZERO, |session| session.since), epoch_micros),
         info,
+        detail: found.map(|session| detail(session, epoch_micros)),
+    }
+}
+
+fn detail(session: &PeerStatus, epoch_micros: i64) -> SessionDetail {
+    let refused = session.refused.iter().map(|(dst, nexthop, why)| RefusedRoute {
+        destination: dst.to_string(),
+        next_hop: nexthop.addr(),
+        why: why.to_string(),
+    });
+    SessionDetail {
+        name: session.id.to_string(),
+        peer_asn: session.asn,
+        peer_router_id: session.router_id.map(|id| id.0),
+        local_address: session.local_addr,
+        hold_time_seconds: session.hold_time.map(HoldTime::secs),
+        families: session.families.iter().map(ToString::to_string).collect(),
+        received: session.received,
+        advertised: session.advertised,
+        pending: session.pending,
+        retry_at: session.retry_at.map(|at| seconds_of(at, epoch_micros)),
+        stale_until: session.stale_until.map(|at| seconds_of(at, epoch_micros)),
+        last_error: session.last_error.clone(),
+        refused: refused.collect(),
     }
 }
