@@ -2,6 +2,7 @@
 
 use derive::{Announcement, Peer, PoolVersion, Section, World};
 use model::k8s;
+use model::selector::Selector;
 use model::store::{Event, Key, Kind, Object};
 use model::v3::{FelixConfigurationSpec, IpPool, IpamBlock};
 use model::{Cidr, v3};
@@ -33,6 +34,8 @@ pub(crate) struct Cluster {
     listed: BTreeSet<Kind>,
     failing: BTreeMap<Kind, String>,
     own: Option<k8s::Node>,
+    /// Those of our Node, Calico's and Kubernetes' together; as they were, while it is gone.
+    own_labels: BTreeMap<String, String>,
     /// What our own Node says of pools' modes.
     own_announcement: Option<Announcement>,
     /// Our Node is being written without the address of the VXLAN tunnel, and counts as if it were.
@@ -224,6 +227,7 @@ impl Cluster {
         let name = node.metadata.name.clone();
         let said = announcement(&node);
         let mut peer = peer(&node, said.clone());
+        let mut dirty = BTreeSet::new();
         if name == world.node {
             if let Some(own) = peer.as_mut().filter(|_| self.withdraws_vxlan) {
                 own.vxlan_tunnel = None;
@@ -232,14 +236,19 @@ impl Cluster {
             if self.own.as_ref().is_some_and(|own| !node.metadata.may_follow(&own.metadata)) {
                 return BTreeSet::new();
             }
+            let labels = v3::Node::from(&node).resource.metadata.labels;
             (self.own, self.own_announcement) = (Some(node), said);
+            if labels != self.own_labels {
+                self.own_labels = labels;
+                dirty = self.overlay(world);
+            }
             if peer.is_none() {
-                return BTreeSet::new();
+                return dirty;
             }
         }
         let before = world.peers.get(&name);
         if before == peer.as_ref() {
-            return BTreeSet::new();
+            return dirty;
         }
         match peer {
             Some(peer) => world.peers.insert(name, peer),
@@ -289,12 +298,16 @@ impl Cluster {
         [Section::Routes, Section::Rules].into()
     }
 
-    /// `node.<name>` overrides `default`, field by field.
+    /// Over `default` go those whose nodeSelector matches our Node, in the order of their names, and over these
+    /// `node.<name>`: field by field.
     fn overlay(&mut self, world: &mut World) -> BTreeSet<Section> {
+        let own = format!("node.{}", world.node);
+        let selected = self.felix.iter().filter(|(name, spec)| is_selected(name, spec, &self.own_labels));
+        let selected = selected.map(|(_, spec)| spec).chain(self.felix.get(&own));
         let default = self.felix.get("default").cloned().unwrap_or_default();
-        let merged = match self.felix.get(&format!("node.{}", world.node)) {
-            Some(own) => default.overlaid_by(own),
-            None => default,
+        let merged = FelixConfigurationSpec {
+            node_selector: String::new(),
+            ..selected.fold(default, |merged, spec| merged.overlaid_by(spec))
         };
         let differs = merged != world.felix;
         world.felix = merged;
@@ -312,6 +325,14 @@ pub fn seen_from(node: &str, objects: &[Object]) -> World {
         cluster.put(&mut world, object.clone());
     }
     world.from_announcement()
+}
+
+/// Whether a FelixConfiguration is for nodes with these labels. One without a selector is for none, but for those that are by
+/// their names.
+fn is_selected(name: &str, spec: &FelixConfigurationSpec, labels: &BTreeMap<String, String>) -> bool {
+    let by_name = name == "default" || name.starts_with("node.");
+    let selector = Some(&spec.node_selector).filter(|selector| !by_name && !selector.is_empty());
+    selector.and_then(|selector| selector.parse::<Selector>().ok()).is_some_and(|it| it.matches(labels))
 }
 
 fn changed(yes: bool) -> BTreeSet<Section> {

@@ -47,6 +47,9 @@ pub struct FelixConfigurationSpec {
     /// How long between full re-reads of the kernel; 0: it is not read again; absent: 90 s.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub route_refresh_interval: Option<Duration>,
+    /// Which nodes it is for, unless its name says that.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub node_selector: String,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }

@@ -6,7 +6,7 @@ use bgp::wire::{AsPath, Attributes, NextHop, Origin};
 use bgp::{BestPath, PeerId};
 use model::Duration;
 use model::store::{Event, Key, Kind, Object, Request as Ask};
-use model::v3::{BgpFilter, BgpPeer, ClusterInformation, EncapMode};
+use model::v3::{BgpFilter, BgpPeer, ClusterInformation, EncapMode, FelixConfiguration};
 use node::Input;
 use node::cni::{Command, Reply};
 use serde_json::json;
@@ -246,4 +246,42 @@ fn a_lock_that_went_while_nobody_watched_is_no_lock() {
         let reply = rig.cni(Command::Add, "c1", "a");
         assert_eq!(matches!(reply, Some(Reply::Failed(_))), refused, "{reply:?}");
     }
+}
+
+#[test]
+fn settings_go_by_the_labels_of_the_node_over_the_clusters_and_under_its_own() {
+    let mut rig = direct();
+    let put = |rig: &mut Rig, name: &str, spec: serde_json::Value| {
+        let felix = object::<FelixConfiguration>(json!({"metadata": {"name": name}, "spec": spec}));
+        rig.node.handle(rig.now, Input::Api(Event::Put(felix)));
+        rig.settle();
+    };
+    let label = |rig: &mut Rig, rack: &str| {
+        let Some(Object::Node(mut own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+        own.metadata.labels.insert("rack".into(), rack.into());
+        rig.api.apply(&Ask::Update(own.into())).unwrap();
+        rig.settle();
+    };
+    let mtu = |rig: &Rig| rig.node.status().mtu;
+    let before = mtu(&rig);
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.vxlan_mode = EncapMode::Always;
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    put(&mut rig, "default", json!({"vxlanMTU": 1400}));
+    put(&mut rig, "rack-a", json!({"vxlanMTU": 1300, "nodeSelector": "rack == 'a'"}));
+    put(&mut rig, "no-selector", json!({"vxlanMTU": 1200}));
+    assert_eq!((before, mtu(&rig)), (1500, 1400));
+    label(&mut rig, "a");
+    assert_eq!(mtu(&rig), 1300);
+    put(&mut rig, "node.n1", json!({"vxlanMTU": 1280}));
+    assert_eq!(mtu(&rig), 1280);
+    rig.node.handle(rig.now, Input::Api(Event::Gone(Key::cluster(Kind::FelixConfiguration, "node.n1"))));
+    // Of several that match, the last by name.
+    put(&mut rig, "rack-b", json!({"vxlanMTU": 1310, "nodeSelector": "has(rack)"}));
+    assert_eq!(mtu(&rig), 1310);
+    label(&mut rig, "c");
+    assert_eq!(mtu(&rig), 1310);
+    put(&mut rig, "rack-b", json!({"vxlanMTU": 1310, "nodeSelector": "rack == 'b'"}));
+    assert_eq!(mtu(&rig), 1400);
 }
