@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         cases![
             calicoctl_shows_the_pool_in_ipip_mode,
             the_agent_says_which_driver_it_uses,
+            node_status_shows_each_nodes_mesh,
+            node_status_tells_programs_of_sessions_and_routes_here_and_elsewhere,
             route_n_leads_to_the_other_blocks_through_tunl0,
             ifconfig_shows_tunl0,
             every_pair_of_pods_pings,
@@ -48,6 +50,72 @@ fn the_agent_says_which_driver_it_uses(lab: &Lab) {
     };
     let links = lab.exec("master1", "ip -d link show tunl0");
     assert!(links.contains(&format!("\n    {kind} ")), "{links}");
+    assert_eq!(lab.agent("master1")["accepts"], serde_json::json!(["ipip"]));
+    let status = lab.exec("master1", "calicoctl status");
+    assert!(status.contains("\n  tunnels that are let in: ipip\n"), "{status}");
+}
+
+/// The article's nodes, by their addresses.
+const NODES: [(&str, &str); 3] =
+    [("master1", "192.168.50.161"), ("master2", "192.168.50.162"), ("master3", "192.168.50.163")];
+
+fn await_mesh(lab: &Lab, node: &str) {
+    within(Duration::from_secs(20), &format!("both sessions of {node} are established"), || {
+        lab.exec(node, "calicoctl node status").matches("Established").count() == 2
+    });
+}
+
+/// A time of the day is whatever it is; it has the article's eight columns.
+fn at_the_articles_time(text: &str) -> String {
+    let since = |cell: &str| {
+        let time = cell.trim();
+        let is_time = time.len() == 8 && time.chars().all(|c| c.is_ascii_digit() || c == ':');
+        if is_time { cell.replace(time, "02:07:01") } else { cell.to_owned() }
+    };
+    text.split('|').map(since).collect::<Vec<_>>().join("|")
+}
+
+fn node_status_shows_each_nodes_mesh(lab: &Lab) {
+    for (node, own) in NODES {
+        await_mesh(lab, node);
+        let text = lab.exec(node, "calicoctl node status");
+        let row = |peer: &str| format!("| {peer} | node-to-node mesh | up    | 02:07:01 | Established |\n");
+        let rows: String = NODES.iter().filter(|(_, peer)| *peer != own).map(|(_, peer)| row(peer)).collect();
+        let line = "+----------------+-------------------+-------+----------+-------------+\n";
+        let head = "|  PEER ADDRESS  |     PEER TYPE     | STATE |  SINCE   |    INFO     |\n";
+        assert_eq!(
+            at_the_articles_time(&text),
+            format!("Calico process is running.\n\nIPv4 BGP status\n{line}{head}{line}{rows}{line}\n"),
+            "on {node}"
+        );
+    }
+}
+
+fn node_status_tells_programs_of_sessions_and_routes_here_and_elsewhere(lab: &Lab) {
+    await_mesh(lab, "master1");
+    let status = lab.json("calicoctl node status -o json");
+    let session = &status["bgp"]["v4"][0];
+    assert_eq!(session["name"], "Mesh_192_168_50_162", "{status}");
+    assert_eq!(session["peerRouterID"], "192.168.50.162", "{status}");
+    assert_eq!(session["peerASNumber"], 64512, "{status}");
+    assert_eq!(session["localAddress"], "192.168.50.161", "{status}");
+    assert_eq!(session["families"], serde_json::json!(["IPv4 unicast"]), "{status}");
+    assert_eq!((&session["received"], &session["advertised"]), (&1.into(), &1.into()), "{status}");
+    let to_master2 = serde_json::json!({"block": "6.2.180.0/26", "node": "master2",
+        "path": "ipip via 192.168.50.162", "gateway": "192.168.50.162", "interface": "tunl0"});
+    assert!(status["routes"].as_array().is_some_and(|routes| routes.contains(&to_master2)), "{status}");
+    let yaml = lab.exec("master1", "calicoctl node status -o yaml");
+    assert!(yaml.contains("peerRouterID: 192.168.50.162\n"), "{yaml}");
+
+    let elsewhere = lab.json("calicoctl node status --node master2 -o json");
+    assert_eq!(elsewhere["agent"]["birdV4"]["routerID"], "192.168.50.162", "{elsewhere}");
+    assert_eq!(elsewhere["bgp"]["numberEstablishedV4"], 2, "{elsewhere}");
+    let to_master1 = serde_json::json!({"destination": "6.2.137.64/26", "gateway": "192.168.50.161",
+        "interface": "tunl0", "learnedFrom": {"sourceType": "Kernel"}, "type": "FIB"});
+    let routes = elsewhere["routes"]["routesV4"].as_array();
+    assert!(routes.is_some_and(|routes| routes.contains(&to_master1)), "{elsewhere}");
+    let yaml = lab.exec("master1", "calicoctl node status --node master2 -o yaml");
+    assert!(yaml.contains("interface: tunl0\n"), "{yaml}");
 }
 
 fn route_n_leads_to_the_other_blocks_through_tunl0(lab: &Lab) {
@@ -116,6 +184,7 @@ fn ipip_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
                 && !lab.exec(node, "tc filter show dev ens192 ingress").contains("tortie")
         });
     }
+    assert_eq!(lab.agent("master1")["accepts"], serde_json::json!([]));
     lab.ping_all(&PODS);
     lab.patch_pool(r#"{"ipipMode":"Always"}"#);
     lab.await_device("tunl0");
