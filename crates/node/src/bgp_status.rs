@@ -188,7 +188,6 @@ fn routes(status: &NodeStatus) -> NodeRouteStatus {
             interface: path.interface.clone().unwrap_or_default(),
             learned_from: RouteSource { peer_ip: None, source_type: "Kernel".to_owned() },
             route_type: "FIB".to_owned(),
-            ..NodeRoute::default()
         });
     }
     routes
