@@ -173,7 +173,10 @@ fn from_kernels_ipip(world: &World) -> Vec<Rule> {
 /// Only our own network is judged: another VXLAN of this host is none of our business.
 fn tunnels(world: &World) -> Vec<Rule> {
     let ours = [udp_dport(vxlan_port(world)), daddr_local(), vxlan_vni(vni(world))];
-    let honest = [vxlan_carries_ipv4(), set([Field::Saddr, Field::InnerSaddr], TUNNELS)];
+    // What came out of a tunnel is no tunnel's packet: else one packet could hold many, each judged by the node alone.
+    let outermost = [VXLAN_DEVICE, IPIP_DEVICE].map(|device| !iifname(device));
+    let judged = [vxlan_carries_ipv4(), set([Field::Saddr, Field::InnerSaddr], TUNNELS)];
+    let honest = outermost.into_iter().chain(judged);
     let mut rules = vec![
         Rule::when(ours.clone().into_iter().chain(honest)).accept(),
         Rule::when(ours).count("vxlan-refused").drop(),

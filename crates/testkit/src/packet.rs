@@ -38,6 +38,20 @@ impl Ipv4 {
         Ipv4::new(src, dst, 4, self.bytes())
     }
 
+    /// The same inside GRE (RFC 2784).
+    pub fn in_gre(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Ipv4 {
+        Ipv4::new(src, dst, 47, [&[0, 0, 0x08, 0x00][..], &self.bytes()].concat())
+    }
+
+    /// The same inside a VXLAN packet (RFC 7348 §5) of network 4096, for the end of the tunnel that has this MAC.
+    pub fn in_vxlan(&self, src: Ipv4Addr, dst: Ipv4Addr, vtep: [u8; 6]) -> Ipv4 {
+        let mut payload = vec![0x08, 0, 0, 0, 0, 0x10, 0, 0];
+        payload.extend(vtep);
+        payload.extend([0x66, 1, 2, 3, 4, 5, 0x08, 0x00]);
+        payload.extend(self.bytes());
+        Ipv4::udp(src, dst, 4789, &payload)
+    }
+
     /// With its checksum.
     ///
     /// # Panics

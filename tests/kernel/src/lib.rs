@@ -6,8 +6,18 @@ use kernel::{Key, Netns, Objects, PodNs, diff, ours, plan};
 use model::Mtu;
 use netlink::Writer;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 use testkit::netns;
+use testkit::packet::{self, Ipv4};
+
+pub const POD1: Ipv4Addr = Ipv4Addr::new(6, 2, 137, 67);
+pub const POD2: Ipv4Addr = Ipv4Addr::new(6, 2, 180, 2);
+pub const POD3: Ipv4Addr = Ipv4Addr::new(6, 2, 136, 4);
+pub const NODE1: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 161);
+pub const NODE2: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 99);
+pub const PORT: u16 = 7777;
 
 /// A node's namespace, its pod's, and what the node knows.
 pub struct Node {
@@ -94,4 +104,47 @@ pub fn dump(writer: &mut Writer, wanted: &Objects) -> Objects {
     };
     let dump = |netns| writer.dump(netns, &sysctls(netns)).expect("it is open").expect("the kernel answers");
     [Netns::Host, Netns::Pod(PodNs(1))].into_iter().flat_map(dump).collect()
+}
+
+/// Two nodes of the article and a host that is none, in one subnet.
+pub struct Cluster {
+    pub a: Node,
+    pub b: Node,
+    pub stranger: netns::Netns,
+    _lan: netns::Netns,
+}
+
+impl Cluster {
+    /// master1 and master2, made as their worlds say.
+    pub fn new(a: Node, b: Node) -> Cluster {
+        let (stranger, lan) = (netns::Netns::new(), netns::Netns::new());
+        lan.run("ip link add lan0 type bridge && ip link set lan0 up");
+        for (n, netns, addr) in [(1, &a.host, NODE1), (2, &b.host, NODE2), (3, &stranger, STRANGER)] {
+            lan.run(&format!(
+                "ip link add port{n} type veth peer name ens192 netns {} && ip link set port{n} master lan0 up",
+                netns.path().display()
+            ));
+            netns.run(&format!("ip addr add {addr}/24 dev ens192 && ip link set ens192 up"));
+        }
+        a.make(&a.world);
+        b.make(&b.world);
+        stranger.run("ping -n -c1 -W2 192.168.50.161");
+        Cluster { a, b, stranger, _lan: lan }
+    }
+
+    /// How many of `count` such packets arrive at the pod of master1, by whatever sender's address.
+    ///
+    /// # Panics
+    /// If the pod's port is taken.
+    pub fn delivered(&self, from: &netns::Netns, packet: &Ipv4, count: usize) -> usize {
+        let socket = self.a.pod.inside(|| UdpSocket::bind((POD1, PORT))).expect("the port is free");
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket's option");
+        from.inside(|| packet::send(packet, count));
+        std::iter::from_fn(|| socket.recv(&mut [0; 64]).ok()).count()
+    }
+}
+
+/// From the pod of master2 to that of master1, one byte of text.
+pub fn inner() -> Ipv4 {
+    Ipv4::udp(POD2, POD1, PORT, b"!")
 }

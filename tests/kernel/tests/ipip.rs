@@ -9,7 +9,7 @@
 use derive::IpipDriver;
 use derive::example::{article, ipip_mode};
 use kernel::{Key, PodNs};
-use kernel_tests::{Node, differences, dump};
+use kernel_tests::{Cluster, NODE1, NODE2, Node, POD1, POD2, POD3, PORT, STRANGER, differences, dump, inner};
 use model::Mtu;
 use model::v3::EncapMode;
 use netlink::Writer;
@@ -17,14 +17,6 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
-
-const POD1: Ipv4Addr = Ipv4Addr::new(6, 2, 137, 67);
-const POD2: Ipv4Addr = Ipv4Addr::new(6, 2, 180, 2);
-const POD3: Ipv4Addr = Ipv4Addr::new(6, 2, 136, 4);
-const NODE1: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 161);
-const NODE2: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 99);
-const PORT: u16 = 7777;
 
 /// A node of the article with this driver of IP in IP.
 fn node(name: &str, pod_addr: Ipv4Addr, driver: IpipDriver) -> Node {
@@ -35,40 +27,6 @@ fn node(name: &str, pod_addr: Ipv4Addr, driver: IpipDriver) -> Node {
         node.host.try_run("ip link set tunl0 name modules-own");
     }
     node
-}
-
-struct Cluster {
-    a: Node,
-    b: Node,
-    stranger: netns::Netns,
-    _lan: netns::Netns,
-}
-
-impl Cluster {
-    fn new(a: IpipDriver, b: IpipDriver) -> Cluster {
-        let (a, b) = (node("master1", POD1, a), node("master2", POD2, b));
-        let (stranger, lan) = (netns::Netns::new(), netns::Netns::new());
-        lan.run("ip link add lan0 type bridge && ip link set lan0 up");
-        for (n, netns, addr) in [(1, &a.host, NODE1), (2, &b.host, NODE2), (3, &stranger, STRANGER)] {
-            lan.run(&format!(
-                "ip link add port{n} type veth peer name ens192 netns {} && ip link set port{n} master lan0 up",
-                netns.path().display()
-            ));
-            netns.run(&format!("ip addr add {addr}/24 dev ens192 && ip link set ens192 up"));
-        }
-        a.make(&a.world);
-        b.make(&b.world);
-        stranger.run("ping -n -c1 -W2 192.168.50.161");
-        Cluster { a, b, stranger, _lan: lan }
-    }
-
-    /// How many packets that `send` sends arrive at the pod of master1, by whatever sender's address.
-    fn delivered(&self, from: &netns::Netns, packet: &Ipv4, count: usize) -> usize {
-        let socket = self.a.pod.inside(|| UdpSocket::bind((POD1, PORT))).expect("the port is free");
-        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket's option");
-        from.inside(|| packet::send(packet, count));
-        std::iter::from_fn(|| socket.recv(&mut [0; 64]).ok()).count()
-    }
 }
 
 /// Every pair of what this kernel can do.
@@ -86,13 +44,8 @@ fn pairs() -> Vec<(IpipDriver, IpipDriver)> {
 fn each_pair(case: impl Fn(&Cluster)) {
     for (a, b) in pairs() {
         println!("master1 {a:?}, master2 {b:?}");
-        case(&Cluster::new(a, b));
+        case(&Cluster::new(node("master1", POD1, a), node("master2", POD2, b)));
     }
-}
-
-/// From the pod of master2 to that of master1, one byte of text.
-fn inner() -> Ipv4 {
-    Ipv4::udp(POD2, POD1, PORT, b"!")
 }
 
 #[test]
@@ -226,6 +179,9 @@ fn s05_a_pods_own_tunnel_packets_do_not_leave_it() {
         for dst in [NODE1, NODE2] {
             let packet = Ipv4::udp(POD3, POD1, PORT, b"!").inside(POD2, dst);
             assert_eq!(cluster.delivered(&cluster.b.pod, &packet, 1000), 0, "to {dst}");
+            // Nobody takes that out of its tunnel, whoever sent it.
+            let gre = Ipv4::udp(POD3, POD1, PORT, b"!").in_gre(POD2, dst);
+            assert_eq!(cluster.delivered(&cluster.b.pod, &gre, 1000), 0, "GRE to {dst}");
         }
         assert!(cluster.b.counted("pod-ipip") >= 2000);
     });

@@ -2,7 +2,7 @@
 //! where the kernel has the module, and says so.
 
 use super::meddle::{AT_ONCE, DEVICE, repaired};
-use super::spoof::{PORT, delivered};
+use super::spoof::{PORT, SENT, delivered};
 use crate::suite::expect_drops;
 use crate::{Lab, PODS, within};
 use std::net::Ipv4Addr;
@@ -10,7 +10,6 @@ use std::time::Duration;
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
 
-const SENT: usize = 10_000;
 const NODE1: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 161);
 const NODE2: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 162);
 
