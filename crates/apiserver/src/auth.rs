@@ -117,4 +117,30 @@ mod tests {
         let token = tokens.issue(User::Admin).expect("a token");
         assert_eq!((tokens.user(&token), tokens.user("")), (Some(User::Admin), None));
     }
+
+    /// One that is right but for its last digit takes no longer than one that is wrong from the first: the best of many turns.
+    #[test]
+    fn s48_a_token_that_is_almost_right_takes_no_longer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let tokens = Tokens::open(dir.path().to_owned()).expect("tokens");
+        let right = tokens.issue(User::Admin).expect("a token");
+        for node in 0..100 {
+            tokens.issue(User::Node(format!("n{node}"))).expect("a token");
+        }
+        let other = |digit: &str| if digit == "0" { "1" } else { "0" };
+        let almost = format!("{}{}", &right[..63], other(&right[63..]));
+        let wrong = format!("{}{}", other(&right[..1]), &right[1..]);
+        let mut best = [std::time::Duration::MAX; 2];
+        for _ in 0..200 {
+            for (best, token) in best.iter_mut().zip([&almost, &wrong]) {
+                let began = std::time::Instant::now();
+                for _ in 0..50 {
+                    assert_eq!(tokens.user(std::hint::black_box(token)), None);
+                }
+                *best = began.elapsed().min(*best);
+            }
+        }
+        let [almost, wrong] = best;
+        assert!(almost < wrong * 5 / 4 && wrong < almost * 5 / 4, "{almost:?} and {wrong:?}");
+    }
 }

@@ -3,7 +3,7 @@
 
 mod client;
 
-use client::{Cluster, JSON_PATCH, MERGE, STRATEGIC};
+use client::{Cluster, Events, JSON_PATCH, MERGE, STRATEGIC};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -382,6 +382,17 @@ async fn a_table_has_kubectls_columns_in_lists_and_watches() {
     assert_eq!(columns, ["Name", "Data", "Age"]);
     assert_eq!(table["rows"][0]["cells"][0], "a");
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    // The same columns in a watch, each event a table of one row.
+    let from = table["metadata"]["resourceVersion"].as_str().unwrap();
+    let watch = format!("{path}/configmaps?watch=1&resourceVersion={from}");
+    let response = api.connect().await.unwrap().send(Method::GET, &watch, &accept, b"").await.unwrap();
+    let mut events = Events::of(response.into_body());
+    api.post(&format!("{path}/configmaps"), &config_map("b", "1")).await.ok();
+    let event = events.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!("Table")));
+    assert_eq!(event["object"]["columnDefinitions"], table["columnDefinitions"]);
+    assert_eq!(event["object"]["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(event["object"]["rows"][0]["cells"][0], "b");
 }
 
 #[tokio::test]

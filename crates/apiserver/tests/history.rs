@@ -6,7 +6,7 @@ mod client;
 use client::{Client, Cluster, MERGE};
 use http::Method;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -17,6 +17,13 @@ fn revision(object: &Value) -> u64 {
 
 fn map(name: &str, value: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"v": value}})
+}
+
+/// One that a selector may tell from others.
+fn coloured(name: &str, round: usize) -> Value {
+    let mut map = map(name, &round.to_string());
+    map["metadata"]["labels"] = json!({"colour": if round % 5 < 3 { "red" } else { "blue" }});
+    map
 }
 
 /// Adds one to a counter by compare-and-swap until `times` succeeded; gives the values that it wrote, with revisions.
@@ -75,21 +82,41 @@ async fn churn(api: Client, writer: usize) {
         match round % 4 {
             3 => drop(api.delete(&own, &json!({})).await),
             _ => {
-                let made = api.post(MAPS, &map(&name, &round.to_string())).await;
-                if made.code == 409 {
-                    api.patch(&own, MERGE, &json!({"data": {"v": round.to_string()}})).await.ok();
+                let map = coloured(&name, round);
+                if api.post(MAPS, &map).await.code == 409 {
+                    api.patch(&own, MERGE, &map).await.ok();
                 }
             }
         }
     }
 }
 
+/// What a watch of red objects alone must say where one of all said this: an object that turns red is added, one that turns
+/// another colour is deleted.
+fn red_of(whole: &[Value]) -> Vec<(String, u64)> {
+    let mut red = BTreeSet::new();
+    let mut said = Vec::new();
+    for event in whole {
+        let name = event["object"]["metadata"]["name"].as_str().unwrap().to_owned();
+        let is_red = event["object"]["metadata"]["labels"]["colour"] == "red" && event["type"] != "DELETED";
+        let was_red = if is_red { !red.insert(name) } else { red.remove(&name) };
+        let sort = match (was_red, is_red) {
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+            (false, false) => continue,
+        };
+        said.push((sort.to_owned(), revision(&event["object"])));
+    }
+    said
+}
+
 /// Reads a watch's events through revision `end`, beginning anew after each `cut` of them where the last one stood.
-async fn follow(api: &Client, from: u64, end: u64, cut: usize) -> Vec<Value> {
+async fn follow(api: &Client, query: &str, from: u64, end: u64, cut: usize) -> Vec<Value> {
     let (mut at, mut seen) = (from, Vec::new());
     while at < end {
-        let mut events =
-            api.watch(&format!("{MAPS}?watch=1&resourceVersion={at}&allowWatchBookmarks=true")).await;
+        let path = format!("{MAPS}?watch=1&resourceVersion={at}&allowWatchBookmarks=true{query}");
+        let mut events = api.watch(&path).await;
         for _ in 0..cut {
             if at >= end {
                 break;
@@ -105,7 +132,7 @@ async fn follow(api: &Client, from: u64, end: u64, cut: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn r7_watches_are_ordered_unique_complete_and_resumable() {
+async fn r7_watches_are_ordered_unique_complete_resumable_and_filterable() {
     let cluster = Cluster::start().await;
     let api = &cluster.admin;
     let from = revision(&api.get(MAPS).await.ok());
@@ -127,14 +154,24 @@ async fn r7_watches_are_ordered_unique_complete_and_resumable() {
     for writer in writers {
         writer.await.unwrap();
     }
-    let end = revision(&api.post(MAPS, &map("end", "")).await.ok());
+    let end = revision(&api.post(MAPS, &coloured("end", 0)).await.ok());
     let whole = whole.await.unwrap();
 
     let revisions: Vec<u64> = whole.iter().map(|event| revision(&event["object"])).collect();
     assert_eq!(revisions, (from + 1..end).collect::<Vec<_>>(), "each change once, in order, without a gap");
-    let mut resumed = follow(api, from, end, 7).await;
+    let mut resumed = follow(api, "", from, end, 7).await;
     resumed.pop();
     assert_eq!(resumed, whole, "a watch that begins anew where it stood sees the same");
+    for cut in [usize::MAX, 5] {
+        let mut red = follow(api, "&labelSelector=colour%3Dred", from, end, cut).await;
+        red.pop();
+        let said = |event: &Value| (event["type"].as_str().unwrap().to_owned(), revision(&event["object"]));
+        assert_eq!(
+            red.iter().map(said).collect::<Vec<_>>(),
+            red_of(&whole),
+            "what is filtered, {cut} at a time"
+        );
+    }
 
     let mut state: BTreeMap<String, Value> = BTreeMap::new();
     for event in whole {

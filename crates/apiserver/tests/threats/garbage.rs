@@ -9,6 +9,13 @@ const APPLY: &str = "application/apply-patch+yaml";
 /// Objects of garbage for each kind.
 const ROUNDS: usize = 10;
 
+/// The most memory that this process ever had, in KiB.
+fn peak_of_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[tokio::test]
 async fn s50_what_is_too_large_or_forged_is_refused_and_the_server_goes_on() {
     let cluster = Cluster::start().await;
@@ -16,6 +23,7 @@ async fn s50_what_is_too_large_or_forged_is_refused_and_the_server_goes_on() {
     for n in 0..5 {
         api.post(MAPS, &json!({"metadata": {"name": format!("m{n}")}})).await.ok();
     }
+    let before = peak_of_memory();
     let large = format!("{{\"data\":{{\"x\":\"{}\"}}}}", "x".repeat(3 << 20));
     assert_eq!(api.call(Method::POST, MAPS, &[], large.as_bytes()).await.code, 413);
     let operation = r#"{"op":"add","path":"/data/x","value":"y"}"#;
@@ -33,6 +41,9 @@ async fn s50_what_is_too_large_or_forged_is_refused_and_the_server_goes_on() {
     }
     let yaml = [("content-type", "application/yaml")];
     assert_eq!(api.call(Method::POST, MAPS, &yaml, bomb.as_bytes()).await.code, 400);
+    // Client and server are one process here, and other tests are beside them.
+    let grown = peak_of_memory() - before;
+    assert!(grown < 256 << 10, "{grown} KiB more at its peak");
 
     let whole = api.get(&format!("{MAPS}?limit=1000000000")).await.ok();
     assert_eq!(whole["items"].as_array().unwrap().len(), 5);
