@@ -8,15 +8,12 @@
 
 mod dispatch;
 mod install;
+mod log;
 
 use clap::Parser;
 use dispatch::{Role, dispatch};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Pod networking for Kubernetes on Calico's data model.
 #[derive(Parser)]
@@ -91,15 +88,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     end_quietly_without_reader();
     match command {
         Command::Node(args) => {
-            log();
+            log::to_stderr();
             agent::run(args)?;
         }
         Command::Controller(args) => {
-            log();
+            log::to_stderr();
             controllers::run(args)?;
         }
         Command::Apiserver(args) => {
-            log();
+            log::to_stderr();
             apiserver::run(args)?;
         }
         Command::Lab(args) => return lab::run(args),
@@ -108,16 +105,4 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ctl { .. } | Command::Cni => unreachable!("dispatch has taken them"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is logged where `TORTIE_LOG` does not say otherwise (`debug`, `agent=debug,info`, …).
-const LOGGED: &str = "info,kube_client=warn,hyper=warn,tower=warn,rustls=warn";
-
-/// Lines on stderr.
-fn log() {
-    let said = std::env::var("TORTIE_LOG").ok().filter(|text| !text.is_empty());
-    let filter = said.and_then(|text| text.parse().ok());
-    let filter: Targets = filter.unwrap_or_else(|| LOGGED.parse().expect("levels by target, with commas"));
-    let lines = fmt::layer().compact().with_target(false).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }

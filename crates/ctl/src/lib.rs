@@ -35,6 +35,8 @@ mod version;
 mod views;
 mod write;
 
+pub use output::safe::safe;
+
 pub use cli::Args;
 pub use session::Io;
 
