@@ -36,16 +36,18 @@ impl Snapshot {
     pub fn choose(&self, want: &Want, promised: &BTreeMap<Cidr, usize>) -> Result<Choice, Error> {
         match want {
             Want::Given { addr, .. } => self.block_of(*addr),
-            _ => self.next_block(&self.pools_for(want)?, promised),
+            _ => self.next_block(&self.pools_for(want)?, promised).map_err(|error| match error {
+                Error::Exhausted { why } => {
+                    Error::Exhausted { why: format!("{why} (for {})", used_as(want).1) }
+                }
+                error => error,
+            }),
         }
     }
 
     /// The pools that a request may take from, in order.
     pub fn pools_for(&self, want: &Want) -> Result<Vec<&IpPoolSpec>, Error> {
-        let (wanted, name) = match want {
-            Want::Tunnel(_) => (AllowedUse::Tunnel, "Tunnel"),
-            _ => (AllowedUse::Workload, "Workload"),
-        };
+        let (wanted, name) = used_as(want);
         let enabled = self.pools.values().filter(|pool| !pool.disabled && pool.cidr.is_ipv4());
         let chosen: Vec<&IpPoolSpec> = match want {
             Want::Auto { pools, .. } if !pools.is_empty() => {
@@ -194,10 +196,39 @@ impl Snapshot {
         match unclaimed.map(Choice::Claim).or_else(|| idle().map(Choice::TakeOver)) {
             Some(choice) => Ok(choice),
             None if self.configuration.strict_affinity => exhausted(format!(
-                "No more free affine blocks and strict affinity enabled: every block of [{cidrs}] belongs to a node; create another IPPool"
+                "No more free affine blocks and strict affinity enabled: every block of [{cidrs}] belongs to a node{}; create another IPPool",
+                self.fullest(pools)
             )),
-            None => exhausted(format!("No IPs available in pools: [{cidrs}]; create another IPPool")),
+            None => exhausted(format!(
+                "No IPs available in pools: [{cidrs}]{}; create another IPPool",
+                self.fullest(pools)
+            )),
         }
+    }
+
+    /// In whose blocks most addresses of some pools are in use, as an apposition; empty if none is.
+    fn fullest(&self, pools: &[&IpPoolSpec]) -> String {
+        let known = self
+            .blocks
+            .iter()
+            .map(|(cidr, b)| (cidr, block::owner(&b.spec), block::allocated(&b.spec).count()));
+        let others = self.others.iter().map(|(cidr, other)| (cidr, other.owner.as_deref(), other.used));
+        let mut used: BTreeMap<&str, usize> = BTreeMap::new();
+        for (cidr, owner, count) in known.chain(others) {
+            if let Some(owner) = owner.filter(|_| pools.iter().any(|pool| pool.cidr.covers(*cidr))) {
+                *used.entry(owner).or_default() += count;
+            }
+        }
+        let most = used.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 0);
+        most.map(|(owner, count)| format!(", most in use in blocks of {owner} ({count})")).unwrap_or_default()
+    }
+}
+
+/// What an address is wanted for, and Calico's word for it.
+fn used_as(want: &Want) -> (AllowedUse, &'static str) {
+    match want {
+        Want::Tunnel(_) => (AllowedUse::Tunnel, "Tunnel"),
+        _ => (AllowedUse::Workload, "Workload"),
     }
 }
 

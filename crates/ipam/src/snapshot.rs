@@ -55,6 +55,10 @@ pub struct Snapshot {
 pub struct Fullness {
     /// Addresses that nobody has: some may be reserved, or cool down.
     pub free: usize,
+    /// Addresses that somebody has.
+    pub used: usize,
+    /// The node to which the block has affinity.
+    pub owner: Option<String>,
     /// Nobody has an address, none cools down, and it is a node's or nobody's: Calico knows other owners.
     pub unused: bool,
     /// When it was claimed (RFC 3339).
@@ -63,8 +67,11 @@ pub struct Fullness {
 
 impl Fullness {
     fn of(b: &IpamBlock) -> Fullness {
+        let used = block::allocated(&b.spec).count();
         Fullness {
-            free: b.spec.allocations.len() - block::allocated(&b.spec).count(),
+            free: b.spec.allocations.len() - used,
+            used,
+            owner: block::owner(&b.spec).map(str::to_owned),
             unused: block::is_empty(&b.spec)
                 && (b.spec.affinity.is_none() || block::owner(&b.spec).is_some()),
             claimed: b.spec.affinity_claim_time.clone(),

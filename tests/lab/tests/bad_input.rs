@@ -213,10 +213,23 @@ fn f33_a_full_pool_says_so_and_a_freed_address_is_given_again(lab: &Lab) {
     let addresses: Vec<String> =
         (0..4).map(|n| add(n).expect("ADD")["ips"][0]["address"].to_string()).collect();
 
-    let sentence =
-        ["Assigned 0 out of 1 requested IPv4 addresses", "[10.66.0.0/30]", "create another IPPool"];
-    refused(&add(4), INTERNAL, &sentence);
-    untouched(&pods[4]);
+    let says = |why: &str| {
+        let sentence = ["Assigned 0 out of 1 requested IPv4 addresses", why, "(for Workload)"];
+        refused(&add(4), INTERNAL, &sentence);
+        untouched(&pods[4]);
+    };
+    let most = "most in use in blocks of only (4); create another IPPool";
+    says(&format!("No IPs available in pools: [10.66.0.0/30], {most}"));
+    let configure = |flags: &str, why: &str| {
+        lab.exec("only", &format!("calicoctl ipam configure {flags}"));
+        within(Duration::from_secs(5), "the agent knows", || add(4).body.to_string().contains(why));
+        says(why);
+    };
+    configure("--strictaffinity=true", "No more free affine blocks and strict affinity enabled");
+    configure(
+        "--strictaffinity=true --max-blocks-per-host=1",
+        "cannot allocate new block due to per host block limit: only has 1 blocks, all full",
+    );
     lab.cni("only", "DEL", "f33-2", pods[2].path()).expect("DEL");
     assert_eq!(add(4).expect("ADD")["ips"][0]["address"].to_string(), addresses[2]);
     for (n, pod) in pods.iter().enumerate() {

@@ -47,7 +47,7 @@ fn a_full_pool_says_which_and_what_to_do() {
         sim.pod(pod).on("n1").add();
     }
     sim.settle().expect_clean();
-    sim.expect_failed("e", "No IPs available in pools: [10.0.0.0/30]; create another IPPool");
+    sim.expect_failed("e", "No IPs available in pools: [10.0.0.0/30], most in use in blocks of n1 (4); create another IPPool (for Workload)");
 }
 
 #[test]
