@@ -6,6 +6,7 @@ use model::store::{Event, Kind, Object, Request as Ask};
 use model::v3::EncapMode;
 use node::Input;
 use node::cni::{Command, Reply};
+use std::collections::BTreeSet;
 
 /// A node with two pods.
 fn running() -> Rig {
@@ -81,52 +82,128 @@ fn f24_what_was_deleted_while_the_agent_was_down_goes_once_all_is_listed_and_not
     assert_eq!(rig.in_use(), 2, "running pods keep their addresses");
 }
 
-#[test]
-fn f38_an_object_that_the_kernel_refuses_stops_no_other_and_is_said_and_tried_again() {
-    let change = |rig: &mut Rig| {
-        let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else {
-            panic!("the pool is there")
-        };
-        pool.spec.vxlan_mode = EncapMode::Always;
-        rig.api.apply(&Ask::Update(pool.into())).unwrap();
-        rig.settle();
-        rig.cni(Command::Add, "a", "a")
-    };
-    let fresh = || {
-        let mut rig = Rig::new(EncapMode::Never);
-        rig.create_pod("a");
-        rig
-    };
+/// A node with direct routes, and a pod that is not attached yet.
+fn fresh() -> Rig {
+    let mut rig = Rig::new(EncapMode::Never);
+    rig.create_pod("a");
+    rig
+}
+
+/// The pool gets a tunnel, and the pod is attached.
+fn change(rig: &mut Rig, ipip: EncapMode, vxlan: EncapMode) -> Option<Reply> {
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    (pool.spec.ipip_mode, pool.spec.vxlan_mode) = (ipip, vxlan);
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    rig.cni(Command::Add, "a", "a")
+}
+
+/// What a change makes, by the text of the key.
+fn made(ipip: EncapMode, vxlan: EncapMode) -> (Vec<String>, usize) {
     let keys = |rig: &Rig| rig.kernel.keys().map(ToString::to_string).collect::<Vec<_>>();
     let (before, mut whole) = (keys(&fresh()), fresh());
-    assert!(matches!(change(&mut whole), Some(Reply::Added(_))));
-    let made: Vec<String> = keys(&whole).into_iter().filter(|key| !before.contains(key)).collect();
-    let sorts = ["link ", "address ", "route ", "neighbour ", "sysctl "];
-    assert!(sorts.iter().all(|sort| made.iter().any(|key| key.contains(sort))), "{made:#?}");
-    for object in &made {
+    assert!(matches!(change(&mut whole, ipip, vxlan), Some(Reply::Added(_))));
+    let made = keys(&whole).into_iter().filter(|key| !before.contains(key)).collect();
+    (made, whole.listing().len())
+}
+
+/// Whether something leads to the pod.
+fn is_reached(rig: &Rig) -> bool {
+    rig.listing().iter().any(|line| line.starts_with("route 10.0.0.") && line.ends_with("/32"))
+}
+
+/// The kernel refuses one object in a change, and takes it later; `total` objects are there in the end.
+fn refused(object: &str, refusal: (i32, &'static str), (ipip, vxlan): (EncapMode, EncapMode), total: usize) {
+    let mut rig = fresh();
+    rig.refused.insert(object.to_owned());
+    rig.refusal = refusal;
+    let answer = change(&mut rig, ipip, vxlan);
+    let what = format!("{object}: {}", refusal.1);
+    let said: Vec<String> = rig.node.status().problems.into_iter().chain(rig.reports.clone()).collect();
+    let sentence = format!("refuses {object}: {} (errno {})", refusal.1, refusal.0);
+    assert!(said.iter().any(|text| text.contains(&sentence)), "{what}: {said:#?}");
+    match answer {
+        // Every pod's ADD waits for its own objects only.
+        Some(Reply::Added(_)) => assert_eq!(rig.in_use(), 1),
+        Some(Reply::Failed(_)) => {
+            assert_eq!(rig.in_use(), 0, "{what}: the address is given back");
+            assert!(!is_reached(&rig), "{what}: {:#?}", rig.listing());
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+    rig.refused.clear();
+    rig.pass(Duration::from_secs(120));
+    if rig.in_use() == 0 {
+        let again = rig.cni(Command::Add, "a", "a");
+        assert!(matches!(again, Some(Reply::Added(_))), "{what}: {again:?}");
+    }
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.node.status().problems, [] as [&str; 0], "{what}");
+    // Another try may give another address.
+    assert_eq!(rig.listing().len(), total, "{what}: {:#?}", rig.listing());
+}
+
+const VXLAN: (EncapMode, EncapMode) = (EncapMode::Never, EncapMode::Always);
+const IPIP: (EncapMode, EncapMode) = (EncapMode::Always, EncapMode::Never);
+
+#[test]
+fn f38_an_object_that_the_kernel_refuses_stops_no_other_and_is_said_and_tried_again() {
+    for tunnel in [VXLAN, IPIP] {
+        let (made, total) = made(tunnel.0, tunnel.1);
+        for object in &made {
+            refused(object, (22, "Invalid argument"), tunnel, total);
+        }
+    }
+}
+
+#[test]
+fn f38_whatever_the_kernel_says_and_of_whatever_kind() {
+    let mut kinds = BTreeSet::new();
+    for tunnel in [VXLAN, IPIP] {
+        let (mut made, total) = made(tunnel.0, tunnel.1);
+        made.push("nftables inet calico".into());
+        made.push("nftables arp calico".into());
+        // Of each kind the first, in the node's namespace and in the pod's.
+        let kind = |object: &String| {
+            object
+                .split(' ')
+                .take_while(|word| !word.contains(['.', '/']))
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        made.retain(|object| kinds.insert(kind(object)));
+        for object in &made {
+            for refusal in [
+                (95, "Operation not supported"),
+                (1, "Operation not permitted"),
+                (2, "No such file or directory"),
+                (12, "Cannot allocate memory"),
+                (17, "File exists"),
+            ] {
+                refused(object, refusal, tunnel, total);
+            }
+        }
+    }
+    let sorts = ["link", "address", "route", "neighbour", "sysctl", "filter", "nftables"];
+    assert!(sorts.iter().all(|sort| kinds.iter().any(|kind| kind.contains(sort))), "{kinds:#?}");
+}
+
+/// The tables say which source a pod may use: one that is not in them sends nothing, and once its ADD has failed nothing leads
+/// to it.
+#[test]
+fn f38_a_pod_whose_rules_the_kernel_refuses_gets_no_traffic() {
+    for table in ["nftables inet calico", "nftables arp calico"] {
         let mut rig = fresh();
-        rig.refused.insert(object.clone());
-        let answer = change(&mut rig);
-        let said: Vec<String> = rig.node.status().problems.into_iter().chain(rig.reports.clone()).collect();
-        assert!(
-            said.iter().any(|text| text.contains(&format!("refuses {object}: Invalid argument"))),
-            "{object}: {said:#?}"
-        );
-        match answer {
-            // Every pod's ADD waits for its own objects only.
-            Some(Reply::Added(_)) => assert_eq!(rig.in_use(), 1),
-            Some(Reply::Failed(_)) => assert_eq!(rig.in_use(), 0, "{object}: the address is given back"),
-            other => panic!("{object}: {other:?}"),
-        }
-        rig.refused.clear();
-        rig.pass(Duration::from_secs(120));
-        if rig.in_use() == 0 {
-            let again = rig.cni(Command::Add, "a", "a");
-            assert!(matches!(again, Some(Reply::Added(_))), "{object}: {again:?}");
-        }
-        rig.pass(Duration::from_secs(1));
-        assert_eq!(rig.node.status().problems, [] as [&str; 0], "{object}");
-        // Another try may give another address.
-        assert_eq!(rig.listing().len(), whole.listing().len(), "{object}: {:#?}", rig.listing());
+        rig.refused.insert(table.to_owned());
+        let held = |rig: &Rig| {
+            rig.kernel.iter().find(|(key, _)| key.to_string() == table).map(|(_, value)| value.clone())
+        };
+        let before = held(&rig);
+        assert!(before.is_some(), "{table} is there before the pod is");
+        let answer = change(&mut rig, EncapMode::Never, EncapMode::Never);
+        assert!(matches!(answer, Some(Reply::Failed(_))), "{table}: {answer:?}");
+        assert_eq!(held(&rig), before, "{table}");
+        assert!(!is_reached(&rig), "{table}: {:#?}", rig.listing());
     }
 }

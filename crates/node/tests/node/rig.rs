@@ -40,6 +40,8 @@ pub struct Rig {
     pub netns_fail: bool,
     /// Keys that the kernel refuses, by their text.
     pub refused: BTreeSet<String>,
+    /// With which number and sentence.
+    pub refusal: (i32, &'static str),
     pub files: BTreeMap<AttachmentId, Attachment>,
     /// Every step that was carried out, in words.
     pub steps: Vec<String>,
@@ -98,6 +100,7 @@ impl Rig {
             used: BTreeSet::new(),
             netns_fail: false,
             refused: BTreeSet::new(),
+            refusal: (22, "Invalid argument"),
             files: BTreeMap::new(),
             steps: Vec::new(),
             watched: Vec::new(),
@@ -328,8 +331,8 @@ impl Rig {
                 }
                 return (key, Ok(()));
             }
-            Step::Create(key, _) if self.refused.contains(&key.to_string()) => {
-                return (key, refuse(22, "Invalid argument"));
+            Step::Create(key, _) | Step::Replace { key, .. } if self.refused.contains(&key.to_string()) => {
+                return (key, refuse(self.refusal.0, self.refusal.1));
             }
             Step::Create(key, value) => (key, "+", Some(value)),
             Step::Replace { key, to, .. } => (key, "~", Some(to)),
