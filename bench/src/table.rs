@@ -18,6 +18,8 @@ pub struct Row {
 pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
+    /// Nothing is aimed at: the figure is recorded.
+    Recorded,
 }
 
 impl Row {
@@ -29,6 +31,7 @@ impl Row {
         match self.bound {
             Bound::AtMost(bound) => self.judged() <= bound,
             Bound::AtLeast(bound) => self.judged() >= bound,
+            Bound::Recorded => true,
         }
     }
 }
@@ -47,6 +50,7 @@ pub fn text(rows: &[Row]) -> String {
         let aim = match row.bound {
             Bound::AtMost(bound) => format!("≤ {}", hundredths(bound)),
             Bound::AtLeast(bound) => format!("≥ {}", hundredths(bound)),
+            Bound::Recorded => String::new(),
         };
         let verdict = if row.holds() { "" } else { "  missed" };
         text += &format!(
@@ -65,9 +69,10 @@ fn hundredths(number: f64) -> f64 {
 /// The same for programs.
 pub fn json(rows: &[Row]) -> Value {
     let one = |row: &Row| {
-        let (bound, kind) = match row.bound {
-            Bound::AtMost(bound) => (bound, "atMost"),
-            Bound::AtLeast(bound) => (bound, "atLeast"),
+        let aim = match row.bound {
+            Bound::AtMost(bound) => json!({"atMost": bound}),
+            Bound::AtLeast(bound) => json!({"atLeast": bound}),
+            Bound::Recorded => Value::Null,
         };
         json!({
             "what": row.what,
@@ -75,7 +80,7 @@ pub fn json(rows: &[Row]) -> Value {
             "ours": row.ours,
             "peer": row.peer.map(|(name, value)| json!({"name": name, "value": value})),
             "ratio": row.peer.map(|(_, value)| row.ours / value),
-            "aim": {kind: bound},
+            "aim": aim,
             "holds": row.holds(),
         })
     };
