@@ -21,15 +21,15 @@ pub use underlay::Badness;
 pub use ways::Ways;
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
-use std::net::IpAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 pub use testkit::at_length;
-use testkit::netns::Netns;
+use testkit::netns::{self, Netns};
 use testkit::process::Guard;
 use testkit::sampler::Place;
 
@@ -254,6 +254,42 @@ impl Lab {
             for (_, _, target) in pods.iter().filter(|other| other.2 != *address) {
                 self.ping(&format!("{node}/{pod}"), target);
             }
+        }
+    }
+
+    /// Every pod of these (node, name, address) pings each other one, and carries a text of many segments to it by TCP and back.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn talk_all(&self, pods: &[(&str, &str, &str)]) {
+        self.ping_all(pods);
+        let text = vec![7; 64 << 10];
+        for (node, pod, address) in pods {
+            let server = self.place(node, pod);
+            let listener =
+                netns::inside(&server.netns, || TcpListener::bind((server.addr, 0))).expect("a port is free");
+            let to = listener.local_addr().expect("it is bound");
+            let others: Vec<_> = pods.iter().filter(|other| other.2 != *address).collect();
+            let count = others.len();
+            let echo = std::thread::spawn(move || {
+                for stream in listener.incoming().take(count) {
+                    let stream = stream.expect("somebody calls");
+                    std::io::copy(&mut &stream, &mut &stream).expect("it is carried back");
+                }
+            });
+            for (node, pod, _) in others {
+                let place = self.place(node, pod);
+                let call = || TcpStream::connect_timeout(&to, Duration::from_secs(2));
+                let stream = netns::inside(&place.netns, call);
+                let mut stream = stream.unwrap_or_else(|e| panic!("{node}/{pod} calls {to}: {e}"));
+                stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket's option");
+                stream.write_all(&text).expect("it is taken");
+                stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+                let mut back = Vec::new();
+                stream.read_to_end(&mut back).unwrap_or_else(|e| panic!("{node}/{pod} hears {to}: {e}"));
+                assert!(back == text, "{node}/{pod}: {} octets came back from {to}", back.len());
+            }
+            echo.join().expect("it does not panic");
         }
     }
 }

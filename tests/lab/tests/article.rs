@@ -157,18 +157,7 @@ fn kubectl_exec_leaves_nothing_in_a_pod_that_its_client_left(lab: &Lab) {
 }
 
 fn every_pair_of_pods_carries_tcp(lab: &Lab) {
-    for (node, pod, address) in PODS {
-        let listener = testkit::process::Guard::spawn(
-            testkit::netns::command(&lab.place(node, pod).netns, "nc").args(["-lk", address, "8080"]),
-        );
-        for (other_node, other, _) in PODS.iter().filter(|other| other.1 != pod) {
-            let place = format!("{other_node}/{other}");
-            within(Duration::from_secs(2), &format!("{place} connects to {address}"), || {
-                lab.try_exec(&place, &format!("nc -z -w1 {address} 8080")).status.success()
-            });
-        }
-        drop(listener);
-    }
+    lab.talk_all(&PODS);
 }
 
 /// What is on master1's uplink while a pod of master2 pings a pod of master1 twice.
@@ -197,7 +186,7 @@ fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
             !lab.exec(node, "ip -o link show").contains("vxlan.calico")
         });
     }
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
     let packets = seen(lab, "icmp or udp port 4789", &["frame.protocols", "ip.src", "ip.dst"]);
     let packet = |src: &str, dst: &str| format!("eth:ethertype:ip:icmp:data\t{src}\t{dst}");
     assert_eq!(packets[0], packet("6.2.180.2", "6.2.137.67"));
@@ -206,5 +195,5 @@ fn vxlan_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
     assert_eq!(words(&route)[0].join(" "), "6.2.180.0 192.168.50.162 255.255.255.192 UG 0 0 0 ens192");
 
     lab.change_mode("Always", "vxlan.calico");
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
 }

@@ -185,14 +185,14 @@ fn ipip_mode_never_takes_the_tunnel_away_and_the_pods_still_talk(lab: &Lab) {
         });
     }
     assert_eq!(lab.agent("master1")["accepts"], serde_json::json!([]));
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
     lab.patch_pool(r#"{"ipipMode":"Always"}"#);
     lab.await_device("tunl0");
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
     lab.patch_pool(r#"{"ipipMode":"Never","vxlanMode":"Always"}"#);
     lab.await_device("vxlan.calico");
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
     lab.patch_pool(r#"{"ipipMode":"Always","vxlanMode":"Never"}"#);
     lab.await_device("tunl0");
-    lab.ping_all(&PODS);
+    lab.talk_all(&PODS);
 }

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     suite::run(
         &["--mode", "vxlan-cross-subnet", "--router"],
         cases![
-            every_pair_of_pods_pings,
+            every_pair_of_pods_talks,
             inside_the_subnet_packets_are_plain,
             across_the_router_packets_are_in_the_tunnel,
             routes_say_which_is_which,
@@ -24,11 +24,11 @@ fn pods(lab: &Lab) -> Vec<(&str, &str, String)> {
     pods
 }
 
-fn every_pair_of_pods_pings(lab: &Lab) {
+fn every_pair_of_pods_talks(lab: &Lab) {
     let pods = pods(lab);
     let pods: Vec<(&str, &str, &str)> =
         pods.iter().map(|(node, pod, addr)| (*node, *pod, addr.as_str())).collect();
-    lab.ping_all(&pods);
+    lab.talk_all(&pods);
 }
 
 fn inside_the_subnet_packets_are_plain(lab: &Lab) {
@@ -62,7 +62,7 @@ fn direct_mode_keeps_the_tunnel_where_no_router_carries_the_blocks(lab: &Lab) {
     });
     let far = lab.place("master4", "ping-test-4").addr.to_string();
     assert!(route(&far).contains("dev vxlan.calico"), "{}", route(&far));
-    lab.ping("master4/ping-test-4", "6.2.137.67");
+    every_pair_of_pods_talks(lab);
     lab.patch_mode("CrossSubnet");
-    lab.ping("master4/ping-test-4", "6.2.137.67");
+    every_pair_of_pods_talks(lab);
 }

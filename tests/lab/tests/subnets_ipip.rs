@@ -8,22 +8,22 @@ fn main() -> ExitCode {
     suite::run(
         &["--mode", "ipip-cross-subnet", "--router"],
         cases![
-            every_pair_of_pods_pings,
+            every_pair_of_pods_talks,
             inside_the_subnet_packets_are_plain,
             across_the_router_packets_are_in_the_tunnel,
             routes_say_which_is_which,
-            with_mode_always_every_pair_pings_too,
+            with_mode_always_every_pair_talks_too,
             f48_a_smaller_mtu_on_the_way_is_told_to_the_pods,
         ],
     )
 }
 
-fn every_pair_of_pods_pings(lab: &Lab) {
+fn every_pair_of_pods_talks(lab: &Lab) {
     let mut pods: Vec<_> = PODS.map(|(node, pod, address)| (node, pod, address.to_owned())).into();
     pods.push(("master4", "ping-test-4", lab.place("master4", "ping-test-4").addr.to_string()));
     let pods: Vec<(&str, &str, &str)> =
         pods.iter().map(|(node, pod, addr)| (*node, *pod, addr.as_str())).collect();
-    lab.ping_all(&pods);
+    lab.talk_all(&pods);
 }
 
 fn inside_the_subnet_packets_are_plain(lab: &Lab) {
@@ -49,8 +49,8 @@ fn routes_say_which_is_which(lab: &Lab) {
     assert_eq!(routes.lines().filter(|route| route.contains("dev tunl0")).count(), 3, "{routes}");
 }
 
-fn with_mode_always_every_pair_pings_too(lab: &Lab) {
+fn with_mode_always_every_pair_talks_too(lab: &Lab) {
     lab.patch_pool(r#"{"ipipMode":"Always"}"#);
     lab.await_device("tunl0");
-    every_pair_of_pods_pings(lab);
+    every_pair_of_pods_talks(lab);
 }
