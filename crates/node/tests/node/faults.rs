@@ -188,22 +188,3 @@ fn f38_whatever_the_kernel_says_and_of_whatever_kind() {
     let sorts = ["link", "address", "route", "neighbour", "sysctl", "filter", "nftables"];
     assert!(sorts.iter().all(|sort| kinds.iter().any(|kind| kind.contains(sort))), "{kinds:#?}");
 }
-
-/// The tables say which source a pod may use: one that is not in them sends nothing, and once its ADD has failed nothing leads
-/// to it.
-#[test]
-fn f38_a_pod_whose_rules_the_kernel_refuses_gets_no_traffic() {
-    for table in ["nftables inet calico", "nftables arp calico"] {
-        let mut rig = fresh();
-        rig.refused.insert(table.to_owned());
-        let held = |rig: &Rig| {
-            rig.kernel.iter().find(|(key, _)| key.to_string() == table).map(|(_, value)| value.clone())
-        };
-        let before = held(&rig);
-        assert!(before.is_some(), "{table} is there before the pod is");
-        let answer = change(&mut rig, EncapMode::Never, EncapMode::Never);
-        assert!(matches!(answer, Some(Reply::Failed(_))), "{table}: {answer:?}");
-        assert_eq!(held(&rig), before, "{table}");
-        assert!(!is_reached(&rig), "{table}: {:#?}", rig.listing());
-    }
-}
