@@ -15,7 +15,6 @@ use model::v3::EncapMode;
 use netlink::Writer;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
-use testkit::netns;
 use testkit::packet::{self, Ipv4};
 
 /// A node of the article with this driver of IP in IP.
