@@ -42,10 +42,17 @@ impl Cluster {
             .extend(more.into_iter().map(|(key, value)| (format!("projectcalico.org/{key}"), value)));
         let metadata = json!({"name": name, "annotations": all, "labels": labels});
         let node: k8s::Node = read(json!({"metadata": metadata}));
-        let cluster = self.put(node.into());
-        let spec = json!({"cidr": block, "affinity": format!("host:{name}"), "allocations": [], "unallocated": [],
+        self.put(node.into()).block(name, block)
+    }
+
+    /// With a block of a node.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn block(self, node: &str, block: &str) -> Cluster {
+        let spec = json!({"cidr": block, "affinity": format!("host:{node}"), "allocations": [], "unallocated": [],
             "attributes": []});
-        cluster.with("IPAMBlock", &model::names::block(block.parse().expect("a block")), spec)
+        self.with("IPAMBlock", &model::names::block(block.parse().expect("a block")), spec)
     }
 
     /// With a resource of Calico's, in place of the one of its name.

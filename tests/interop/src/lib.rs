@@ -14,10 +14,10 @@ pub mod segment;
 use std::time::{Duration, Instant};
 
 pub use cluster::Cluster;
-pub use daemon::{Daemon, Kind, Peering, Seen, Setup};
-pub use ours::{Ours, job, peer};
+pub use daemon::{Daemon, Kind, Peering, Seen, Setup, one_of_each, sessions};
+pub use ours::{Ours, job, peer, peers};
 pub use raw::Raw;
-pub use segment::{Host, Segment};
+pub use segment::{Host, Over, Segment};
 
 /// How long something that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(20);

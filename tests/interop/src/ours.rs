@@ -1,11 +1,11 @@
 //! Our speaker: the agent's thread, in the namespace of a host.
 
-use crate::{Host, until};
+use crate::{Host, Over, until};
 use agent::speaker::{Best, Job, Voice, start};
 use bgp::config::Config;
 use bgp::wire::RouterId;
 use bgp::{BestPath, Origination, Paths, PeerConfig, PeerId, PeerStatus};
-use model::{Asn, Cidr};
+use model::{Asn, Cidr, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::runtime::Runtime;
@@ -51,6 +51,16 @@ pub fn peer(addr: impl Into<IpAddr>, asn: u32) -> PeerConfig {
     PeerConfig { connect_retry, ..PeerConfig::new(addr.into(), Asn(asn)) }
 }
 
+/// Neighbours over both families.
+pub fn peers<'a>(hosts: impl IntoIterator<Item = &'a Host>, asn: u32) -> Vec<PeerConfig> {
+    hosts.into_iter().flat_map(|host| Over::BOTH.map(|over| peer(host.end(over), asn))).collect()
+}
+
+/// Puts neighbours into a job.
+pub fn with_each(job: Job, peers: impl IntoIterator<Item = PeerConfig>) -> Job {
+    peers.into_iter().fold(job, with)
+}
+
 /// Puts a neighbour into a job, under its address as its name.
 pub fn with(mut job: Job, peer: PeerConfig) -> Job {
     job.bgp.peers.insert(PeerId::new(&peer.addr.to_string()), peer);
@@ -61,9 +71,9 @@ pub fn with(mut job: Job, peer: PeerConfig) -> Job {
 ///
 /// # Panics
 /// If one is none.
-pub fn originating(mut job: Job, prefixes: &[&str]) -> Job {
+pub fn originating(mut job: Job, prefixes: &[impl AsRef<str>]) -> Job {
     for prefix in prefixes {
-        job.bgp.originate.insert(prefix.parse().expect("a prefix"), Origination::default());
+        job.bgp.originate.insert(prefix.as_ref().parse().expect("a prefix"), Origination::default());
     }
     job
 }
@@ -115,6 +125,11 @@ impl Ours {
     /// All of them.
     pub fn sessions(&self) -> Vec<PeerStatus> {
         self.runtime.block_on(self.voice.sessions())
+    }
+
+    /// Since when each session is as it is.
+    pub fn since(&self) -> Vec<(IpAddr, Instant)> {
+        self.sessions().into_iter().map(|session| (session.addr, session.since)).collect()
     }
 
     /// Waits until a session is established.

@@ -17,6 +17,17 @@ pub struct Host {
     pub v6: Ipv6Addr,
 }
 
+/// What a session goes over. It carries prefixes of the same family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    V4,
+    V6,
+}
+
+impl Over {
+    pub const BOTH: [Over; 2] = [Over::V4, Over::V6];
+}
+
 impl Segment {
     /// A bridge without hosts.
     ///
@@ -41,7 +52,8 @@ impl Segment {
             netns.path().display()
         ));
         netns.run(&format!(
-            "ip addr add {v4}/24 dev e0 && ip addr add {v6}/64 dev e0 nodad && ip link set e0 up"
+            // An address outlives that its interface is down, in both families.
+            "sysctl -q net.ipv6.conf.e0.keep_addr_on_down=1 && ip addr add {v4}/24 dev e0 && ip addr add {v6}/64 dev e0 nodad && ip link set e0 up"
         ));
         Host { netns, v4, v6 }
     }
@@ -54,6 +66,27 @@ impl Default for Segment {
 }
 
 impl Host {
+    /// Its end of a session.
+    pub fn end(&self, over: Over) -> IpAddr {
+        match over {
+            Over::V4 => self.v4.into(),
+            Over::V6 => self.v6.into(),
+        }
+    }
+
+    /// A prefix that is this host's to announce: 10.`number`.0.0/26 or fd`number`::/122.
+    pub fn block(&self, over: Over) -> String {
+        let number = self.v4.octets()[3];
+        match over {
+            Over::V4 => format!("10.{number}.0.0/26"),
+            Over::V6 => format!("fd{number:02x}::/122"),
+        }
+    }
+
+    pub fn blocks(&self) -> [String; 2] {
+        Over::BOTH.map(|over| self.block(over))
+    }
+
     /// Its address of the same family as `other`.
     pub fn like(&self, other: IpAddr) -> IpAddr {
         if other.is_ipv4() { self.v4.into() } else { self.v6.into() }

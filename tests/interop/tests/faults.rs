@@ -3,9 +3,12 @@
 
 use bgp::PeerConfig;
 use bgp::wire::HoldTime;
-use interop_tests::ours::{originating, with};
+use interop_tests::ours::{originating, with, with_each};
 use interop_tests::raw::{self, Open, Raw};
-use interop_tests::{Daemon, Host, Kind, Ours, Peering, Segment, Setup, job, peer, throughout, until};
+use interop_tests::{
+    Daemon, Host, Kind, Ours, Peering, Segment, Setup, job, one_of_each, peer, peers, sessions, throughout,
+    until,
+};
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
@@ -56,22 +59,27 @@ fn signal(pid: u32, name: &str) {
 
 #[test]
 fn a_peer_that_stands_still_is_given_up_when_its_hold_time_is_over() {
-    for kind in Kind::ALL {
-        let segment = Segment::new();
-        let (here, there) = (segment.host(1), segment.host(2));
-        let neighbour = PeerConfig { hold_time: HoldTime::new(3).expect("allowed"), ..peer(there.v4, 65001) };
-        let mut ours = Ours::start(&here, with(job(64512, here.v4), neighbour));
-        let setup = Setup::new(65001, [Peering { hold: 3, ..Peering::new(here.v4, 64512) }]);
-        let daemon = Daemon::start(kind, &there, setup.announcing(&["10.2.0.0/26"]));
-        ours.learns("10.2.0.0/26");
-        throughout(Duration::from_secs(4), "keepalives hold the session", || {
-            ours.session(there.v4).state == "Established"
-        });
-        signal(daemon.pid(), "STOP");
-        ours.ended(there.v4, "hold timer expired");
-        signal(daemon.pid(), "CONT");
-        ours.established(there.v4);
-        ours.learns("10.2.0.0/26");
+    let segment = Segment::new();
+    let (here, hosts) = (segment.host(1), [2, 3, 4].map(|number| segment.host(number)));
+    let hold_time = HoldTime::new(3).expect("allowed");
+    let neighbours = peers(&hosts, 65001).into_iter().map(|peer| PeerConfig { hold_time, ..peer });
+    let mut ours = Ours::start(&here, with_each(job(64512, here.v4), neighbours));
+    let daemons = one_of_each(&hosts, |host| {
+        let peerings = Peering::both(&here, 64512).map(|peering| Peering { hold: 3, ..peering });
+        Setup::new(65001, peerings).announcing(&host.blocks())
+    });
+    hosts.iter().flat_map(Host::blocks).for_each(|block| _ = ours.learns(&block));
+    throughout(Duration::from_secs(4), "keepalives hold the sessions", || {
+        ours.sessions().iter().all(|session| session.state == "Established")
+    });
+    daemons.iter().for_each(|daemon| signal(daemon.pid(), "STOP"));
+    for (daemon, over) in sessions(&daemons) {
+        ours.ended(daemon.host.end(over), "hold timer expired");
+    }
+    daemons.iter().for_each(|daemon| signal(daemon.pid(), "CONT"));
+    for (daemon, over) in sessions(&daemons) {
+        ours.established(daemon.host.end(over));
+        ours.learns(&daemon.host.block(over));
     }
 }
 

@@ -47,6 +47,7 @@ fn bgpconfiguration_as_the_mesh_and_a_router_see_it() {
     let spec = |mesh: bool, more: Value| {
         let mut spec = json!({
             "asNumber": 64600, "nodeToNodeMeshEnabled": mesh, "ipv4NormalRoutePriority": 500,
+            "ipv6NormalRoutePriority": 600,
             "communities": [{"name": "blue", "value": "64600:7"}],
             "prefixAdvertisements": [{"cidr": "10.1.0.0/16", "communities": ["blue", "64600:1:2"]}],
             "serviceClusterIPs": [{"cidr": "10.96.0.0/16"}],
@@ -60,19 +61,24 @@ fn bgpconfiguration_as_the_mesh_and_a_router_see_it() {
         spec
     };
     let all = cluster(&here)
+        .with("IPPool", "six", json!({"cidr": "fd01::/48"}))
+        .block("n1", "fd01::/122")
         .node("n2", &member, json!({}), json!({}), "10.1.0.64/26")
         .secret("bgp", "mesh", "our own");
     let all = router("tor", all, &outside, 65001, json!({}));
     let mut ours = Ours::start(&here, configured(all.clone(), spec(true, json!({}))).job("n1"));
-    let in_mesh = Peering { password: Some("our own"), ..Peering::new(here.v4, 64600) };
-    let bird = start(Kind::Bird, &member, 64600, in_mesh, &["10.1.0.64/26"]);
+    let in_mesh = Peering::both(&here, 64600).map(|peering| Peering { password: Some("our own"), ..peering });
+    let setup = Setup::new(64600, in_mesh).announcing(&["10.1.0.64/26"]);
+    let bird = Daemon::start(Kind::Bird, &member, setup);
     let frr = start(Kind::Frr, &outside, 65001, Peering::new(here.v4, 64600), &[]);
 
-    // asNumber, nodeToNodeMeshEnabled, nodeMeshPassword, communities, prefixAdvertisements, ipv4NormalRoutePriority.
+    // asNumber, nodeToNodeMeshEnabled, nodeMeshPassword, communities, prefixAdvertisements, ipv4NormalRoutePriority,
+    // ipv6NormalRoutePriority.
     let block = bird.learns("10.1.0.0/26");
     assert_eq!(block.communities, texts(&["64600:7"]));
     assert_eq!(block.large, texts(&["64600:1:2"]));
     assert_eq!(block.local_pref, Some(i32::MAX as u32 - 500));
+    assert_eq!(bird.learns("fd01::/122").local_pref, Some(i32::MAX as u32 - 600));
     assert_eq!(frr.learns("10.1.0.0/26").communities, texts(&["64600:7"]));
     assert_eq!(frr.learns("10.1.0.64/26").as_path, "64600", "the mesh's blocks are told outside");
     // nodeMeshMaxRestartTime.
@@ -91,18 +97,26 @@ fn bgpconfiguration_as_the_mesh_and_a_router_see_it() {
     until("the node's own community", || {
         frr.sees("10.1.0.0/26").filter(|seen| seen.communities == texts(&["64600:9"]))
     });
-    until("the end of the mesh's session", || (!bird.is_established()).then_some(()));
+    until("the end of the mesh's session", || (!bird.is_established(here.v4.into())).then_some(()));
     assert_eq!(ours.session(outside.v4).since, since, "the router's session goes on");
 
     // listenPort, bindMode.
     let listening = || here.netns.run("ss -Hltn");
     assert!(listening().contains("0.0.0.0:179"), "{}", listening());
     let bound = spec(false, json!({"listenPort": 1790, "bindMode": "NodeIP"}));
-    ours.configure(configured(all, bound).job("n1"));
+    ours.configure(configured(all.clone(), bound).job("n1"));
     until("the other socket", || (!listening().contains(":179 ")).then_some(()));
     let sockets = listening();
     let places: BTreeSet<&str> = sockets.lines().filter_map(|line| line.split_whitespace().nth(3)).collect();
     assert_eq!(places, BTreeSet::from(["10.9.0.1:1790", "[fd09::1]:1790"]), "{sockets}");
+    // A node's own listenPort: who calls it there, and cannot be called, gets a session.
+    let own = json!({"listenPort": 1791});
+    let all = configured(all, spec(false, json!({}))).with("BGPConfiguration", "node.n1", own);
+    let caller = segment.host(4);
+    let all = router("caller", all, &caller, 65004, json!({}));
+    ours.configure(all.job("n1"));
+    let calling = Peering { port: Some(1792), calls: Some(1791), ..Peering::new(here.v4, 64600) };
+    start(Kind::Bird, &caller, 65004, calling, &[]).learns("10.1.0.0/26");
 }
 
 #[test]

@@ -1,55 +1,79 @@
-//! Graceful restart (RFC 4724) in both directions: nobody loses a route while the other one is away.
+//! Graceful restart (RFC 4724) in both directions, inside an AS and between two, over IPv4 and IPv6: nobody loses a route while
+//! the other one is away.
 
-use interop_tests::ours::{originating, with};
-use interop_tests::{Daemon, Kind, Ours, Peering, Segment, Setup, job, peer, until};
+use interop_tests::ours::{originating, with_each};
+use interop_tests::{Ours, Over, Peering, Segment, Setup, job, one_of_each, peers, sessions, until};
 
 #[test]
 fn they_keep_our_routes_while_we_are_started_again() {
-    for kind in Kind::ALL {
+    for asn in [64512, 65001] {
         let segment = Segment::new();
-        let (here, there) = (segment.host(1), segment.host(2));
-        let mut job = with(originating(job(64512, here.v4), &["10.1.0.0/26"]), peer(there.v4, 64512));
-        let setup = Setup::new(64512, [Peering::new(here.v4, 64512)]).announcing(&["10.2.0.0/26"]);
+        let (here, hosts) = (segment.host(1), [2, 3, 4].map(|number| segment.host(number)));
+        let neighbours = with_each(job(64512, here.v4), peers(&hosts, asn));
+        let mut job = originating(neighbours, &here.blocks());
         let mut ours = Ours::start(&here, job.clone());
-        let daemon = Daemon::start(kind, &there, setup);
-        daemon.learns("10.1.0.0/26");
-        ours.learns("10.2.0.0/26");
+        let daemons = one_of_each(&hosts, |host| {
+            Setup::new(asn, Peering::both(&here, 64512)).announcing(&host.blocks())
+        });
+        for (daemon, over) in sessions(&daemons) {
+            daemon.learns(&here.block(over));
+            ours.learns(&daemon.host.block(over));
+        }
+        let all_keep_our_routes = || {
+            for (daemon, over) in sessions(&daemons) {
+                assert!(daemon.sees(&here.block(over)).is_some(), "{:?} keeps the route", daemon.kind);
+            }
+        };
 
         ours.kill();
-        until("they notice", || (!daemon.is_established()).then_some(()));
-        assert!(daemon.sees("10.1.0.0/26").is_some(), "{kind:?} keeps the route");
+        for (daemon, over) in sessions(&daemons) {
+            until("they notice", || (!daemon.is_established(here.end(over))).then_some(()));
+        }
+        all_keep_our_routes();
 
         job.bgp.restarting = true;
         let mut ours = Ours::start(&here, job);
-        let mut is_up = false;
-        until("the session again", || {
-            assert!(daemon.sees("10.1.0.0/26").is_some(), "{kind:?} keeps the route");
-            is_up |= ours.session(there.v4).state == "Established";
-            (is_up && ours.path("10.2.0.0/26").is_some()).then_some(())
+        until("every session and every route again", || {
+            all_keep_our_routes();
+            let has_all =
+                hosts.iter().flat_map(|host| host.blocks()).all(|block| ours.path(&block).is_some());
+            let are_up = ours.sessions().iter().all(|session| session.state == "Established");
+            (has_all && are_up).then_some(())
         });
-        assert!(daemon.sees("10.1.0.0/26").is_some(), "{kind:?} has the route");
+        all_keep_our_routes();
     }
 }
 
 #[test]
 fn we_keep_their_routes_while_they_are_started_again() {
-    for kind in Kind::ALL {
+    for asn in [64512, 65001] {
         let segment = Segment::new();
-        let (here, there) = (segment.host(1), segment.host(2));
-        let job = with(originating(job(64512, here.v4), &["10.1.0.0/26"]), peer(there.v4, 64512));
-        let setup = Setup::new(64512, [Peering::new(here.v4, 64512)]).announcing(&["10.2.0.0/26"]);
-        let mut ours = Ours::start(&here, job);
-        let mut daemon = Daemon::start(kind, &there, setup);
-        daemon.learns("10.1.0.0/26");
-        assert!(!ours.learns("10.2.0.0/26").stale);
-        let since = ours.session(there.v4).since;
-
-        daemon.crash_and_start(|| {
-            until("the path is stale", || ours.path("10.2.0.0/26").filter(|path| path.stale));
+        let (here, hosts) = (segment.host(1), [2, 3, 4].map(|number| segment.host(number)));
+        let neighbours = with_each(job(64512, here.v4), peers(&hosts, asn));
+        let mut ours = Ours::start(&here, originating(neighbours, &here.blocks()));
+        let mut daemons = one_of_each(&hosts, |host| {
+            Setup::new(asn, Peering::both(&here, 64512)).announcing(&host.blocks())
         });
-        until("the path is fresh", || ours.path("10.2.0.0/26").filter(|path| !path.stale));
-        assert!(ours.established(there.v4).since > since, "{kind:?}: another session");
-        daemon.learns("10.1.0.0/26");
-        assert_eq!(ours.losses(), 0, "{kind:?}");
+        for (daemon, over) in sessions(&daemons) {
+            daemon.learns(&here.block(over));
+            assert!(!ours.learns(&daemon.host.block(over)).stale, "{:?}", daemon.kind);
+        }
+        for daemon in &mut daemons {
+            let (kind, host) = (daemon.kind, daemon.host);
+            let since = Over::BOTH.map(|over| ours.session(host.end(over)).since);
+            daemon.crash_and_start(|| {
+                for block in host.blocks() {
+                    until("the path is stale", || ours.path(&block).filter(|path| path.stale));
+                }
+            });
+            for block in host.blocks() {
+                until("the path is fresh", || ours.path(&block).filter(|path| !path.stale));
+            }
+            for (over, since) in Over::BOTH.into_iter().zip(since) {
+                assert!(ours.established(host.end(over)).since > since, "{kind:?}: another session");
+            }
+            here.blocks().iter().for_each(|block| _ = daemon.learns(block));
+            assert_eq!(ours.losses(), 0, "{kind:?}");
+        }
     }
 }

@@ -62,23 +62,30 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
         let _ = write!(options, " {option}");
     }
     // A metric goes to external peers only if it is set here.
-    let decorate = setup.decorated.as_ref().map_or(String::new(), |prefix| {
-        format!(
-            "if net = {prefix} then {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
-             bgp_med = 50; bgp_local_pref = 250; }}"
-        )
-    });
+    let family = if peer.addr.is_ipv4() { "ipv4" } else { "ipv6" };
+    let decorate: String = setup
+        .decorated
+        .iter()
+        .filter(|prefix| super::family(prefix) == family)
+        .map(|prefix| {
+            format!(
+                "if net = {prefix} then {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
+                 bgp_med = 50; bgp_local_pref = 250; }} "
+            )
+        })
+        .collect();
+    let port = |port: Option<u16>| port.map_or(String::new(), |port| format!(" port {port}"));
     format!(
-        "protocol bgp p{number} {{ local {}{} as {}; neighbor {} as {}; hold time {}; graceful restart on; \
+        "protocol bgp p{number} {{ local {}{} as {}; neighbor {}{} as {}; hold time {}; graceful restart on; \
          connect delay time 1; connect retry time 1; error wait time 1, 1;{options} \
-         {} {{ import all; export filter {{ {decorate} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
+         {family} {{ import all; export filter {{ {decorate} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
         setup.source.map_or(host.like(peer.addr), IpAddr::from),
-        peer.port.map_or(String::new(), |port| format!(" port {port}")),
+        port(peer.port),
         setup.asn,
         peer.addr,
+        port(peer.calls),
         peer.asn,
         peer.hold,
-        if peer.addr.is_ipv4() { "ipv4" } else { "ipv6" },
     )
 }
 
@@ -102,4 +109,10 @@ pub fn path(text: &str) -> Option<Seen> {
         med: value("BGP.med").and_then(|text| text.parse().ok()),
         local_pref: value("BGP.local_pref").and_then(|text| text.parse().ok()),
     })
+}
+
+/// Reads `show protocols all P`: routes that a peer sent.
+pub fn updates(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("Import updates:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }

@@ -4,6 +4,7 @@ use super::{Daemon, Seen, Setup};
 use crate::Host;
 use serde_json::Value;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use testkit::process::Guard;
@@ -72,7 +73,7 @@ fn configuration(host: &Host, setup: &Setup, directory: &Path) -> String {
         for prefix in setup.announce.iter().filter(|prefix| super::family(prefix) == family) {
             let _ = writeln!(text, "  network {prefix}");
         }
-        if let Some(prefix) = setup.decorated.as_ref().filter(|prefix| super::family(prefix) == family) {
+        for prefix in setup.decorated.iter().filter(|prefix| super::family(prefix) == family) {
             let _ = writeln!(text, "  network {prefix} route-map DECORATE");
         }
         for peer in setup.peers.iter().filter(|peer| peer.addr.is_ipv4() == (family == "ipv4")) {
@@ -112,4 +113,10 @@ pub fn path(text: &str, prefix: &str) -> Option<Seen> {
         med: number(["metric", "med"]),
         local_pref: number(["locPrf", "localpref"]),
     })
+}
+
+/// Reads `show bgp neighbors P json`: messages with routes that a peer sent.
+pub fn updates(text: &str, peer: IpAddr) -> Option<u64> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    answer[peer.to_string()]["messageStats"]["updatesRecv"].as_u64()
 }

@@ -19,7 +19,7 @@ pub fn announce_all(daemon: &Daemon<'_>) {
     for prefix in &daemon.setup.announce {
         announce(daemon, "add", prefix, "");
     }
-    if let Some(prefix) = &daemon.setup.decorated {
+    for prefix in &daemon.setup.decorated {
         announce(daemon, "add", prefix, "community 64512:7 large-community 64512:1:2 med 50 local-pref 250");
     }
 }
@@ -120,4 +120,10 @@ fn first_path(value: &Value) -> Option<&Value> {
         Value::Array(items) => items.iter().find_map(first_path),
         _ => None,
     }
+}
+
+/// Reads `neighbor P -j`: messages with routes that a peer sent.
+pub fn updates(text: &str) -> Option<u64> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    answer["state"]["messages"]["received"]["update"].as_u64()
 }

@@ -5,7 +5,7 @@ mod bird;
 mod frr;
 mod gobgp;
 
-use crate::{Host, until};
+use crate::{Host, Over, until};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ pub struct Setup {
     pub peers: Vec<Peering>,
     /// Prefixes of its own.
     pub announce: BTreeSet<String>,
-    /// A prefix of its own with community 64512:7, large community 64512:1:2, MED 50 and, inside its AS, LOCAL_PREF 250.
-    pub decorated: Option<String>,
+    /// Prefixes of its own with community 64512:7, large community 64512:1:2, MED 50 and, inside its AS, LOCAL_PREF 250.
+    pub decorated: BTreeSet<String>,
     /// The address of its end, if that is not on the segment. For BIRD only.
     pub source: Option<Ipv4Addr>,
 }
@@ -57,6 +57,8 @@ pub struct Peering {
     pub multihop: bool,
     /// The port that the daemon listens on, if it is not 179. For BIRD only.
     pub port: Option<u16>,
+    /// The neighbour's port, if it is not 179. For BIRD only.
+    pub calls: Option<u16>,
 }
 
 /// A path as a daemon has it.
@@ -86,7 +88,13 @@ impl Peering {
             hold: 90,
             multihop: false,
             port: None,
+            calls: None,
         }
+    }
+
+    /// A session over each family with the same host.
+    pub fn both(host: &Host, asn: u32) -> [Peering; 2] {
+        Over::BOTH.map(|over| Peering::new(host.end(over), asn))
     }
 }
 
@@ -97,15 +105,30 @@ impl Setup {
             cluster_id: None,
             peers: peers.into(),
             announce: BTreeSet::new(),
-            decorated: None,
+            decorated: BTreeSet::new(),
             source: None,
         }
     }
 
-    pub fn announcing(mut self, prefixes: &[&str]) -> Setup {
-        self.announce.extend(prefixes.iter().map(|&prefix| prefix.to_owned()));
+    pub fn announcing(mut self, prefixes: &[impl AsRef<str>]) -> Setup {
+        self.announce.extend(prefixes.iter().map(|prefix| prefix.as_ref().to_owned()));
         self
     }
+
+    pub fn decorating(mut self, prefixes: &[impl AsRef<str>]) -> Setup {
+        self.decorated.extend(prefixes.iter().map(|prefix| prefix.as_ref().to_owned()));
+        self
+    }
+}
+
+/// A daemon of each kind, on a host each.
+pub fn one_of_each(hosts: &[Host; 3], setup: impl Fn(&Host) -> Setup) -> Vec<Daemon<'_>> {
+    Kind::ALL.into_iter().zip(hosts).map(|(kind, host)| Daemon::start(kind, host, setup(host))).collect()
+}
+
+/// Every session of daemons that have one over each family: its daemon and what it goes over.
+pub fn sessions<'d, 'h>(daemons: &'d [Daemon<'h>]) -> impl Iterator<Item = (&'d Daemon<'h>, Over)> {
+    daemons.iter().flat_map(|daemon| Over::BOTH.map(|over| (daemon, over)))
 }
 
 /// A running daemon.
@@ -238,23 +261,34 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Asks its peers for their routes again (RFC 2918).
-    pub fn refresh(&self) {
-        let addr = self.setup.peers[0].addr;
+    /// Asks a peer for its routes again (RFC 2918). GoBGP looks again at those that it kept, and asks for nothing.
+    pub fn refresh(&self, peer: IpAddr) {
         match self.kind {
-            Kind::Bird => self.ask("reload in p0"),
-            Kind::Frr => self.ask(&format!("clear bgp {addr} soft in")),
-            Kind::Gobgp => self.ask(&format!("neighbor {addr} softresetin")),
+            Kind::Bird => self.ask(&format!("reload in {}", self.protocol(peer))),
+            Kind::Frr => self.ask(&format!("clear bgp {peer} soft in")),
+            Kind::Gobgp => self.ask(&format!("neighbor {peer} softresetin")),
         };
     }
 
-    /// Ends the session with its first peer, and says why (RFC 9003).
-    pub fn shut_down(&self, text: &str) {
-        let addr = self.setup.peers[0].addr;
+    /// How many routes or messages with routes a peer has sent in this session.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn updates_of(&self, peer: IpAddr) -> u64 {
+        let number = match self.kind {
+            Kind::Bird => bird::updates(&self.session(peer)),
+            Kind::Frr => frr::updates(&self.ask(&format!("show bgp neighbors {peer} json")), peer),
+            Kind::Gobgp => gobgp::updates(&self.ask(&format!("neighbor {peer} -j"))),
+        };
+        number.unwrap_or_else(|| panic!("{:?} does not count: {}", self.kind, self.session(peer)))
+    }
+
+    /// Ends the session with a peer, and says why (RFC 9003).
+    pub fn shut_down(&self, peer: IpAddr, text: &str) {
         match self.kind {
-            Kind::Bird => self.ask(&format!("disable p0 \"{text}\"")),
-            Kind::Frr => self.configure(&[&format!("neighbor {addr} shutdown message {text}")]),
-            Kind::Gobgp => self.ask(&format!("neighbor {addr} shutdown --reason \"{text}\"")),
+            Kind::Bird => self.ask(&format!("disable {} \"{text}\"", self.protocol(peer))),
+            Kind::Frr => self.configure(&[&format!("neighbor {peer} shutdown message {text}")]),
+            Kind::Gobgp => self.ask(&format!("neighbor {peer} shutdown --reason \"{text}\"")),
         };
     }
 
@@ -268,22 +302,31 @@ impl<'a> Daemon<'a> {
 
     /// What it told people so far: its log, and what it says of its sessions.
     pub fn words(&self) -> String {
-        std::fs::read_to_string(self.file("log")).unwrap_or_default() + &self.sessions()
+        let mut words = std::fs::read_to_string(self.file("log")).unwrap_or_default();
+        self.setup.peers.iter().for_each(|peer| words += &self.session(peer.addr));
+        words
     }
 
-    /// Whether it has a session with its first peer.
-    pub fn is_established(&self) -> bool {
-        let text = self.sessions().to_lowercase();
+    /// Whether it has a session with a peer.
+    pub fn is_established(&self, peer: IpAddr) -> bool {
+        let text = self.session(peer).to_lowercase();
         text.lines().any(|line| line.trim().starts_with("bgp state") && line.contains("established"))
     }
 
-    fn sessions(&self) -> String {
+    /// What it says of its session with a peer.
+    pub fn session(&self, peer: IpAddr) -> String {
         let question = match self.kind {
-            Kind::Bird => "show protocols all".to_owned(),
-            Kind::Frr => format!("show bgp neighbors {}", self.setup.peers[0].addr),
-            Kind::Gobgp => format!("neighbor {}", self.setup.peers[0].addr),
+            Kind::Bird => format!("show protocols all {}", self.protocol(peer)),
+            Kind::Frr => format!("show bgp neighbors {peer}"),
+            Kind::Gobgp => format!("neighbor {peer}"),
         };
         String::from_utf8_lossy(&self.try_ask(&question).stdout).into_owned()
+    }
+
+    /// BIRD's name for the session with a peer.
+    fn protocol(&self, peer: IpAddr) -> String {
+        let nth = self.setup.peers.iter().position(|peering| peering.addr == peer);
+        format!("p{}", nth.expect("a peer of this daemon"))
     }
 }
 
