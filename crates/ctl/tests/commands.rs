@@ -361,7 +361,7 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
     let pool = POOL.replace("cidr: 10.244.0.0/16", "cidr: 10.244.0.0/16, vxlanMode: Always");
     cli.line(&format!("apply -f {}", cli.file("pool.yaml", &pool))).await;
     let answering = cli.agent(json!({"status": {
-        "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450, "ipip": "stand-in",
+        "node": "n1", "ready": true, "endpoints": 2, "mtu": 1450, "ipip": "stand-in", "accepts": ["vxlan"],
         "paths": [{"block": "10.244.1.0/26", "node": "n2", "path": "vxlan via 10.244.1.0"}],
         "problems": ["route 10.244.1.0/26: Network is unreachable"],
         "repairs": [{"object": "route 10.244.1.0/26", "count": 2, "tookMicros": 900}],
@@ -378,6 +378,7 @@ async fn status_shows_nodes_pools_and_what_the_agent_says() {
 
     Agent of n1: ready, 2 endpoints, MTU 1450
       IPIP by the stand-in for the kernel's module
+      tunnels that are let in: vxlan
       10.244.1.0/26 on n2: vxlan via 10.244.1.0
       problem: route 10.244.1.0/26: Network is unreachable
       repaired 2 times: route 10.244.1.0/26, last in 900 µs
