@@ -127,6 +127,13 @@ impl World {
         }
     }
 
+    /// Whether pods of this node lead somewhere: as BGP peers or, until the speaker has selected, by the routes that it left.
+    /// Those are known before the peers are.
+    pub(crate) fn leads_through_pods(&self) -> bool {
+        let kept = || self.hops.values().flatten().filter(|_| !self.selected).collect::<BTreeSet<_>>();
+        self.bgp.has_workload_peers() || kept().into_iter().any(|hop| self.holds(*hop))
+    }
+
     /// What pods of this node lead to, each with the host's interface towards the pod.
     pub(crate) fn behind_pods(&self) -> impl Iterator<Item = (&IfName, Cidr)> {
         let said = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
@@ -174,7 +181,8 @@ impl World {
 
     /// The interface towards a neighbour.
     pub(crate) fn device_to(&self, neighbour: IpAddr) -> Option<&IfName> {
-        let pod = self.bgp.has_workload_peers().then(|| self.device_of_pod(neighbour)).flatten();
+        let may_be_a_pod = self.bgp.has_workload_peers() || !self.selected;
+        let pod = may_be_a_pod.then(|| self.device_of_pod(neighbour)).flatten();
         if pod.is_some() {
             return pod;
         }
