@@ -54,6 +54,8 @@ impl Lab {
     /// # Panics
     /// If an end cannot be made.
     pub fn sample_every_way(&self) -> Ways<'_> {
+        // Nodes that just came up ask for each other's MAC; an answer that is lost is asked for again a second later.
+        self.ping_all(&PODS);
         let [one, two, _] = PODS.map(|(node, pod, _)| self.place(node, pod));
         let (here, there) = (self.host(PODS[0].0), self.host(PODS[1].0));
         self.verb(&["pod", "add", BESIDE, "--node", PODS[0].0]);
