@@ -127,13 +127,6 @@ impl World {
         }
     }
 
-    /// Whether pods of this node lead somewhere: as BGP peers or, until the speaker has selected, by the routes that it left.
-    /// Those are known before the peers are.
-    pub(crate) fn leads_through_pods(&self) -> bool {
-        let kept = || self.hops.values().flatten().filter(|_| !self.selected).collect::<BTreeSet<_>>();
-        self.bgp.has_workload_peers() || kept().into_iter().any(|hop| self.holds(*hop))
-    }
-
     /// What pods of this node lead to, each with the host's interface towards the pod.
     pub(crate) fn behind_pods(&self) -> impl Iterator<Item = (&IfName, Cidr)> {
         let said = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));

@@ -85,7 +85,7 @@ pub(crate) fn derive(world: &World) -> Objects {
             "nat-POSTROUTING",
             Chain::base(Hook::nat(HookPoint::Postrouting, priority::SRCNAT), outgoing(world)),
         );
-    let behind_pods = world.leads_through_pods().then(|| sources_behind_pods(world));
+    let behind_pods = world.bgp.has_workload_peers().then(|| sources_behind_pods(world));
     let table = behind_pods.into_iter().fold(table, |table, sources| table.set(BEHIND_PODS, sources));
     let tables = [(rules_key(), table), (Key::Nft(TableKey::arp()), arp)];
     let tables = tables.map(|(key, table)| (key, Value::Nft(Box::new(table))));
@@ -132,7 +132,7 @@ fn untracked(world: &World, other: Field) -> Vec<Rule> {
 fn from_pods(world: &World) -> Vec<Rule> {
     let loopback = Cidr::containing(IpAddr::V4(Ipv4Addr::LOCALHOST), 8).expect("8 fits IPv4");
     let source = [Field::Iifname, Field::Saddr];
-    let behind = world.leads_through_pods().then(|| !set(source, BEHIND_PODS));
+    let behind = world.bgp.has_workload_peers().then(|| !set(source, BEHIND_PODS));
     let spoofed = [iifname(PODS), !set(source, WORKLOADS)].into_iter().chain(behind);
     let mut rules = vec![
         Rule::when([iifname(PODS), daddr(loopback)]).count("pod-to-loopback").drop(),

@@ -26,8 +26,18 @@ pub const WATCHED: [Kind; 13] = [
     Kind::BgpFilter,
 ];
 
-/// The kinds that must have been listed before anything is written.
-const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod];
+/// The kinds that decide what the kernel holds, which must have been listed before anything is written: with the settings of
+/// FelixConfiguration or the BGP peers not yet known, what an agent before this one made would be changed, and changed back.
+const NEEDED: [Kind; 8] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::Pod,
+    Kind::FelixConfiguration,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpFilter,
+];
 
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {

@@ -16,7 +16,8 @@ fn nothing_is_written_before_everything_needed_was_listed() {
     assert_eq!(rig.steps, Vec::<String>::new());
     let (code, text) = failure(rig.cni(Command::Add, "c1", "a"));
     assert_eq!(code, node::cni::code::TRY_AGAIN_LATER);
-    assert_eq!(text, "the agent of node n1 has just started and waits for: Node, IpPool, IpamBlock, Pod");
+    let needed = "Node, IpPool, IpamBlock, Pod, FelixConfiguration, BgpConfiguration, BgpPeer, BgpFilter";
+    assert_eq!(text, format!("the agent of node n1 has just started and waits for: {needed}"));
     assert_eq!(failure(rig.cni(Command::Status, "", "")).0, node::cni::code::NOT_AVAILABLE);
 }
 

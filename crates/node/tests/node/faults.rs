@@ -1,11 +1,11 @@
 //! Faults of the API and the kernel, one node against fakes of both: what is told twice, late or again, and what is refused.
 
-use crate::rig::{KINDS, Rig};
+use crate::rig::Rig;
 use model::Duration;
 use model::store::{Event, Kind, Object, Request as Ask};
 use model::v3::EncapMode;
-use node::Input;
 use node::cni::{Command, Reply};
+use node::{Input, WATCHED};
 use std::collections::BTreeSet;
 
 /// A node with two pods.
@@ -54,7 +54,8 @@ fn f15_the_order_of_events_does_not_show_in_the_end() {
             objects.reverse();
         }
         rig.restart_silent();
-        for kind in if reversed { KINDS.iter().rev().collect::<Vec<_>>() } else { KINDS.iter().collect() } {
+        for kind in if reversed { WATCHED.iter().rev().collect::<Vec<_>>() } else { WATCHED.iter().collect() }
+        {
             rig.node.handle(rig.now, Input::Api(Event::Listed(*kind, Vec::new())));
             for object in objects.iter().filter(|object| object.kind() == *kind) {
                 rig.node.handle(rig.now, Input::Api(Event::Put(object.clone())));

@@ -1,12 +1,12 @@
 //! Objects that somebody else wrote: none of them ends the agent, whatever stands in their fields.
 
 use crate::direct;
-use crate::rig::{KINDS, Rig};
+use crate::rig::Rig;
 use model::Duration;
 use model::store::{Event, Kind, Object, Request as Ask};
 use model::{k8s, v3};
-use node::Input;
 use node::cni::{Command, Reply};
+use node::{Input, WATCHED};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -239,7 +239,7 @@ fn read(kind: Kind, value: Value) -> Option<Object> {
 /// Stores the object, or tells of it where the API of the rig does not have the kind.
 fn put(rig: &mut Rig, mut object: Object) {
     let kind = object.kind();
-    if !KINDS.contains(&kind) {
+    if !WATCHED.contains(&kind) {
         rig.node.handle(rig.now, Input::Api(Event::Put(object)));
         return;
     }

@@ -5,21 +5,9 @@ use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Va
 use model::store::{Error, Kind, Object, Request as Ask};
 use model::{Duration, IfName, Instant, Metadata, k8s, v3};
 use node::cni::{Command, NetnsRef, Options, Reply, Request};
-use node::{CniId, Config, Effect, FileOp, Input, Node, NotOpened, Notice};
+use node::{CniId, Config, Effect, FileOp, Input, Node, NotOpened, Notice, WATCHED};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::sim::{FakeApi, Revision};
-
-pub const KINDS: [Kind; 9] = [
-    Kind::Node,
-    Kind::IpPool,
-    Kind::IpamBlock,
-    Kind::BlockAffinity,
-    Kind::IpamConfiguration,
-    Kind::IpReservation,
-    Kind::Namespace,
-    Kind::Pod,
-    Kind::ClusterInformation,
-];
 
 pub struct Rig {
     pub api: FakeApi,
@@ -141,7 +129,7 @@ impl Rig {
 
     pub fn list(&mut self) {
         self.told = self.api.revision();
-        for kind in KINDS {
+        for kind in WATCHED {
             let event = self.api.list(kind, self.told);
             self.node.handle(self.now, Input::Api(event));
         }
@@ -205,7 +193,7 @@ impl Rig {
             self.drive();
             let mut told = false;
             while let Some((revision, event)) =
-                KINDS.iter().filter_map(|kind| self.api.next(*kind, self.told)).min_by_key(|(at, _)| *at)
+                WATCHED.iter().filter_map(|kind| self.api.next(*kind, self.told)).min_by_key(|(at, _)| *at)
             {
                 self.told = revision;
                 self.node.handle(self.now, Input::Api(event));

@@ -22,7 +22,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What must have been listed before anything is written.
-const NEEDED: [Kind; 4] = [Kind::Node, Kind::IpPool, Kind::IpamBlock, Kind::Pod];
+const NEEDED: [Kind; 8] = [
+    Kind::Node,
+    Kind::IpPool,
+    Kind::IpamBlock,
+    Kind::Pod,
+    Kind::FelixConfiguration,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::BgpFilter,
+];
 
 /// What the laws remember.
 #[derive(Debug, Default)]
