@@ -159,31 +159,46 @@ impl World {
         })
     }
 
-    /// What to send by: what the pool wants if the peer and this node are ready for it, else what is sent now, else a tunnel
-    /// that stands here and that it accepts (rule *send*).
-    pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Encap {
-        let Some(said) = &peer.announcement else { return wanted };
+    /// What to send by: what the pool wants if the peer and this node are ready for it, else what is sent now (rule *send*).
+    /// `None`: nothing may begin yet.
+    pub(crate) fn sends(&self, pool: &str, peer: &Peer, wanted: Encap, now: Option<Encap>) -> Option<Encap> {
+        let Some(said) = &peer.announcement else { return Some(wanted) };
         let version = self.versions.get(pool);
         let is_ready = version.is_some_and(|version| said.stand(version).ready >= version.generation);
         // Who is not ready for it itself leaves nothing for it: its own pods may still send packets that are too large.
-        let may_leave = now.is_none_or(|now| now == wanted) || self.has_said(version, |stand| stand.ready);
+        let may_leave = now.is_none_or(|now| now == wanted) || self.has_said_ready(version);
         if is_ready && may_leave && said.accepts.contains(&wanted) {
-            return wanted;
+            return Some(wanted);
         }
-        let tunnels = said.accepts.intersection(&self.carried).copied();
-        // Who has said that all it sends is what the pool wants begins nothing else.
-        let may_begin = !said.accepts.contains(&wanted) && !self.has_said(version, |stand| stand.switched);
-        let instead = tunnels.into_iter().next().filter(|_| may_begin);
-        now.or(instead).unwrap_or(wanted)
+        now.or_else(|| self.begins(version, said, wanted))
     }
 
-    /// Whether this node has said of itself that it is so far with what the pool wants now.
-    fn has_said(&self, version: Option<&PoolVersion>, stage: fn(Stand) -> i64) -> bool {
+    /// What to send by to a peer that is not ready, where nothing is sent yet: what the pool wants, if it accepts that still or
+    /// already, else a tunnel that stands here and that it accepts, else what it will accept.
+    fn begins(&self, version: Option<&PoolVersion>, said: &Announcement, wanted: Encap) -> Option<Encap> {
+        let standing = said.accepts.intersection(&self.carried).copied();
+        let accepted = [wanted].into_iter().filter(|encap| said.accepts.contains(encap)).chain(standing);
+        accepted.chain([wanted]).find(|encap| self.may_begin(version, *encap))
+    }
+
+    /// Whether a peer goes on accepting `encap` until it hears that this node does not send by it: not if this node has said
+    /// so before, which the peer may be about to follow (rule *retire*).
+    fn may_begin(&self, version: Option<&PoolVersion>, encap: Encap) -> bool {
+        let denies = |said: &Announcement| {
+            version.is_some_and(|version| said.stand(version).switched > 0) && !said.sends.contains(&encap)
+        };
+        encap == Encap::Direct || !self.said().any(denies)
+    }
+
+    /// Whether this node has said of itself that it is ready for what the pool wants now.
+    fn has_said_ready(&self, version: Option<&PoolVersion>) -> bool {
+        version.is_some_and(|version| self.said().any(|said| said.stand(version).ready >= version.generation))
+    }
+
+    /// What this node has said of itself last, as far as it is known: the API server may have it or not yet.
+    fn said(&self) -> impl Iterator<Item = &Announcement> {
         let learnt = self.peers.get(&self.node).and_then(|own| own.announcement.as_ref());
-        let said = [self.announced.as_ref(), learnt];
-        version.is_some_and(|version| {
-            said.into_iter().flatten().any(|said| stage(said.stand(version)) >= version.generation)
-        })
+        [self.announced.as_ref(), learnt].into_iter().flatten()
     }
 
     /// What this node says of itself: `before` is what it said last, `accepts_all` whether the kernel holds all that
@@ -287,6 +302,29 @@ mod tests {
             says(&mut world, "master2", ready, 1, accepts, &[Vxlan]);
             let is_direct = matches!(to_master2(&world), Path::Direct { .. });
             assert_eq!(is_direct, moves, "ready {own} and {ready}, accepts {accepts:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_begins_by_what_this_node_has_said_it_does_not_send_until_the_peer_is_ready() {
+        use Encap::{Direct, Vxlan};
+        for (switched, sends, ready, begins) in [
+            (0, &[][..], 1, true),
+            (1, &[Vxlan][..], 1, true),
+            (1, &[Direct][..], 1, false),
+            (1, &[Direct][..], 2, true),
+        ] {
+            let mut world = changing(EncapMode::Always);
+            world.sent = Sent::default();
+            says(&mut world, "master1", 1, switched, &[Direct, Vxlan], sends);
+            says(&mut world, "master2", ready, 1, &[Direct, Vxlan], &[Direct]);
+            let expected =
+                if begins { "vxlan via 192.168.50.162" } else { "unreachable: node master2 has not said" };
+            let path = to_master2(&world).to_string();
+            assert!(
+                path.starts_with(expected),
+                "switched {switched}, sends {sends:?}, ready {ready}: {path}"
+            );
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Why {
     NoPool,
     /// The node that holds it has not said its address.
     UnknownNode { node: String },
+    /// The node that holds it does not accept what the pool wants, and may at any time stop accepting what it accepts now.
+    NotReady { node: String },
     /// We do not know our own address or uplink.
     NoUplink,
     /// The far node has no address on its `vxlan.calico`.
@@ -107,7 +109,10 @@ fn choose(world: &World, dst: Cidr, owner: &str) -> (Path, Option<Why>) {
         Encap::Direct => direct(world, dst, owner, peer, same_subnet),
     };
     let now = world.sent.get(dst);
-    let path = by(world.sends(name, peer, wanted, now));
+    let Some(sends) = world.sends(name, peer, wanted, now) else {
+        return only(Unreachable(Why::NotReady { node: owner.to_owned() }));
+    };
+    let path = by(sends);
     // What cannot be done takes no working path down.
     match (path, now.map(by)) {
         (Unreachable(why), Some(kept)) if !matches!(kept, Unreachable(_)) => (kept, Some(why)),
@@ -179,6 +184,12 @@ impl fmt::Display for Why {
         match self {
             Why::NoPool => f.write_str("no IPPool contains it"),
             Why::UnknownNode { node } => write!(f, "node {node} has not published its address"),
+            Why::NotReady { node } => {
+                write!(
+                    f,
+                    "node {node} has not said yet that it accepts what the pool wants: see that its agent runs"
+                )
+            }
             Why::NoUplink => f.write_str("no interface of this node holds its address"),
             Why::NoVtep { node } => write!(f, "node {node} has no VXLAN tunnel address yet"),
             Why::NoTunnelAddress => f.write_str("this node has no VXLAN tunnel address yet"),

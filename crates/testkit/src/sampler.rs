@@ -29,7 +29,9 @@ use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_millis(1);
 const DIAL_PERIOD: Duration = Duration::from_millis(20);
-const DIAL_DEADLINE: Duration = Duration::from_secs(2);
+const DIAL_DEADLINE: Duration = Duration::from_secs(8);
+/// A connection that takes longer lost packets, or the machine stood still: then the senders were late, too.
+const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// How long after the last sample an answer counts as late, and not as lost.
 const GRACE: Duration = Duration::from_millis(500);
 /// Receive buffer: a small packet takes less than a kilobyte of it, so that these are ten seconds.
@@ -233,6 +235,8 @@ impl Report {
         assert_eq!(self.stream.error, None, "the stream broke\n{self}");
         assert_eq!(self.stream.written, self.stream_read, "the stream lost data\n{self}");
         assert_eq!(self.dialled.failed, 0, "connections failed\n{self}");
+        let limit = DIAL_LIMIT * slowness() + self.forth.slip.max(self.back.slip);
+        assert!(self.dialled.longest < limit, "a connection took long\n{self}");
         assert!(is_dense(self.stream.written, self.stream.planned), "the stream wrote too little\n{self}");
         assert!(is_dense(self.dialled.good, self.dialled.planned), "too few connections were tried\n{self}");
     }
