@@ -10,7 +10,6 @@ use testkit::netns;
 
 pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
 pub(super) const DEVICE: Duration = Duration::from_secs(1);
-const TABLE: Duration = Duration::from_millis(200);
 
 /// Does `harm` on master1 and waits until everything is as before. The agent must say that it put `object` back, and that
 /// this took no longer than `deadline` from the kernel's notice to the kernel's acknowledgement.
@@ -108,15 +107,15 @@ pub fn f40_a_tunnel_device_that_was_set_down_comes_up(lab: &Lab) {
 }
 
 pub fn f42_a_flushed_ruleset_comes_back(lab: &Lab) {
-    repaired(lab, RULES, "nft flush ruleset", TABLE);
+    repaired(lab, RULES, "nft flush ruleset", AT_ONCE);
 }
 
 pub fn f42_an_emptied_chain_is_filled_again(lab: &Lab) {
-    repaired(lab, RULES, "nft flush chain inet calico nat-POSTROUTING", TABLE);
+    repaired(lab, RULES, "nft flush chain inet calico nat-POSTROUTING", AT_ONCE);
 }
 
 pub fn f42_a_deleted_table_comes_back(lab: &Lab) {
-    repaired(lab, RULES, "nft delete table inet calico", TABLE);
+    repaired(lab, RULES, "nft delete table inet calico", AT_ONCE);
 }
 
 pub fn f40_a_foreign_route_under_our_key_is_left_alone_and_said(lab: &Lab) {
