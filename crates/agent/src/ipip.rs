@@ -2,6 +2,8 @@
 //! start on, and the stand-in gives the name `tunl0` back to it.
 
 use derive::IpipDriver;
+use kernel::ApplyError;
+use netlink::netns::NetnsError;
 use netlink::probe;
 
 /// `--ipip-driver`.
@@ -24,19 +26,26 @@ pub(crate) fn driver(choice: Choice) -> Option<IpipDriver> {
 
 fn found() -> Option<IpipDriver> {
     match probe::has_ipip() {
-        Ok(true) => return Some(IpipDriver::Kernel),
+        Ok(true) => return judged(),
         Ok(false) => {}
         Err(error) => tracing::warn!("cannot find out whether this kernel has IPIP: {error}"),
     }
-    match probe::takes_stand_in() {
-        Ok(Ok(())) => Some(IpipDriver::StandIn),
-        Ok(Err(error)) => {
-            tracing::info!("this kernel lacks IPIP and does not take the stand-in for it: {error}");
-            None
-        }
-        Err(error) => {
-            tracing::warn!("cannot find out whether this kernel takes the stand-in for IPIP: {error}");
-            None
-        }
+    taken("lacks IPIP and does not take the stand-in for it", probe::takes_stand_in())
+        .then_some(IpipDriver::StandIn)
+}
+
+/// Nothing is let in by IPIP that no filter has judged.
+fn judged() -> Option<IpipDriver> {
+    taken("has IPIP, but takes no filter that judges what comes by it", probe::takes_filters())
+        .then_some(IpipDriver::Kernel)
+}
+
+/// Whether the kernel took what was tried; `lack` says what it means if it did not.
+fn taken(lack: &str, tried: Result<Result<(), ApplyError>, NetnsError>) -> bool {
+    match tried {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => tracing::info!("this kernel {lack}: {error}"),
+        Err(error) => tracing::warn!("cannot find out whether this kernel {lack}: {error}"),
     }
+    false
 }

@@ -21,6 +21,7 @@ pub(crate) fn derive(world: &World) -> Objects {
         // What comes by the tunnel and goes back direct (or the other way round) must pass a strict system-wide setting:
         // the kernel takes the larger of `all` and the device's, and 2 is loose.
         objects.extend([rp_filter(&uplink.device)]);
+        objects.extend(ipip::place(world));
     }
     objects.extend(ipip::derive(world));
     objects.extend(vxlan(world).into_iter().flatten());

@@ -59,6 +59,13 @@ pub(crate) fn derive(world: &World) -> Vec<(Key, Value)> {
     objects
 }
 
+/// Where that is judged. The first time, the kernel stops the interface for a moment to make it (`qdisc_graft`): so it is there
+/// from an agent's first start on, and not from the first change of a mode on.
+pub(crate) fn place(world: &World) -> Option<(Key, Value)> {
+    let uplink = world.uplink.as_ref().filter(|_| world.ipip.is_some())?;
+    Some((Key::Clsact(LinkKey { netns: Netns::Host, name: uplink.device.clone() }), Value::Clsact))
+}
+
 /// Who is let in, on the uplink.
 pub(crate) fn accept(world: &World) -> Option<(Key, Value)> {
     let own = own(world)?;

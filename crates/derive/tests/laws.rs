@@ -262,6 +262,7 @@ proptest! {
             let hangs = objects.iter().any(|(key, value)| match (key, value) {
                 (Key::Fdb(key), _) => key.device == device,
                 (Key::Neigh(key), _) => key.device == device,
+                (Key::Clsact(key), _) => key.name == device,
                 (Key::Filter(key), Value::Filter(filter)) => key.device == device || filter.leads_to() == Some(&device),
                 (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(&device),
                 _ => false,

@@ -133,6 +133,7 @@ pub fn device_of(key: &Key, value: &Value) -> Option<LinkKey> {
     let name = match (key, value) {
         (Key::Addr(key), _) => key.device.clone(),
         (Key::Neigh(key), _) => key.device.clone(),
+        (Key::Clsact(key), _) => key.name.clone(),
         (Key::Filter(key), _) => key.device.clone(),
         (Key::Fdb(key), _) => key.device.clone(),
         (Key::Sysctl(key), _) => key.path.split('/').nth(3)?.parse().ok()?,

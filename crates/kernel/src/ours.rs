@@ -21,6 +21,7 @@ const VXLAN: [&str; 2] = [VXLAN_DEVICE, "vxlan-v6.calico"];
 /// | address | on one of our links, except link-local IPv6 (the kernel's) |
 /// | neighbour, forwarding entry | permanent and unicast, on one of our links |
 /// | route | protocol 80, or directly connected on a `cali…` device; and what Calico leaves on our tunnels |
+/// | place for filters | never: others' filters may be in it |
 /// | filter | a name of ours, at our priority and handle |
 /// | rules | table `inet calico` or `arp calico` |
 /// | setting | always: only settings that are wanted are ever looked at |
@@ -52,6 +53,7 @@ pub fn ours(key: &Key, value: &Value) -> bool {
                 || on(is_vxlan) && found.protocol == route::PROTO_BOOT
         }
         (Key::Nft(key), _) => key.name == nft::TABLE_CALICO,
+        (Key::Clsact(_), _) => false,
         (Key::Filter(_), Value::Filter(Filter::Other(name))) => name.starts_with(filter::NAMES),
         (Key::Filter(_), _) => true,
         (Key::Sysctl(_), _) => true,

@@ -85,7 +85,7 @@ fn need(step: &Step) -> u8 {
         // A pod's interface comes into being with the node's end of the pair.
         (Key::Link(link), _) => u8::from(link.netns != Netns::Host),
         (Key::Sysctl(_), _) => 2,
-        (Key::Addr(_), _) => 3,
+        (Key::Addr(_) | Key::Clsact(_), _) => 3,
         // Nothing comes in by a new tunnel, or out of it, that is not judged; nor do rules refuse what is not judged yet, of a
         // tunnel that stands already.
         (Key::Filter(_), _) => 4,

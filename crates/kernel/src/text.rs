@@ -17,6 +17,7 @@ impl fmt::Display for Key {
             }
             Key::Addr(k) => write!(f, "{netns}address {} dev {}", k.addr, k.device),
             Key::Nft(k) => write!(f, "{netns}nftables {k}"),
+            Key::Clsact(k) => write!(f, "{netns}qdisc dev {}", k.name),
             Key::Filter(k) => write!(f, "{netns}filter dev {} {}", k.device, k.direction),
             Key::Fdb(k) => write!(f, "{netns}fdb {} dev {}", k.mac, k.device),
             Key::Neigh(k) => write!(f, "{netns}neighbour {} dev {}", k.addr, k.device),
@@ -35,6 +36,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Link(link) => link.fmt(f),
+            Value::Clsact => f.write_str("clsact"),
             Value::Sysctl(value) => write!(f, "= {}", value.0),
             Value::Addr(addr) => match addr.scope {
                 AddrScope::Global => f.write_str("scope global"),

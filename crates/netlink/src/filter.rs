@@ -6,7 +6,8 @@ use crate::message::{Attributes, Message, u32_at};
 use crate::parse::Names;
 use crate::socket::{Refusal, Socket};
 use kernel::filter::{HANDLE, NAMES, PRIORITY};
-use kernel::{ApplyError, Direction, Filter, FilterKey, Key, Netns, Objects, Value, is_workload};
+use kernel::{ApplyError, Direction, Filter, FilterKey, Key, LinkKey, Netns, Objects, Value, is_workload};
+use model::IfName;
 use std::os::fd::{AsFd, AsRawFd};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
@@ -32,9 +33,24 @@ mod attr {
     pub const DIRECT: u32 = 1;
 }
 
+/// Makes the place for filters be there, whoever made it.
+pub(crate) fn prepare(socket: &mut Socket, device: &IfName) -> Result<(), ApplyError> {
+    let index = index(socket, device)?;
+    make_place(socket, index)
+}
+
+fn make_place(socket: &mut Socket, index: u32) -> Result<(), ApplyError> {
+    let clsact = Message::new(libc::RTM_NEWQDISC, CREATE | EXCL, &tcmsg(index, CLSACT_HANDLE, CLSACT, 0))
+        .text(attr::TCA_KIND, "clsact");
+    match socket.request(clsact) {
+        Err(refusal) if refusal.errno != libc::EEXIST => Err(refusal.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the filter be there. One of ours that is there already is replaced in one go, without a packet unjudged.
 pub(crate) fn attach(socket: &mut Socket, key: &FilterKey, wanted: &Filter) -> Result<(), ApplyError> {
-    let index = index(socket, key)?;
+    let index = index(socket, &key.device)?;
     if let Some(Found { name, .. }) = find(socket, index, key.direction)
         && !name.starts_with(NAMES)
     {
@@ -42,12 +58,7 @@ pub(crate) fn attach(socket: &mut Socket, key: &FilterKey, wanted: &Filter) -> R
         return Err(ApplyError { errno: libc::EEXIST, text });
     }
     let program = bpf::load(wanted, |device| encode::query_index(socket, device)).map_err(refused)?;
-    let clsact = Message::new(libc::RTM_NEWQDISC, CREATE | EXCL, &tcmsg(index, CLSACT_HANDLE, CLSACT, 0))
-        .text(attr::TCA_KIND, "clsact");
-    match socket.request(clsact) {
-        Err(refusal) if refusal.errno != libc::EEXIST => return Err(refusal.into()),
-        _ => {}
-    }
+    make_place(socket, index)?;
     let message = Message::new(libc::RTM_NEWTFILTER, CREATE, &ours(index, key.direction))
         .text(attr::TCA_KIND, "bpf")
         .nest(attr::TCA_OPTIONS, &[], |options| {
@@ -69,7 +80,7 @@ pub(crate) fn change(
     if let (Filter::Accept { sources: before, .. }, Filter::Accept { sources: after, .. }) = (from, to)
         && to.differs_by_sources_only(from)
     {
-        let index = index(socket, key)?;
+        let index = index(socket, &key.device)?;
         if let Some(number) = find(socket, index, key.direction).and_then(|found| found.number) {
             return bpf::change(number, before, after).map_err(refused);
         }
@@ -97,9 +108,8 @@ pub(crate) fn dump(socket: &mut Socket, names: &Names) -> Result<Objects, Refusa
     })?;
     let mut objects = Objects::new();
     for index in places {
-        if names.get(&index).is_none_or(is_workload) {
-            continue;
-        }
+        let Some(device) = names.get(&index).filter(|name| !is_workload(name)) else { continue };
+        objects.insert(place(device), Value::Clsact);
         for direction in [Direction::Ingress, Direction::Egress] {
             let ask = Message::new(libc::RTM_GETTFILTER, DUMP, &tcmsg(index, 0, parent(direction), 0));
             let found = socket.dump(ask, Vec::new, |found, message| found.extend(parse(message.body)))?;
@@ -123,14 +133,21 @@ pub(crate) fn gone(names: &Names, body: &[u8]) -> Option<Key> {
     concerns_ours.then_some(Key::Filter(FilterKey { netns: Netns::Host, device, direction }))
 }
 
-/// What goes with the place for filters.
-pub(crate) fn gone_with_clsact(names: &Names, body: &[u8]) -> Vec<Key> {
-    let device = u32_at(body, 4).and_then(|index| names.get(&index)).filter(|_| is_clsact(body));
-    let both = [Direction::Ingress, Direction::Egress];
-    let key = |(device, direction): (&model::IfName, _)| {
-        Key::Filter(FilterKey { netns: Netns::Host, device: device.clone(), direction })
-    };
-    device.into_iter().flat_map(|device| both.map(|direction| (device, direction))).map(key).collect()
+/// The place for filters that a message is about.
+pub(crate) fn place_of(names: &Names, body: &[u8]) -> Option<Key> {
+    u32_at(body, 4).and_then(|index| names.get(&index)).filter(|_| is_clsact(body)).map(place)
+}
+
+/// What goes with a place for filters, itself as well.
+pub(crate) fn gone_with(place: Key) -> [Key; 3] {
+    let Key::Clsact(LinkKey { netns, name }) = &place else { unreachable!("a place for filters: {place}") };
+    let [ingress, egress] = [Direction::Ingress, Direction::Egress]
+        .map(|direction| Key::Filter(FilterKey { netns: *netns, device: name.clone(), direction }));
+    [ingress, egress, place]
+}
+
+fn place(device: &IfName) -> Key {
+    Key::Clsact(LinkKey { netns: Netns::Host, name: device.clone() })
 }
 
 /// A filter at our priority and handle.
@@ -206,11 +223,9 @@ fn direction(parent: u32) -> Option<Direction> {
     [Direction::Ingress, Direction::Egress].into_iter().find(|direction| self::parent(*direction) == parent)
 }
 
-fn index(socket: &mut Socket, key: &FilterKey) -> Result<u32, ApplyError> {
-    encode::query_index(socket, &key.device).ok_or_else(|| ApplyError {
-        errno: libc::ENODEV,
-        text: format!("there is no interface {}", key.device),
-    })
+fn index(socket: &mut Socket, device: &IfName) -> Result<u32, ApplyError> {
+    encode::query_index(socket, device)
+        .ok_or_else(|| ApplyError { errno: libc::ENODEV, text: format!("there is no interface {device}") })
 }
 
 fn refused(error: bpf::Error) -> ApplyError {

@@ -167,8 +167,10 @@ fn learn(names: &mut Names, message: &Received<'_>, events: &mut Vec<Event>) {
         libc::RTM_DELNEIGH => parse::neigh_key(HOST, names, body).map(Event::Gone),
         libc::RTM_NEWTFILTER => filter::put(names, body).map(put),
         libc::RTM_DELTFILTER => filter::gone(names, body).map(Event::Gone),
+        libc::RTM_NEWQDISC => filter::place_of(names, body).map(|place| put((place, Value::Clsact))),
         libc::RTM_DELQDISC => {
-            events.extend(filter::gone_with_clsact(names, body).into_iter().map(Event::Gone));
+            let gone = filter::place_of(names, body).map(filter::gone_with);
+            events.extend(gone.into_iter().flatten().map(Event::Gone));
             None
         }
         libc::RTM_NEWNETCONF => {

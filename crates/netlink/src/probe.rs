@@ -45,6 +45,17 @@ pub fn has_ipip() -> Result<bool, NetnsError> {
     })?
 }
 
+/// Whether the kernel takes the filter that judges what comes in by it.
+pub fn takes_filters() -> Result<Result<(), ApplyError>, NetnsError> {
+    Netns::scratch(|| {
+        let mut writer = Writer::open().map_err(NetnsError::Enter)?;
+        let local = Ipv4Addr::new(192, 0, 2, 1);
+        let accept = Filter::Accept { local, tunnel: None, sources: BTreeMap::new() };
+        let outcomes = writer.apply(&[attach(IfName::fixed("lo"), Direction::Ingress, accept)]);
+        Ok(outcomes.into_iter().try_for_each(|outcome| outcome.result))
+    })?
+}
+
 /// Whether the kernel takes the stand-in for it: its device and its filters.
 pub fn takes_stand_in() -> Result<Result<(), ApplyError>, NetnsError> {
     Netns::scratch(|| {
@@ -60,17 +71,19 @@ pub fn takes_stand_in() -> Result<Result<(), ApplyError>, NetnsError> {
         };
         let send = Filter::Send { local, uplink: uplink.clone() };
         let accept = Filter::Accept { local, tunnel: Some(device.clone()), sources: BTreeMap::new() };
-        let filter = |device, direction, filter| {
-            Step::Create(Key::Filter(FilterKey { netns: host, device, direction }), Value::Filter(filter))
-        };
         let outcomes = writer.apply(&[
             Step::Create(
                 Key::Link(LinkKey { netns: host, name: device.clone() }),
                 Value::Link(Box::new(link)),
             ),
-            filter(device, Direction::Egress, send),
-            filter(uplink, Direction::Ingress, accept),
+            attach(device, Direction::Egress, send),
+            attach(uplink, Direction::Ingress, accept),
         ]);
         Ok(outcomes.into_iter().try_for_each(|outcome| outcome.result))
     })?
+}
+
+fn attach(device: IfName, direction: Direction, filter: Filter) -> Step {
+    let key = FilterKey { netns: kernel::Netns::Host, device, direction };
+    Step::Create(Key::Filter(key), Value::Filter(filter))
 }

@@ -192,8 +192,13 @@ impl Writer {
                 failpoint!("setting: written");
                 run.record(run.step, result);
             }
-            // A setting cannot be absent: what is no longer wanted stays as it is.
-            Step::Remove(Key::Sysctl(_), _) => {}
+            // A setting cannot be absent, and a place for filters may have others' in it: they stay as they are.
+            Step::Remove(Key::Sysctl(_) | Key::Clsact(_), _) => {}
+            Step::Create(Key::Clsact(key), _) => {
+                self.flush(run);
+                let prepared = filter::prepare(&mut self.host, &key.name);
+                run.record(run.step, prepared);
+            }
             Step::Create(Key::Filter(key), Value::Filter(to)) => {
                 self.flush(run);
                 let attached = filter::attach(&mut self.host, key, to);

@@ -142,6 +142,7 @@ pub(super) fn hangs_on(key: &Key, value: &Value, device: &IfName) -> bool {
         (Key::Neigh(key), _) => key.device == *device,
         (Key::Fdb(key), _) => key.device == *device,
         (Key::Route(_), Value::Route(route)) => route.device.as_ref() == Some(device),
+        (Key::Clsact(key), _) => key.name == *device,
         (Key::Filter(key), Value::Filter(filter)) => {
             key.device == *device || filter.leads_to() == Some(device)
         }

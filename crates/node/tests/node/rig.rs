@@ -360,11 +360,13 @@ impl Rig {
         self.settle();
     }
 
-    /// The node's own objects but the uplink and settings, in words.
+    /// The node's own objects but the uplink, what is on it, and settings, in words.
     pub fn listing(&self) -> Vec<String> {
         let own = uplink();
         let keys = self.kernel.keys().filter(|key| {
-            key.netns() == Netns::Host && !own.contains_key(key) && !matches!(key, Key::Sysctl(_))
+            key.netns() == Netns::Host
+                && !own.contains_key(key)
+                && !matches!(key, Key::Sysctl(_) | Key::Clsact(_))
         });
         keys.map(Key::to_string).collect()
     }

@@ -77,6 +77,7 @@ impl FakeKernel {
                     Key::Addr(key) => key.device == link.name,
                     Key::Neigh(key) => key.device == link.name,
                     Key::Fdb(key) => key.device == link.name,
+                    Key::Clsact(key) => key.name == link.name,
                     Key::Filter(key) => key.device == link.name,
                     Key::Sysctl(key) => key.path.split('/').any(|part| part == link.name.as_str()),
                     Key::Route(_) => leads_over(value, &link.name),

@@ -310,6 +310,7 @@ fn moved(mut key: Key, netns: Netns) -> Key {
         Key::Link(key) => key.netns = netns,
         Key::Sysctl(key) => key.netns = netns,
         Key::Addr(key) => key.netns = netns,
+        Key::Clsact(key) => key.netns = netns,
         Key::Filter(key) => key.netns = netns,
         Key::Fdb(key) => key.netns = netns,
         Key::Neigh(key) => key.netns = netns,

@@ -26,6 +26,7 @@ impl FakeKernel {
             (Key::Addr(key), _) => needs(&key.device),
             (Key::Neigh(key), _) => needs(&key.device),
             (Key::Fdb(key), _) => needs(&key.device),
+            (Key::Clsact(key), _) => needs(&key.name),
             (Key::Filter(key), Value::Filter(filter)) => {
                 needs(&key.device)?;
                 filter.leads_to().map_or(Ok(()), needs)
