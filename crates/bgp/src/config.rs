@@ -48,8 +48,9 @@ pub struct Config {
     pub peers: BTreeMap<PeerId, PeerConfig>,
     /// What we announce as our own.
     pub originate: BTreeMap<Cidr, Origination>,
-    /// Whether equally good paths are all reported as best (equal cost multipath).
-    pub multipath: bool,
+    /// Whether all paths that the import filters let pass are reported, by rank, in place of the best alone: for equal cost
+    /// multipath, and for whoever does not believe every path.
+    pub all_paths: bool,
     /// The subnets that we are connected to: for third-party next hops (RFC 4271 §5.1.3) and the interface of a path.
     pub connected: BTreeMap<Cidr, IfName>,
     /// Our own addresses: a path with one of them as its next hop is refused (RFC 4271 §6.3). The address of a session

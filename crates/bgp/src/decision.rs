@@ -70,12 +70,30 @@ impl Candidate {
     }
 }
 
+/// The paths that the import filter let pass.
+fn eligible(paths: &[Path], facts: &[Facts]) -> Vec<Candidate> {
+    let eligible = paths.iter().enumerate().filter(|(_, path)| !path.rejected);
+    eligible.map(|(at, path)| Candidate::new(at, path, &facts[path.route.said.source.at()])).collect()
+}
+
 /// The best of the paths that the import filter let pass.
 pub fn best(paths: &[Path], facts: &[Facts]) -> Best {
-    let eligible = paths.iter().enumerate().filter(|(_, path)| !path.rejected);
-    eliminate(
-        eligible.map(|(at, path)| Candidate::new(at, path, &facts[path.route.said.source.at()])).collect(),
-    )
+    eliminate(eligible(paths, facts))
+}
+
+/// All of them, each with its rank: zero for the best, else that of the best if those of the ranks before were not there.
+pub fn ranked(paths: &[Path], facts: &[Facts]) -> Vec<(u16, usize)> {
+    let mut left = eligible(paths, facts);
+    let mut ranked = Vec::with_capacity(left.len());
+    for rank in 0.. {
+        if left.is_empty() {
+            break;
+        }
+        let best = eliminate(left.clone()).equal;
+        left.retain(|c| !best.contains(&c.at));
+        ranked.extend(best.into_iter().map(|at| (rank, at)));
+    }
+    ranked
 }
 
 /// RFC 4271 §9.1.2.2, a line a step.

@@ -12,4 +12,4 @@ pub mod wire;
 
 pub use config::{Config, NexthopMode, Origination, PeerConfig, PeerId};
 pub use session::ConnId;
-pub use speaker::{BestPath, Input, Output, Paths, PeerStatus, Speaker};
+pub use speaker::{Input, Output, Paths, PeerStatus, RankedPath, Speaker};

@@ -20,7 +20,7 @@ enum Act {
     Export { node: usize, peer: usize, which: u8 },
     Import { node: usize, peer: usize, which: u8 },
     Nexthop { node: usize, peer: usize, keep: bool },
-    Multipath { node: usize, on: bool },
+    AllPaths { node: usize, on: bool },
     Reset { node: usize, peer: usize },
     Break { node: usize, peer: usize },
     Restart { node: usize, graceful: bool },
@@ -38,7 +38,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (pair.clone(), 0u8..4).prop_map(|((node, peer), which)| Act::Export { node, peer, which }),
         1 => (pair.clone(), 0u8..4).prop_map(|((node, peer), which)| Act::Import { node, peer, which }),
         1 => (pair.clone(), any::<bool>()).prop_map(|((node, peer), keep)| Act::Nexthop { node, peer, keep }),
-        1 => (node.clone(), any::<bool>()).prop_map(|(node, on)| Act::Multipath { node, on }),
+        1 => (node.clone(), any::<bool>()).prop_map(|(node, on)| Act::AllPaths { node, on }),
         1 => pair.clone().prop_map(|(node, peer)| Act::Reset { node, peer }),
         1 => pair.clone().prop_map(|(node, peer)| Act::Break { node, peer }),
         1 => (node, any::<bool>()).prop_map(|(node, graceful)| Act::Restart { node, graceful }),
@@ -98,8 +98,8 @@ proptest! {
                     configs[node].peers.entry(id(peer)).and_modify(|p| p.nexthop = mode);
                     node
                 }
-                Act::Multipath { node, on } => {
-                    configs[node].multipath = on;
+                Act::AllPaths { node, on } => {
+                    configs[node].all_paths = on;
                     node
                 }
                 Act::Reset { node, peer } => {

@@ -115,6 +115,7 @@ impl World {
             sort: peer.sort,
             node: None,
             pod: None,
+            rank: 0,
         });
         self.learnt.insert(dst, learnt.collect());
     }

@@ -1,7 +1,8 @@
 //! What counts of the paths that BGP peers give.
 //!
 //! Inside a pool the datastore says who holds a block; a path there counts only if it agrees: its prefix is the block's and
-//! its next hop the holder, or a router of ours where the holder is in another subnet. A session that lies moves nothing.
+//! its next hop the holder, or a router of ours where the holder is in another subnet. A session that lies moves nothing: the
+//! speaker gives all paths by rank, and one that does not count leaves its place to the next, however good it says that it is.
 //!
 //! Outside the pools a path of a configured peer counts, all the equally good ones together; nodes of the mesh have nothing
 //! to say there. What the node itself stands on, its subnets and its default route, is left as it is unless a rule of the
@@ -76,10 +77,7 @@ impl World {
     fn neighbours_to(&self, dst: Cidr) -> BTreeSet<IpAddr> {
         let mut neighbours = BTreeSet::new();
         if self.pool_of(dst).is_none() {
-            neighbours.extend(self.paths_to(dst).iter().filter_map(|path| match self.judge(dst, path) {
-                Verdict::Counts(neighbour) => Some(neighbour),
-                Verdict::Unused | Verdict::Refused(_) => None,
-            }));
+            neighbours.extend(self.counting(dst).into_iter().map(|(_, neighbour)| neighbour));
             if neighbours.is_empty() {
                 neighbours.extend(self.kept_hops(dst));
             }
@@ -88,6 +86,26 @@ impl World {
             neighbours.extend(self.gateway_to(dst.addr()));
         }
         neighbours
+    }
+
+    /// The best of the paths to a destination outside the pools that count, each with the neighbour that packets go to.
+    fn counting(&self, dst: Cidr) -> Vec<(&Learnt, IpAddr)> {
+        let ranks = self.said_outside(dst).chunk_by(|one, next| one.rank == next.rank);
+        let mut counting = ranks.map(|equal| {
+            let judged = equal.iter().filter_map(|path| match self.judge(dst, path) {
+                Verdict::Counts(neighbour) => Some((path, neighbour)),
+                Verdict::Unused | Verdict::Refused(_) => None,
+            });
+            judged.collect::<Vec<_>>()
+        });
+        counting.find(|counting| !counting.is_empty()).unwrap_or_default()
+    }
+
+    /// What peers say of a destination outside the pools. Where they leave the first rank to us, it is our own, and nothing
+    /// that they say matters.
+    fn said_outside(&self, dst: Cidr) -> &[Learnt] {
+        let paths = self.paths_to(dst);
+        if paths.first().is_some_and(|best| best.rank == 0) { paths } else { &[] }
     }
 
     fn judge(&self, dst: Cidr, path: &Learnt) -> Verdict {
@@ -129,12 +147,10 @@ impl World {
 
     /// What pods of this node lead to, each with the host's interface towards the pod.
     pub(crate) fn behind_pods(&self) -> impl Iterator<Item = (&IfName, Cidr)> {
-        let said = self.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
-        let given = said.filter(|(_, path)| path.pod.is_some()).filter_map(|(dst, path)| {
-            match self.judge(dst, path) {
-                Verdict::Counts(pod) => Some((pod, dst)),
-                Verdict::Unused | Verdict::Refused(_) => None,
-            }
+        let by_pods = self.learnt.iter().filter(|(_, paths)| paths.iter().any(|path| path.pod.is_some()));
+        let given = by_pods.flat_map(|(dst, _)| {
+            let counting = self.counting(*dst).into_iter().filter(|(path, _)| path.pod.is_some());
+            counting.map(|(_, pod)| (pod, *dst))
         });
         let kept = self.hops.iter().filter(|_| !self.selected);
         let kept = kept.flat_map(|(dst, hops)| hops.iter().map(|hop| (*hop, *dst)));
@@ -207,7 +223,11 @@ impl World {
 
 /// Paths that do not count, in words.
 pub fn refused(world: &World) -> impl Iterator<Item = String> {
-    let all = world.learnt.iter().flat_map(|(dst, paths)| paths.iter().map(|path| (*dst, path)));
+    let all = world.learnt.keys().flat_map(|dst| {
+        let is_inside = world.pool_of(*dst).is_some();
+        let paths = if is_inside { world.paths_to(*dst) } else { world.said_outside(*dst) };
+        paths.iter().map(|path| (*dst, path))
+    });
     all.filter_map(|(dst, path)| {
         let why = match world.pool_of(dst) {
             Some(_) => world.disagreement(dst, path),
@@ -238,6 +258,7 @@ mod tests {
             sort,
             node: node.map(str::to_owned),
             pod: None,
+            rank: 0,
             named: false,
         }]
     }
@@ -298,6 +319,45 @@ mod tests {
             let said: Vec<String> = refused(&world).collect();
             assert!(said.len() == 1 && said[0].contains(dst) && said[0].contains("Peer"), "{said:?}");
         }
+    }
+
+    /// A path that is told as the better one by a node that has nothing to say, and the honest one behind it.
+    fn shouted_down(honest: &str) -> Vec<Learnt> {
+        let mut said = learnt("192.168.50.163", Some("master3"), PeerSort::Mesh);
+        said.extend(
+            learnt(honest, None, PeerSort::Global).into_iter().map(|path| Learnt { rank: 1, ..path }),
+        );
+        said
+    }
+
+    #[test]
+    fn s27_who_lies_with_a_better_path_hides_no_honest_one() {
+        let router: IpAddr = "192.168.50.1".parse().expect("an address");
+        let (block, outside) = (cidr("6.2.182.0/26"), cidr("10.9.0.0/16"));
+        let mut world = direct();
+        for dst in [block, outside] {
+            world.learnt.insert(dst, shouted_down("192.168.50.1").into());
+        }
+        assert_eq!(path(&world, block, "master4"), Path::Direct { next_hop: router });
+        assert_eq!(world.neighbours_to(outside), [router].into());
+        let said: Vec<String> = refused(&world).collect();
+        assert!(said.len() == 2 && said.iter().all(|line| line.contains("192.168.50.163")), "{said:?}");
+    }
+
+    #[test]
+    fn a_worse_path_counts_only_where_no_better_one_does_and_none_where_we_are_the_origin() {
+        let dst = cidr("10.9.0.0/16");
+        let ranked = |ranks: [u16; 2]| {
+            let hops = ["192.168.50.1", "192.168.50.20"].map(|hop| learnt(hop, None, PeerSort::Global));
+            let paths = hops.into_iter().flatten().zip(ranks).map(|(path, rank)| Learnt { rank, ..path });
+            let mut world = direct();
+            world.learnt.insert(dst, paths.collect());
+            assert_eq!(refused(&world).count(), 0);
+            world.neighbours_to(dst).len()
+        };
+        assert_eq!(ranked([0, 0]), 2);
+        assert_eq!(ranked([0, 1]), 1);
+        assert_eq!(ranked([1, 2]), 0);
     }
 
     /// Whether a route to `dst` follows from what a peer says of it, and what is said of that.

@@ -42,7 +42,7 @@ pub struct World {
     pub felix: FelixConfigurationSpec,
     /// What BGP is made from.
     pub bgp: BgpWorld,
-    /// Best paths of the speaker, by destination; none of them is ours.
+    /// What BGP peers say of each destination, by rank, the best first; none of them is ours.
     pub learnt: BTreeMap<Cidr, Arc<[Learnt]>>,
     /// The subnets of our interfaces.
     pub connected: BTreeMap<Cidr, IfName>,
@@ -95,6 +95,8 @@ pub struct Learnt {
     pub node: Option<String>,
     /// The pod of this node that gave it, by its address.
     pub pod: Option<IpAddr>,
+    /// How good it is: zero for the best, else that of the best if those of the ranks before were not there.
+    pub rank: u16,
     /// A rule of the peer's BGPFilter is for destinations like this one, and accepts them.
     pub named: bool,
 }

@@ -152,11 +152,16 @@ fn said() -> impl Strategy<Value = (Cidr, Vec<Learnt>, Option<Vec<IpAddr>>)> {
     let hop = select(vec!["192.168.50.1", "192.168.50.2", "192.168.50.11", "203.0.113.1", "203.0.113.9"])
         .prop_map(|hop| hop.parse::<IpAddr>().unwrap());
     let sort = select(vec![PeerSort::Mesh, PeerSort::Global, PeerSort::Node]);
-    let path = (hop.clone(), sort, any::<bool>(), any::<bool>()).prop_map(|(next_hop, sort, node, named)| {
-        let node = node.then(|| NODES[1].to_owned());
-        Learnt { next_hop, peer: "peer".into(), sort, node, pod: None, named }
+    let path = (hop.clone(), sort, any::<bool>(), any::<bool>(), 0..3_u16).prop_map(
+        |(next_hop, sort, node, named, rank)| {
+            let node = node.then(|| NODES[1].to_owned());
+            Learnt { next_hop, peer: "peer".into(), sort, node, pod: None, rank, named }
+        },
+    );
+    let paths = prop::collection::vec(path, 0..4).prop_map(|mut paths| {
+        paths.sort_by_key(|path| path.rank);
+        paths
     });
-    let paths = prop::collection::vec(path, 0..3);
     let kept = prop::option::weighted(0.3, prop::collection::vec(hop, 1..3));
     (dst.prop_map(|dst| dst.parse().unwrap()), paths, kept)
 }

@@ -4,7 +4,7 @@ use crate::{Host, Over, until};
 use agent::speaker::{Best, Job, Voice, start};
 use bgp::config::Config;
 use bgp::wire::RouterId;
-use bgp::{BestPath, Origination, Paths, PeerConfig, PeerId, PeerStatus};
+use bgp::{Origination, Paths, PeerConfig, PeerId, PeerStatus, RankedPath};
 use model::{Asn, Cidr, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,7 +33,7 @@ pub fn job(asn: u32, router_id: Ipv4Addr) -> Job {
         restarting: false,
         peers: BTreeMap::new(),
         originate: BTreeMap::new(),
-        multipath: false,
+        all_paths: false,
         connected: BTreeMap::from([(
             "10.9.0.0/24".parse().expect("a network"),
             "e0".parse().expect("a name"),
@@ -184,13 +184,13 @@ impl Ours {
     ///
     /// # Panics
     /// If it is none.
-    pub fn path(&mut self, prefix: &str) -> Option<BestPath> {
+    pub fn path(&mut self, prefix: &str) -> Option<RankedPath> {
         let dst: Cidr = prefix.parse().expect("a prefix");
         self.paths().get(&dst).map(|paths| paths[0].clone())
     }
 
     /// Waits for the path to a prefix that a peer gave.
-    pub fn learns(&mut self, prefix: &str) -> BestPath {
+    pub fn learns(&mut self, prefix: &str) -> RankedPath {
         until(prefix, || self.path(prefix).filter(|path| path.peer.is_some()))
     }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A destination costs its prefix twice (in order, and by number) and 16 bytes a path; what was said of it is a `Route`
-//! that it shares. Invariant: the flag `best` marks a prefix of the list of paths, in the decision's order.
+//! that it shares. Invariant: the flag `best` marks the first of the list of paths, or none.
 
 mod bits;
 mod index;
@@ -89,7 +89,7 @@ pub struct Path {
     pub rejected: bool,
     /// Its source is restarting (RFC 4724 §4.2).
     pub stale: bool,
-    /// The decision chose it, or found it as good as what it chose.
+    /// The decision chose it.
     pub best: bool,
 }
 
@@ -274,24 +274,18 @@ impl Table {
         Some(std::mem::replace(&mut path.stale, true))
     }
 
-    /// Decides: the best paths first, in order, and flagged. `old` is the best route before the paths changed.
-    /// Without `multipath` one path is flagged at most.
-    pub fn decide(&mut self, id: DstId, facts: &[Facts], multipath: bool, old: Serial) -> Change {
+    /// Decides: the best path first, and flagged. `old` is the best route before the paths changed.
+    pub fn decide(&mut self, id: DstId, facts: &[Facts], old: Serial) -> Change {
         let paths = self.dests[id.at()].slice_mut();
         if let [only] = paths {
             only.best = !only.rejected;
             return Change { id, old, new: serial(paths) };
         }
-        let best = decision::best(paths, facts);
-        let place = |at: usize| best.equal.iter().position(|e| *e == at).unwrap_or(usize::MAX);
-        let mut order: Vec<usize> = (0..paths.len()).collect();
-        order.sort_by_key(|at| (place(*at), paths[*at].route.said.source));
-        let sorted: Vec<Path> = order.iter().map(|at| paths[*at].clone()).collect();
-        paths.clone_from_slice(&sorted);
-        let chosen = if multipath { best.equal.len() } else { best.equal.len().min(1) };
+        let best = decision::best(paths, facts).first;
         for (nth, path) in paths.iter_mut().enumerate() {
-            path.best = nth < chosen;
+            path.best = Some(nth) == best;
         }
+        paths.sort_by_key(|path| (!path.best, path.route.said.source));
         Change { id, old, new: serial(paths) }
     }
 

@@ -26,8 +26,8 @@ impl Speaker {
                 self.remove_peer(source);
             }
         }
-        let multipath = std::mem::replace(&mut self.rib.multipath, config.multipath);
-        if multipath != config.multipath && !self.rib.deferred {
+        let all_paths = std::mem::replace(&mut self.rib.all_paths, config.all_paths);
+        if all_paths != config.all_paths && !self.rib.deferred {
             FAMILIES.into_iter().for_each(|family| self.decide_all(family));
         }
         self.originate(before, &config);

@@ -28,6 +28,7 @@ pub use quarantine::quarantine_time;
 pub use status::{Heard, PeerStatus};
 
 use crate::config::{Config, PeerId};
+use crate::decision;
 use crate::rib::{Bits, Change, DstId, Facts, Kind, Path, Routes, Said, Serial, Source, Table};
 use crate::session::ConnId;
 use crate::wire::{Attributes, Family, Misbehaved, NextHop};
@@ -102,11 +103,12 @@ pub enum Output {
         /// Which.
         conn: ConnId,
     },
-    /// The best paths to a destination are these; none means that it is gone. May repeat itself.
+    /// The best paths to a destination are these, with `Config::all_paths` and those less good; none means that it
+    /// is gone. May repeat itself.
     Best {
         /// Where to.
         dst: Cidr,
-        /// The best first; more than one only with `Config::multipath`. Next hops differ.
+        /// The best first, by rank.
         paths: Paths,
     },
     /// The first selection is done: a destination without `Best` by now has no path. Once.
@@ -138,12 +140,14 @@ pub enum Output {
     },
 }
 
-/// The best paths to a destination, which many share.
-pub type Paths = Arc<[BestPath]>;
+/// Paths to a destination, which many share.
+pub type Paths = Arc<[RankedPath]>;
 
-/// One of the best paths to a destination.
+/// A path to a destination, and how good it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BestPath {
+pub struct RankedPath {
+    /// Zero for the best and those that are as good, else that of the best paths if those of the ranks before were not there.
+    pub rank: u16,
     /// Where to send packets. Unspecified for a destination of ours without a next hop.
     pub nexthop: NextHop,
     /// Who gave it; `None` if we originate it.
@@ -184,7 +188,7 @@ struct Rib {
     v6: Table,
     routes: Routes,
     facts: Vec<Facts>,
-    multipath: bool,
+    all_paths: bool,
     deferred: bool,
     /// Destinations whose `Output::Best` has yet to be polled.
     unreported: VecDeque<(Family, DstId)>,
@@ -223,7 +227,7 @@ impl Rib {
             v6: Table::new(Family::IPV6, secret),
             routes: Routes::new(secret),
             facts: vec![ourselves],
-            multipath: false,
+            all_paths: false,
             deferred: false,
             unreported: VecDeque::new(),
             reported_v4: Bits::default(),
@@ -267,8 +271,8 @@ impl Rib {
         if self.deferred {
             return Change { id, old, new: old };
         }
-        let (facts, multipath) = (std::mem::take(&mut self.facts), self.multipath);
-        let change = self.table_mut(family).decide(id, &facts, multipath, old);
+        let facts = std::mem::take(&mut self.facts);
+        let change = self.table_mut(family).decide(id, &facts, old);
         self.facts = facts;
         self.report(family, id);
         change
@@ -279,6 +283,21 @@ impl Rib {
         if waiting.insert(id) {
             self.unreported.push_back((family, id));
         }
+    }
+
+    /// The paths of a destination that are told to the world.
+    fn reported(&self, family: Family, id: DstId) -> impl Iterator<Item = &Path> {
+        let paths = self.table(family).paths(id).iter();
+        paths.filter(|path| path.best || self.all_paths && !path.rejected)
+    }
+
+    /// The same by rank, the best first.
+    fn ranked(&self, family: Family, id: DstId) -> Vec<(u16, &Path)> {
+        if !self.all_paths {
+            return self.reported(family, id).map(|path| (0, path)).collect();
+        }
+        let paths = self.table(family).paths(id);
+        decision::ranked(paths, &self.facts).into_iter().map(|(rank, at)| (rank, &paths[at])).collect()
     }
 
     fn next_report(&mut self) -> Option<(Family, DstId)> {
@@ -348,24 +367,20 @@ impl Speaker {
     }
 
     fn best_paths(&mut self, family: Family, id: DstId) -> Paths {
-        let mut best = self.rib.table(family).paths(id).iter().take_while(|path| path.best);
-        let first = best.next().map_or((0, false), |path| (path.route.serial, path.stale));
-        let only = best.next().is_none().then_some(first);
+        let mut reported = self.rib.reported(family, id);
+        let first = reported.next().map_or((0, false), |path| (path.route.serial, path.stale));
+        let only = reported.next().is_none().then_some(first);
         if let Some((known, paths)) = &self.reported
             && Some(*known) == only
         {
             return paths.clone();
         }
-        let mut paths: Vec<BestPath> = Vec::new();
-        for path in self.rib.table(family).paths(id).iter().take_while(|path| path.best) {
+        let ranked = |(rank, path): (u16, &Path)| {
             let said = &path.route.said;
-            if paths.iter().all(|known| known.nexthop != said.nexthop) {
-                let peer = self.peers[said.source.at()].as_ref().map(|peer| peer.id.clone());
-                let (nexthop, attrs) = (said.nexthop, said.attrs.clone());
-                paths.push(BestPath { nexthop, peer, attrs, stale: path.stale });
-            }
-        }
-        let paths = Paths::from(paths);
+            let peer = self.peers[said.source.at()].as_ref().map(|peer| peer.id.clone());
+            RankedPath { rank, nexthop: said.nexthop, peer, attrs: said.attrs.clone(), stale: path.stale }
+        };
+        let paths: Paths = self.rib.ranked(family, id).into_iter().map(ranked).collect();
         self.reported = only.map(|only| (only, paths.clone()));
         paths
     }

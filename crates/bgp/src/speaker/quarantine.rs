@@ -81,7 +81,7 @@ mod tests {
             restarting,
             peers: peers.iter().map(peer).collect(),
             originate: BTreeMap::new(),
-            multipath: false,
+            all_paths: false,
             connected: BTreeMap::new(),
             addresses: BTreeSet::from([addr(1)]),
             nexthop_v4: None,

@@ -70,7 +70,7 @@ pub fn config(node: usize, asn: u32) -> Config {
         restarting: false,
         peers: BTreeMap::new(),
         originate: BTreeMap::new(),
-        multipath: false,
+        all_paths: false,
         connected: BTreeMap::new(),
         addresses: BTreeSet::from([addr(node)]),
         nexthop_v4: None,

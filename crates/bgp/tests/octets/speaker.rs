@@ -81,7 +81,7 @@ fn config(flags: u8) -> Config {
         restarting: flag(2),
         peers: PEERS.into_iter().enumerate().map(peer).collect(),
         originate: BTreeMap::new(),
-        multipath: flag(3),
+        all_paths: flag(3),
         connected: BTreeMap::new(),
         addresses: BTreeSet::from([OURS.into()]),
         nexthop_v4: Some(OURS),
@@ -216,7 +216,7 @@ impl World {
             changed.nexthop = if flag(4) { NexthopMode::Keep } else { NexthopMode::Auto };
             changed.prefix_limit = flag(5).then_some(2);
         }
-        self.config.multipath = flag(6);
+        self.config.all_paths = flag(6);
         self.give(Input::Configure(self.config.clone()));
     }
 

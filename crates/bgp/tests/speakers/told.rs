@@ -147,21 +147,23 @@ fn communities_that_forbid_it_keep_a_route_in_the_as() {
 }
 
 #[test]
-fn equal_paths_are_all_reported_where_multipath_is_wanted() {
-    let mut configs = mesh(&[64512, 64513, 64513]);
-    configs[0].multipath = true;
-    for node in [1, 2] {
+fn all_paths_are_reported_by_rank_where_that_is_wanted() {
+    let mut configs = mesh(&[64512, 64513, 64513, 64512]);
+    configs[0].all_paths = true;
+    for node in [1, 2, 3] {
         configs[node].originate.insert(cidr("10.50.0.0/16"), Origination::default());
     }
     let mut net = Net::new(1, &configs);
     net.run(secs(5));
-    let nexthops = |net: &Net| {
-        net.best(0)[&cidr("10.50.0.0/16")].iter().map(|path| path.nexthop.addr()).collect::<Vec<_>>()
+    let ranked = |net: &Net| {
+        let paths = net.best(0)[&cidr("10.50.0.0/16")].iter();
+        paths.map(|path| (path.rank, path.nexthop.addr())).collect::<Vec<_>>()
     };
-    assert_eq!(nexthops(&net), [addr(1), addr(2)]);
-    configs[0].multipath = false;
+    // From our own AS is nearer than from another.
+    assert_eq!(ranked(&net), [(0, addr(3)), (1, addr(1)), (1, addr(2))]);
+    configs[0].all_paths = false;
     net.configure(0, configs[0].clone());
-    assert_eq!(nexthops(&net), [addr(1)]);
+    assert_eq!(ranked(&net), [(0, addr(3))]);
     net.assert_agreement();
 }
 

@@ -48,8 +48,8 @@ fn follow(world: &World, plan: BgpPlan, restarting: bool) -> SpeakerConfig {
             restarting,
             peers: peers.collect(),
             originate: originate.collect(),
-            // The router's path to another subnet is as good as the mesh's, and the one that leads there.
-            multipath: true,
+            // The best may not be believed; and a router's path to another subnet is no better than the mesh's.
+            all_paths: true,
             connected: world.connected.clone(),
             addresses: [v4, v6].into_iter().flatten().map(IfAddr::addr).collect(),
             nexthop_v4: v4.and_then(|addr| match addr.addr() {

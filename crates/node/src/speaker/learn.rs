@@ -1,9 +1,9 @@
-//! Best paths as the World holds them: who gave them, and whether a rule of a BGPFilter accepts their destination by name.
+//! Paths as the World holds them: who gave them, and whether a rule of a BGPFilter accepts their destination by name.
 
 use super::config::{peer_id, rule};
 use crate::node::Node;
 use bgp::filter::{Action, Matcher};
-use bgp::{BestPath, Paths, PeerId};
+use bgp::{Paths, PeerId, RankedPath};
 use derive::bgp::{BgpPlan, PeerPlan};
 use derive::{Learnt, Section, World};
 use model::Cidr;
@@ -67,7 +67,7 @@ impl Node {
         }
         let judge = |(dst, paths): (&Cidr, &Arc<[Learnt]>)| {
             let judged = paths.iter().map(|path| match changed.get(&path.peer) {
-                Some(giver) => giver.learnt(path.peer.clone(), *dst, path.next_hop),
+                Some(giver) => giver.learnt(path.peer.clone(), *dst, path.next_hop, path.rank),
                 None => path.clone(),
             });
             let judged: Arc<[Learnt]> = judged.collect();
@@ -91,13 +91,14 @@ struct Giver<'a> {
 
 impl Giver<'_> {
     /// A path of this peer, whose session's name is `peer`, as the World holds it.
-    fn learnt(&self, peer: String, dst: Cidr, next_hop: IpAddr) -> Learnt {
+    fn learnt(&self, peer: String, dst: Cidr, next_hop: IpAddr, rank: u16) -> Learnt {
         Learnt {
             next_hop,
             peer,
             sort: self.peer.sort,
             node: self.peer.node.clone(),
             pod: self.peer.is_pod.then_some(self.addr),
+            rank,
             named: self.names.iter().any(|matcher| matcher.names(dst)),
         }
     }
@@ -114,11 +115,11 @@ fn givers(plan: &BgpPlan) -> BTreeMap<PeerId, Giver<'_>> {
     givers.collect()
 }
 
-/// Best paths as the World holds them; our own are none.
-fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[BestPath]) -> Arc<[Learnt]> {
+/// Paths as the World holds them; our own are none.
+fn learnt(givers: &BTreeMap<PeerId, Giver<'_>>, dst: Cidr, paths: &[RankedPath]) -> Arc<[Learnt]> {
     let from_peer = paths.iter().filter_map(|path| {
         let id = path.peer.as_ref()?;
-        Some(givers.get(id)?.learnt(id.to_string(), dst, path.nexthop.addr()))
+        Some(givers.get(id)?.learnt(id.to_string(), dst, path.nexthop.addr(), path.rank))
     });
     from_peer.collect()
 }

@@ -3,7 +3,7 @@
 use crate::direct;
 use crate::rig::Rig;
 use bgp::wire::{AsPath, Attributes, NextHop, Origin};
-use bgp::{BestPath, PeerId};
+use bgp::{PeerId, RankedPath};
 use model::Duration;
 use model::store::{Event, Key, Kind, Object, Request as Ask};
 use model::v3::{BgpFilter, BgpPeer, ClusterInformation, EncapMode, FelixConfiguration};
@@ -208,7 +208,8 @@ fn router(rig: &Rig) -> Option<PeerId> {
 #[test]
 fn a_default_route_counts_from_the_moment_on_that_a_filter_accepts_it_and_no_longer() {
     let mut rig = beside_a_router("router", "10.9.0.0/16");
-    let path = BestPath {
+    let path = RankedPath {
+        rank: 0,
         nexthop: NextHop::V4([192, 168, 0, 254].into()),
         peer: router(&rig),
         attrs: Arc::new(Attributes::new(Origin::Igp, AsPath::default())),

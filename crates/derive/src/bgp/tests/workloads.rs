@@ -90,7 +90,7 @@ fn a_pod_leads_to_what_is_behind_it_and_to_nothing_else() {
         let addr = |text: &str| text.parse::<IpAddr>().expect("an address");
         let pod = Some(addr("10.65.0.2"));
         let (peer, sort) = ("Global_10_65_0_2".to_owned(), PeerSort::Global);
-        let said = crate::Learnt { next_hop: addr(next_hop), peer, sort, node: None, pod, named };
+        let said = crate::Learnt { next_hop: addr(next_hop), peer, sort, node: None, pod, rank: 0, named };
         world.learnt.insert(dst.parse().expect("a CIDR"), [said].into());
         let routes = crate::section(&world, crate::Section::Learnt);
         let routes: Vec<String> =

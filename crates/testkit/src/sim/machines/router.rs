@@ -54,7 +54,7 @@ impl Machines {
             restarting: false,
             peers: peers.collect(),
             originate: BTreeMap::new(),
-            multipath: false,
+            all_paths: false,
             connected: self.subnets().into_iter().zip(["left", "right"].map(IfName::fixed)).collect(),
             addresses: self.subnets().map(router_of).into(),
             nexthop_v4: None,
