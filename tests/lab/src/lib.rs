@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod article;
+pub mod bgp;
 mod capture;
 mod cni;
 pub mod faults;

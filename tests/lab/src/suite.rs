@@ -40,12 +40,14 @@ pub fn run(up: &[&str], cases: &[Case]) -> ExitCode {
     let mut failed = 0;
     let mut lab = None;
     for (name, case) in &chosen {
+        let began = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(|| {
             let lab = lab.get_or_insert_with(|| Lab::up(up));
             case(lab);
             frame(lab);
         }));
-        println!("test {name} ... {}", if passed.is_ok() { "ok" } else { "FAILED" });
+        let verdict = if passed.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {verdict} <{:.3}s>", began.elapsed().as_secs_f64());
         if passed.is_err() {
             failed += 1;
             if let Some(lab) = lab.take() {

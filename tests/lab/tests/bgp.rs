@@ -1,23 +1,13 @@
-//! BGP in the lab: a router beside the nodes that lies, restarts and hears of services; a split mesh; an underlay that loses
-//! packets, goes away, or is another one. Cluster traffic notices none of it.
+//! Who speaks BGP with whom in the lab, and what follows: forgers and pods that are no peers, a pod that is one, routers that
+//! hear of services and share a route.
 
-use lab_tests::faults::renumber::f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing;
-use lab_tests::{Badness, Lab, PODS, cases, suite, within};
+use lab_tests::bgp::{Bird, ExternalRouter, ROUTER, SOON, apply, configure, mesh_is_up, session, since};
+use lab_tests::{Lab, PODS, cases, suite, within};
 use std::net::SocketAddrV4;
-use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use testkit::netns::{self, Netns};
 use testkit::packet::{self, Ipv4};
-use testkit::process::Guard;
-use testkit::sampler::Sampler;
-
-const SOON: Duration = Duration::from_secs(20);
-/// As long as the catalogue of faults says.
-const LONG: Duration = Duration::from_secs(600);
-/// The router's address; it is no node.
-const ROUTER: &str = "192.168.50.20";
 
 fn main() -> ExitCode {
     suite::run(
@@ -27,122 +17,10 @@ fn main() -> ExitCode {
             s21_a_reset_from_beyond_one_hop_ends_no_session_though_its_place_is_right,
             s22_a_pod_speaks_bgp_with_no_node,
             a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_behind_it,
-            s27_a_router_that_lies_moves_no_route_and_is_named,
             equally_good_paths_outside_the_pools_share_a_route,
             services_are_told_to_a_router_while_somebody_answers,
-            f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster,
-            f53_a_split_mesh_loses_nothing_and_is_named,
-            f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers,
-            f51_an_underlay_that_loses_delays_repeats_and_reorders_ends_no_session_and_moves_no_route,
-            f45_a_session_with_a_short_hold_time_outlives_an_uplink_that_was_down,
-            f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
         ],
     )
-}
-
-/// A router of AS 65001 that every node speaks with, for as long as this lives.
-struct Router<'a> {
-    lab: &'a Lab,
-    addr: &'static str,
-    host: Netns,
-    directory: PathBuf,
-    _bird: Guard,
-}
-
-impl<'a> Router<'a> {
-    /// Starts it with these prefixes of its own, and waits until every node speaks with it.
-    fn start(lab: &'a Lab, addr: &'static str, prefixes: &[&str]) -> Router<'a> {
-        Router::start_with(lab, addr, prefixes, "", "")
-    }
-
-    /// The same, with more words about the sessions: for BIRD, and for its BGPPeer.
-    fn start_with(
-        lab: &'a Lab,
-        addr: &'static str,
-        prefixes: &[&str],
-        sessions: &str,
-        peer: &str,
-    ) -> Router<'a> {
-        let host = lab.stranger(&format!("{addr}/24"));
-        let directory = lab.root().join(addr);
-        std::fs::create_dir_all(&directory).expect("the lab's folder can be written");
-        let routes: String = prefixes.iter().map(|prefix| format!("route {prefix} blackhole; ")).collect();
-        let config = format!(
-            "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; {routes}}}\n\
-             protocol bgp nodes {{ local {addr} as 65001; neighbor range 192.168.50.0/24 as 64512; dynamic name \"n\"; \
-             passive; {sessions} ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
-        );
-        std::fs::write(directory.join("conf"), config).expect("the lab's folder can be written");
-        let dir = directory.display();
-        let mut bird = netns::command(host.path(), "bird");
-        bird.args(["-f", "-c", &format!("{dir}/conf"), "-s", &format!("{dir}/ctl")]).stderr(Stdio::null());
-        let router = Router { lab, addr, host, directory, _bird: Guard::spawn(&mut bird) };
-        apply(lab, "BGPPeer", addr, &format!("{{peerIP: {addr}, asNumber: 65001{peer}}}"));
-        for node in lab.nodes() {
-            within(SOON, &format!("{node} and the router talk"), || {
-                session(lab, &node, addr).is_some_and(|line| line.contains("Established"))
-            });
-        }
-        router
-    }
-
-    fn ask(&self, words: &str) -> String {
-        self.host.run(&format!("birdc -s {}/ctl '{words}'", self.directory.display()))
-    }
-
-    /// The nodes that it has a path to a prefix from.
-    fn nodes_of(&self, prefix: &str) -> Vec<String> {
-        // BIRD calls it an error to have none.
-        let question = format!("birdc -s {}/ctl 'show route {prefix}'", self.directory.display());
-        let text = String::from_utf8_lossy(&self.host.try_run(&question).stdout).into_owned();
-        let vias = text.lines().filter_map(|line| line.trim().strip_prefix("via "));
-        let mut nodes: Vec<String> =
-            vias.filter_map(|via| via.split(' ').next().map(str::to_owned)).collect();
-        nodes.sort();
-        nodes
-    }
-}
-
-impl Drop for Router<'_> {
-    fn drop(&mut self) {
-        let _ = self.lab.try_exec("master1", &format!("calicoctl delete bgppeer {}", self.addr));
-    }
-}
-
-/// The line of `calicoctl node status` about a session.
-fn session(lab: &Lab, node: &str, peer: &str) -> Option<String> {
-    let status = lab.exec(node, "calicoctl node status");
-    status.lines().find(|line| line.contains(&format!(" {peer} "))).map(str::to_owned)
-}
-
-/// Since when a session of master1 is as it is.
-fn since(lab: &Lab, peer: &str) -> u64 {
-    let bgp = &lab.agent("master1")["bgp"];
-    let sessions = bgp["v4"].as_array().expect("sessions");
-    let session =
-        sessions.iter().find(|session| session["address"] == peer).expect("the session is configured");
-    session["since"].as_u64().expect("a time")
-}
-
-fn routes(lab: &Lab, node: &str) -> String {
-    lab.exec(node, "ip -4 route show")
-}
-
-fn sampler(lab: &Lab) -> Sampler {
-    let [(here, pod, _), (there, other, _), _] = PODS;
-    Sampler::start(&lab.place(here, pod), &lab.place(there, other))
-}
-
-fn apply(lab: &Lab, kind: &str, name: &str, spec: &str) {
-    let file = lab.root().join("resource.yaml");
-    let text =
-        format!("apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n");
-    std::fs::write(&file, text).expect("the lab's folder can be written");
-    lab.exec("master1", &format!("calicoctl apply -f {}", file.display()));
-}
-
-fn configure(lab: &Lab, spec: &str) {
-    apply(lab, "BGPConfiguration", "default", spec);
 }
 
 /// Where a forged packet goes and whence it says it comes.
@@ -217,7 +95,7 @@ fn s21_forged_resets_and_strangers_calls_end_no_session_and_cost_nothing(lab: &L
 
 /// Whoever is a router away from a peer that is guarded (RFC 5082) gets no further than TTL 254, whatever he knows.
 fn s21_a_reset_from_beyond_one_hop_ends_no_session_though_its_place_is_right(lab: &Lab) {
-    let router = Router::start_with(lab, ROUTER, &[], "ttl security on;", ", ttlSecurity: 1");
+    let router = ExternalRouter::start_with(lab, ROUTER, &[], "ttl security on;", ", ttlSecurity: 1");
     let up_since = since(lab, ROUTER);
     // What the router says meanwhile moves the place.
     let reset = |ttl: u8| {
@@ -240,7 +118,7 @@ fn s21_a_reset_from_beyond_one_hop_ends_no_session_though_its_place_is_right(lab
 }
 
 /// The ends of master1's session with a router, master1's first, and the number of the octet that master1 expects next.
-fn place_of_next_octet(router: &Router<'_>) -> (SocketAddrV4, SocketAddrV4, u32) {
+fn place_of_next_octet(router: &ExternalRouter<'_>) -> (SocketAddrV4, SocketAddrV4, u32) {
     let mut capture = router.host.command("timeout");
     capture.args(["10", "tcpdump", "-nltS", "-i", "eth0", "-c", "1", "src 192.168.50.161 and tcp port 179"]);
     let capture = capture.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("tcpdump runs");
@@ -282,9 +160,7 @@ fn s22_a_pod_speaks_bgp_with_no_node(lab: &Lab) {
 }
 
 /// A router of AS 65401 inside a pod, which knows its node by 169.254.0.179 and leads to 10.123.0.0/26.
-fn router_in_pod(lab: &Lab, node: &str, pod: &str, addr: &str) -> Guard {
-    let directory = lab.root().join("in-pod");
-    std::fs::create_dir_all(&directory).expect("the lab's folder can be written");
+fn router_in_pod(lab: &Lab, node: &str, pod: &str, addr: &str) -> Bird {
     // The other prefixes are not a pod's to give.
     let config = format!(
         "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; route 10.123.0.0/26 unreachable; \
@@ -292,11 +168,7 @@ fn router_in_pod(lab: &Lab, node: &str, pod: &str, addr: &str) -> Guard {
          protocol bgp parent {{ local {addr} as 65401; neighbor 169.254.0.179 as 64512; multihop; \
          ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
     );
-    std::fs::write(directory.join("conf"), config).expect("the lab's folder can be written");
-    let dir = directory.display();
-    let mut bird = netns::command(&lab.place(node, pod).netns, "bird");
-    bird.args(["-f", "-c", &format!("{dir}/conf"), "-s", &format!("{dir}/ctl")]).stderr(Stdio::null());
-    Guard::spawn(&mut bird)
+    lab.bird(&lab.place(node, pod).netns, "in-pod", &config)
 }
 
 fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_behind_it(lab: &Lab) {
@@ -362,7 +234,7 @@ fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_b
     lab.verb(&["pod", "delete", "not-a-router"]);
 
     // What is behind a pod is told to whom a filter says so, by the node's own address.
-    let router = Router::start(lab, ROUTER, &[]);
+    let router = ExternalRouter::start(lab, ROUTER, &[]);
     assert_eq!(router.nodes_of("10.123.0.0/26"), Vec::<String>::new());
     let accept =
         "{exportV4: [{action: Accept, matchOperator: In, cidr: 10.123.0.0/16, source: RemotePeers}]}";
@@ -384,52 +256,12 @@ fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_b
     lab.ping_all(&PODS);
 }
 
-fn s27_a_router_that_lies_moves_no_route_and_is_named(lab: &Lab) {
-    configure(lab, "{serviceClusterIPs: [{cidr: 10.96.0.0/12}]}");
-    let before: Vec<String> = lab.nodes().iter().map(|node| routes(lab, node)).collect();
-    let lies = [
-        ("6.2.180.2/32", "no node holds exactly that"),
-        ("6.2.0.0/16", "no node holds exactly that"),
-        ("0.0.0.0/0", "accepts a default route"),
-        ("10.96.0.10/32", "a range of the cluster's services"),
-        ("192.168.50.0/25", "this node is on 192.168.50.0/24 itself"),
-        ("192.168.50.1/32", "this node is on 192.168.50.0/24 itself"),
-        ("192.168.50.162/32", "this node is on 192.168.50.0/24 itself"),
-    ];
-    let sampler = sampler(lab);
-    let mut prefixes = lies.map(|(prefix, _)| prefix).to_vec();
-    // Whoever passes a node's block on is no liar; its word is not needed on the subnet of the node.
-    prefixes.extend(["6.2.180.0/26", "10.77.0.0/24"]);
-    let router = Router::start(lab, ROUTER, &prefixes);
-    let honest = format!("10.77.0.0/24 via {ROUTER} dev ens192 proto 80 onlink");
-    for node in lab.nodes() {
-        within(SOON, &format!("{node} believes what is no lie"), || routes(lab, &node).contains(&honest));
-    }
-    for (node, before) in lab.nodes().iter().zip(&before) {
-        let now = routes(lab, node);
-        let others: Vec<&str> = now.lines().filter(|line| !line.starts_with("10.77.")).collect();
-        assert_eq!(others, before.lines().collect::<Vec<_>>(), "{node}");
-    }
-    let status = lab.exec("master1", "calicoctl node status");
-    for (prefix, why) in lies {
-        let said =
-            status.lines().find(|line| line.contains(&format!("says that {prefix} is behind {ROUTER}")));
-        let said = said.unwrap_or_else(|| panic!("nobody says {prefix}: {status}"));
-        assert!(
-            said.contains("RouteRejected: BGP peer Global_192_168_50_20") && said.contains(why),
-            "{said}"
-        );
-    }
-    sampler.stop().assert_nothing_lost();
-    drop(router);
-    within(SOON, "what the router said is forgotten", || !routes(lab, "master1").contains("10.77."));
-    configure(lab, "{}");
-}
-
 fn equally_good_paths_outside_the_pools_share_a_route(lab: &Lab) {
     const OTHER: &str = "192.168.50.21";
-    let (one, other) =
-        (Router::start(lab, ROUTER, &["10.77.0.0/24"]), Router::start(lab, OTHER, &["10.77.0.0/24"]));
+    let (one, other) = (
+        ExternalRouter::start(lab, ROUTER, &["10.77.0.0/24"]),
+        ExternalRouter::start(lab, OTHER, &["10.77.0.0/24"]),
+    );
     let route = || lab.exec("master1", "ip -o -4 route show 10.77.0.0/24");
     within(SOON, "both are in the route", || {
         [ROUTER, OTHER].iter().all(|router| route().contains(&format!("nexthop via {router} dev ens192")))
@@ -445,7 +277,7 @@ fn services_are_told_to_a_router_while_somebody_answers(lab: &Lab) {
         lab,
         r#"{"serviceClusterIPs":[{"cidr":"10.96.0.0/12"}],"serviceExternalIPs":[{"cidr":"192.0.2.0/24"}]}"#,
     );
-    let router = Router::start(lab, ROUTER, &[]);
+    let router = ExternalRouter::start(lab, ROUTER, &[]);
     for range in ["10.96.0.0/12", "192.0.2.0/24"] {
         within(SOON, &format!("every node tells {range}"), || router.nodes_of(range).len() == 3);
     }
@@ -475,166 +307,4 @@ fn services_are_told_to_a_router_while_somebody_answers(lab: &Lab) {
     within(SOON, "the service is gone", || router.nodes_of("10.96.0.80/32").is_empty());
     configure(lab, "{}");
     within(SOON, "no range is told", || router.nodes_of("10.96.0.0/12").is_empty());
-}
-
-fn f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster(lab: &Lab) {
-    let router = Router::start(lab, ROUTER, &["10.77.0.0/24"]);
-    within(SOON, "its route is there", || routes(lab, "master1").contains("10.77."));
-    let sampler = sampler(lab);
-    let seen = lab.root().join("monitor");
-    let mut monitor = netns::command(&lab.netns("master1"), "ip");
-    monitor.args(["-4", "monitor", "route"]).stdout(std::fs::File::create(&seen).expect("a file"));
-    let mut monitor = monitor.spawn().expect("ip runs");
-    for _ in 0..10 {
-        router.ask("disable \"n*\"");
-        sleep(Duration::from_millis(300));
-        router.ask("enable \"n*\"");
-        sleep(Duration::from_millis(300));
-    }
-    monitor.kill().expect("it runs");
-    monitor.wait().expect("it ends");
-    sampler.stop().assert_nothing_lost();
-    let moved = std::fs::read_to_string(&seen).expect("a file");
-    assert!(!moved.contains("6.2."), "{moved}");
-    let lines = lab.log("node-master1").lines().filter(|line| line.contains("Global_192_168_50_20")).count();
-    assert!(lines <= 60, "{lines} lines of ten restarts");
-}
-
-fn f53_a_split_mesh_loses_nothing_and_is_named(lab: &Lab) {
-    let peer = "192.168.50.162";
-    mesh_is_up(lab);
-    let sampler = sampler(lab);
-    // Both ends hear that the session is over, and neither gets a new one.
-    lab.exec(
-        "master1",
-        &format!(
-            "ss -K dst {peer} '( sport = :179 or dport = :179 )' && \
-             nft 'add table inet split; add chain inet split in {{ type filter hook input priority -10; }}; \
-             add chain inet split out {{ type filter hook output priority -10; }}; \
-             add rule inet split in ip saddr {peer} tcp dport 179 reject with tcp reset; \
-             add rule inet split out ip daddr {peer} tcp dport 179 reject with tcp reset'"
-        ),
-    );
-    within(SOON, "the pair is named with what is in its way", || {
-        session(lab, "master2", "192.168.50.161").is_some_and(|line| line.contains("Socket: Connection"))
-    });
-    assert!(session(lab, "master1", "192.168.50.163").is_some_and(|line| line.contains("Established")));
-    assert!(!session(lab, "master1", peer).is_some_and(|line| line.contains("Established")));
-    sleep(Duration::from_secs(1));
-    lab.exec("master1", "nft delete table inet split");
-    mesh_is_up(lab);
-    sampler.stop().assert_nothing_lost();
-}
-
-/// Waits until master1 has its sessions of the mesh.
-fn mesh_is_up(lab: &Lab) {
-    for peer in ["192.168.50.162", "192.168.50.163"] {
-        within(Duration::from_secs(60), &format!("master1 and {peer} talk"), || {
-            session(lab, "master1", peer).is_some_and(|line| line.contains("Established"))
-        });
-    }
-}
-
-/// The agent's process has a supervisor, as in a container; each time it hears of the router's route, it panics.
-fn f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers(lab: &Lab) {
-    for text in ["the agent ended while it read", "the agent died of signal", "crates/failpoint"] {
-        suite::expect_complaint(text);
-    }
-    let (node, log) = ("master2", || lab.log("node-master2"));
-    let router = Router::start(lab, ROUTER, &["203.0.113.0/24"]);
-    let sampler = sampler(lab);
-    let pod = Netns::new();
-    // The octets of the route.
-    let panics = [("TORTIE_FAILPOINT", "BGP: octets are read=18cb0071")];
-    let first_of_container = ["unshare", "--fork", "--pid", "--kill-child"];
-    let deaths = || log().matches("the agent died of signal").count();
-    let agent = lab.take_over(node, &first_of_container, &[], &panics);
-    for death in 1..=2 {
-        // The first peer that is dialled may be the router; the second death is after the quarantine of the first.
-        within(Duration::from_secs(40), &format!("death {death}"), || deaths() >= death);
-        let took = within(Duration::from_secs(2), "the agent takes requests again", || {
-            lab.cni(node, "STATUS", "", pod.path()).good
-        });
-        println!("  after death {death} the agent answers in {took:?}");
-        lab.cni(node, "ADD", "f57", pod.path()).expect("ADD");
-        lab.cni(node, "DEL", "f57", pod.path()).expect("DEL");
-    }
-    within(SOON, "the router is in quarantine", || {
-        let bgp = &lab.agent(node)["bgp"];
-        let mut sessions = bgp["v4"].as_array().into_iter().flatten();
-        sessions.any(|session| {
-            session["address"] == ROUTER
-                && session["info"] == "Idle Quarantine: what it sent ended the agent 2 times"
-        })
-    });
-    for peer in ["192.168.50.161", "192.168.50.163"] {
-        within(SOON, &format!("{node} and {peer} talk"), || {
-            session(lab, node, peer).is_some_and(|line| line.contains("Established"))
-        });
-    }
-    sleep(Duration::from_secs(5));
-    assert_eq!(deaths(), 2, "it is not heard");
-    let report = sampler.stop();
-    println!("{report}");
-    report.assert_nothing_lost();
-    drop(router);
-    drop(agent);
-    lab.verb(&["start", "node-master2"]);
-    mesh_is_up(lab);
-}
-
-fn f51_an_underlay_that_loses_delays_repeats_and_reorders_ends_no_session_and_moves_no_route(lab: &Lab) {
-    suite::expect_drops(&["fabric", "ens192"]);
-    // Its sessions are the first to end: after nine seconds without a word.
-    let router = Router::start_with(lab, ROUTER, &["10.77.0.0/24"], "hold time 9;", "");
-    let peers = ["192.168.50.162", "192.168.50.163", ROUTER];
-    mesh_is_up(lab);
-    let state = || {
-        let said = lab.json("kubectl get node master1 -o json");
-        let said = said["metadata"]["annotations"]["tortie/encapsulation"].clone();
-        (
-            lab.nodes().iter().map(|node| routes(lab, node)).collect::<Vec<_>>(),
-            peers.map(|peer| since(lab, peer)),
-            said,
-        )
-    };
-    within(SOON, "every node has the router's route", || {
-        lab.nodes().iter().all(|node| routes(lab, node).contains("10.77.0.0/24"))
-    });
-    let before = state();
-    let underlay = lab.worsen(&Badness { lost: 50, twice: 10, delay: 50..=150 });
-    let end = Instant::now() + if lab_tests::at_length() { LONG } else { Duration::from_secs(30) };
-    while Instant::now() < end {
-        sleep(Duration::from_millis(250));
-        assert_eq!(state(), before);
-    }
-    let pings = lab.try_exec("master1", "ping -n -c 20 -i 0.2 -W 1 192.168.50.162");
-    for done in underlay.heal() {
-        println!("  {done:?}");
-        assert!(done.carried > 100 && done.lost > 0 && done.twice > 0 && done.overtook > 10, "{done:?}");
-    }
-    let pings = String::from_utf8_lossy(&pings.stdout).into_owned();
-    let mean = pings.split(" = ").nth(1).and_then(|times| times.split('/').nth(1)?.parse::<f64>().ok());
-    assert!(mean.is_some_and(|millis| (150.0..300.0).contains(&millis)), "{pings}");
-    within(SOON, "all reach each other", || {
-        lab.try_exec("master1", "ping -n -c 1 -W 1 192.168.50.162").status.success()
-    });
-    assert_eq!(state(), before);
-    drop(router);
-}
-
-/// A session without a word for nine seconds is over, by what the router offers (RFC 4271 §4.2).
-fn f45_a_session_with_a_short_hold_time_outlives_an_uplink_that_was_down(lab: &Lab) {
-    suite::expect_drops(&["ens192", "tunl0", "Ip.OutNoRoutes"]);
-    let router = Router::start_with(lab, ROUTER, &["203.0.113.0/24"], "hold time 9;", "");
-    let (before, up_since) = (routes(lab, "master1"), since(lab, ROUTER));
-    lab.exec("master1", "ip link set ens192 down");
-    sleep(Duration::from_secs(2));
-    // Who sets an interface up gives it its default route.
-    lab.exec("master1", "ip link set ens192 up && ip route add default via 192.168.50.1 dev ens192");
-    within(SOON, "every route is back", || routes(lab, "master1") == before);
-    // Longer than the hold time after the last word before.
-    sleep(Duration::from_secs(9));
-    assert_eq!(since(lab, ROUTER), up_since, "the session outlives it");
-    drop(router);
 }

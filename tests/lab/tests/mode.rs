@@ -139,13 +139,25 @@ fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
     assert_eq!(questions(lab), 0);
 
     let question = r#"{"apiVersion":"projectcalico.org/v3","kind":"CalicoNodeStatus","metadata":{"name":"q"},
-        "spec":{"node":"master3","classes":["Routes"],"updatePeriodSeconds":1}}"#;
+        "spec":{"node":"master3","classes":["Routes","Agent","BGP"],"updatePeriodSeconds":1}}"#;
     lab.exec("master1", &format!("echo '{question}' | calicoctl create -f -"));
     let answer = || lab.json("calicoctl get caliconodestatus q -o json")["status"].clone();
     lab_tests::within(std::time::Duration::from_secs(5), "it is answered", || {
         let answer = answer();
         answer["routes"]["routesV4"].as_array().is_some_and(|routes| routes.len() == 3)
+            && answer["bgp"]["numberEstablishedV4"] == 2
     });
+    let (agent, bgp) = (answer()["agent"].clone(), answer()["bgp"].clone());
+    assert_eq!(agent["birdV4"]["state"], "Ready", "{agent}");
+    assert_eq!(agent["birdV6"]["state"], "NotReady", "{agent}");
+    assert_eq!(agent["birdV4"]["routerID"], "192.168.50.163", "{agent}");
+    let peers = bgp["peersV4"].as_array().expect("sessions");
+    let of_mesh = |addr: &str| {
+        peers.iter().any(|peer| {
+            peer["peerIP"] == addr && peer["type"] == "NodeMesh" && peer["state"] == "Established"
+        })
+    };
+    assert!(of_mesh("192.168.50.161") && of_mesh("192.168.50.162") && peers.len() == 2, "{bgp}");
     let first = answer()["lastUpdated"].clone();
     lab_tests::within(std::time::Duration::from_secs(5), "the answer is renewed", || {
         answer()["lastUpdated"] != first
