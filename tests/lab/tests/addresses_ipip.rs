@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lab_tests::addresses::run("ipip")
+    lab_tests::addresses::run("ipip", &[])
 }
