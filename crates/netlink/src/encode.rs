@@ -43,14 +43,8 @@ fn ifinfo(flags: u32, change: u32) -> [u8; 16] {
 }
 
 fn new_link(name: &IfName, wanted: &LinkValue) -> Message {
-    sized(
-        Message::new(libc::RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0)).text(attr::IFLA_IFNAME, name.as_str()),
-        wanted,
-    )
-}
-
-fn sized(message: Message, wanted: &LinkValue) -> Message {
-    message
+    Message::new(libc::RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0))
+        .text(attr::IFLA_IFNAME, name.as_str())
         .attr_opt(attr::IFLA_MTU, wanted.mtu.map(|mtu| mtu.0.to_ne_bytes()))
         .attr_opt(attr::IFLA_ADDRESS, wanted.mac.map(|mac| mac.0))
 }
@@ -111,9 +105,15 @@ pub(crate) fn vxlan(name: &IfName, wanted: &LinkValue, parent: u32) -> Message {
     )
 }
 
-/// Sets what an existing link should have, by its name.
-pub(crate) fn link_settings(name: &IfName, wanted: &LinkValue) -> Message {
-    sized(Message::new(libc::RTM_SETLINK, 0, &ifinfo(0, 0)).text(attr::IFLA_IFNAME, name.as_str()), wanted)
+/// Sets what an existing link should have, by its name, and has not got yet. A link whose MAC is written forgets its neighbours,
+/// permanent ones too, also where it is the MAC that it has (`neigh_changeaddr`).
+pub(crate) fn link_settings(name: &IfName, found: Option<&LinkValue>, wanted: &LinkValue) -> Message {
+    let mtu = wanted.mtu.filter(|_| wanted.mtu != found.and_then(|found| found.mtu));
+    let mac = wanted.mac.filter(|_| wanted.mac != found.and_then(|found| found.mac));
+    Message::new(libc::RTM_SETLINK, 0, &ifinfo(0, 0))
+        .text(attr::IFLA_IFNAME, name.as_str())
+        .attr_opt(attr::IFLA_MTU, mtu.map(|mtu| mtu.0.to_ne_bytes()))
+        .attr_opt(attr::IFLA_ADDRESS, mac.map(|mac| mac.0))
 }
 
 pub(crate) fn alias(name: &IfName, alias: &str) -> Message {

@@ -292,7 +292,7 @@ impl Writer {
                 self.descriptor(peer.key.netns).map(|fd| encode::veth(&link.name, wanted, peer, fd))
             }
             // The other end made it already; it is only set up here.
-            LinkKind::Veth { peer: None } => Ok(encode::link_settings(&link.name, wanted)),
+            LinkKind::Veth { peer: None } => Ok(encode::link_settings(&link.name, None, wanted)),
             LinkKind::Vxlan { device, .. } => {
                 self.index(run, link.netns, device).map(|parent| encode::vxlan(&link.name, wanted, parent))
             }
@@ -335,7 +335,8 @@ impl Writer {
             (Key::Link(link), Value::Link(before), Value::Link(wanted))
                 if wanted.kind.compatible_with(&before.kind) =>
             {
-                self.enqueue_link(run, link, encode::link_settings(&link.name, wanted), Tolerance::None);
+                let settings = encode::link_settings(&link.name, Some(before), wanted);
+                self.enqueue_link(run, link, settings, Tolerance::None);
                 self.enqueue_alias(run, link, wanted);
             }
             (Key::Link(_) | Key::Addr(_), ..) => {

@@ -1,7 +1,8 @@
 //! Neighbours, and forwarding entries of the VXLAN device.
 
 use crate::node::*;
-use kernel::{Key, NeighValue, Value};
+use kernel::{Key, LinkValue, NeighValue, Step, Value};
+use model::{IfName, Mtu};
 
 #[test]
 fn a_neighbour_is_made_changed_read_back_and_removed() {
@@ -29,6 +30,22 @@ fn what_the_kernel_learnt_itself_gives_way() {
     assert_eq!(node.found(&wanted.0), Some(learnt));
     node.create(&wanted);
     assert_eq!(node.found(&wanted.0), Some(wanted.1));
+}
+
+/// Else a tunnel whose MTU changes reaches nobody until they are made again.
+#[test]
+fn neighbours_outlive_a_change_of_their_devices_mtu() {
+    let node = Node::new();
+    let tunnel = LinkValue { up: true, ..vxlan(4096) };
+    let (before, after) = (tunnel.clone(), LinkValue { mtu: Some(Mtu(1400)), ..tunnel });
+    let [before, after] = [before, after].map(|value| link(HOST, "vxlan.calico", value));
+    node.create(&before);
+    node.done(Step::Up(HOST, IfName::fixed("vxlan.calico")));
+    let peer = neigh("vxlan.calico", "6.2.180.0", "66:00:00:00:00:01");
+    node.create(&peer);
+    node.replace(&before, &after);
+    assert!(node.host.sh("ip link show vxlan.calico").contains("mtu 1400"));
+    assert_eq!(node.found(&peer.0), Some(peer.1));
 }
 
 #[test]
