@@ -7,6 +7,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+use testkit::leaks::resident_kib;
 
 /// 10.9.0.1 as node n1, which speaks with a BIRD at 10.9.0.2 (AS 65002) and with whoever is at 10.9.0.3 (AS 65001).
 struct Scene {
@@ -128,11 +129,18 @@ fn s29_a_node_that_announces_more_than_a_node_has_is_shut_out_and_nobody_else_no
     let mut attributes = raw::attributes(64512, scene.other.v4);
     // Inside an AS the path is empty and a preference is said.
     attributes.splice(4..13, [0x40, 2, 0, 0x40, 5, 4, 0, 0, 0, 100]);
-    let prefixes: Vec<(Ipv4Addr, u8)> =
-        (0..10_001u32).map(|number| (Ipv4Addr::from(0x0a64_0000 + number), 32)).collect();
-    for some in prefixes.chunks(500) {
-        raw.send(&raw::update(&attributes, some));
+    // A million and one at length: what comes after the limit is not even read.
+    let count = testkit::length(10_001, 1_000_001);
+    let before = resident_kib(std::process::id());
+    for first in (0..count).step_by(500) {
+        let some: Vec<(Ipv4Addr, u8)> = (first..count.min(first + 500))
+            .map(|number| (Ipv4Addr::from(0x0a64_0000 + number), 32))
+            .collect();
+        raw.send(&raw::update(&attributes, &some));
     }
+    let after = resident_kib(std::process::id());
+    println!("resident memory in KiB: {before}, then {after}");
+    assert!(after < 2 * before, "{before} KiB became {after} KiB");
     assert_eq!(raw.notification(), Some((6, 1)), "Cease: too many prefixes");
     let ended = ours.ended(scene.other.v4, "prefixes");
     assert!(ended.retry_at.is_some(), "it is not let in again at once");

@@ -16,6 +16,7 @@ use netlink::Writer;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use testkit::packet::{self, Ipv4};
+use testkit::sim::Rng;
 
 /// A node of the article with this driver of IP in IP.
 fn node(name: &str, pod_addr: Ipv4Addr, driver: IpipDriver) -> Node {
@@ -211,6 +212,48 @@ fn s19_one_packet_in_is_one_packet_out_at_most_and_a_tunnel_inside_the_tunnel_st
         let out = cluster.a.sent().1 - before;
         // Neighbours are asked for, and the sender may be told of a shorter way, at a limited rate.
         assert!(out <= 1000 + 20, "{out} packets left for 1000 that came");
+    });
+}
+
+/// Packets of every shape that a sender can think of: fields, options, fragments, lengths that lie, tunnels in tunnels.
+fn shape(rng: &mut Rng) -> Ipv4 {
+    let places = [POD1, POD2, POD3, NODE1, NODE2, Ipv4Addr::new(6, 2, 180, 9), Ipv4Addr::new(224, 0, 0, 1)];
+    let length = rng.below(64) as usize;
+    let payload = (0..length).map(|_| rng.below(256) as u8).collect();
+    let mut packet = match rng.below(3) {
+        0 => Ipv4::udp(*rng.pick(&places), *rng.pick(&places), PORT, b"!"),
+        _ => Ipv4::new(*rng.pick(&places), *rng.pick(&places), rng.below(256) as u8, payload),
+    };
+    for _ in 0..rng.between(1, 4) {
+        if rng.per_mille(200) {
+            packet.options = vec![1; 4 * rng.between(1, 10) as usize];
+        }
+        if rng.per_mille(200) {
+            packet.fragment = rng.below(1 << 16) as u16;
+        }
+        packet = packet.inside(*rng.pick(&places), *rng.pick(&places));
+    }
+    Ipv4 { dst: NODE1, ..packet }
+}
+
+#[test]
+fn s19_no_shape_of_packet_is_multiplied() {
+    let shapes = u64::from(testkit::length(500, 10_000));
+    each_pair(|cluster| {
+        let mut rng = Rng::stream(19, "shapes");
+        let before = cluster.a.sent().1;
+        cluster.b.host.inside(|| {
+            for n in 0..shapes {
+                packet::send(&shape(&mut rng), 1);
+                if n % 100 == 99 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let out = cluster.a.sent().1 - before;
+        assert!(out <= shapes + 20, "{out} packets left for {shapes} that came");
+        assert_eq!(cluster.delivered(&cluster.b.host, &inner().inside(NODE2, NODE1), 100), 100, "it goes on");
     });
 }
 

@@ -4,12 +4,19 @@ use lab_tests::{Lab, cases, suite, within};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
-use testkit::leaks::{Inventory, open_files};
+use testkit::at_length;
+use testkit::leaks::{Inventory, open_files, resident_kib};
 
 const PODS: usize = 200;
+/// How often they come and go, after the first time, which fills what is kept for the next.
+const ROUNDS: u32 = 5;
 
 fn main() -> ExitCode {
-    suite::run(&[], cases![two_hundred_pods_come_and_go_without_a_trace])
+    let mut cases = cases![two_hundred_pods_come_and_go_without_a_trace].to_vec();
+    if at_length() {
+        cases.extend(cases![r10_agents_do_not_grow_with_a_thousand_pods_that_were]);
+    }
+    suite::run(&[], &cases)
 }
 
 /// A manifest of pods, spread over the nodes.
@@ -31,15 +38,7 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     let files: Vec<usize> =
         lab.nodes().iter().map(|node| open_files(lab.pid(&format!("node-{node}")))).collect();
 
-    let file = lab.root().join("crowd.yaml");
-    std::fs::write(&file, manifest(PODS)).expect("the lab's directory");
-    lab.exec("master1", &format!("kubectl create -f {}", file.display()));
-    let phases = "kubectl get pods -l app=crowd -o jsonpath='{range .items[*]}{.status.phase} {.status.podIP}{\"\\n\"}{end}'";
-    let mut running = String::new();
-    within(Duration::from_secs(60), "200 pods run", || {
-        running = lab.exec("master1", phases);
-        running.lines().filter(|line| line.starts_with("Running ")).count() == PODS
-    });
+    let running = come(lab, PODS);
     let addresses: BTreeSet<&str> = running.lines().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(addresses.len(), PODS, "an address was given twice");
     let check = lab.exec("master1", "calicoctl ipam check");
@@ -47,10 +46,7 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     let during = block_routes_are_the_blocks(lab);
     lab.ping("master1/crowd-0", &lab.place("master2", "crowd-1").addr.to_string());
 
-    lab.exec("master1", "kubectl delete pods -l app=crowd --wait=false");
-    within(Duration::from_secs(60), "200 pods are gone", || {
-        lab.exec("master1", "kubectl get pods -l app=crowd -o name").is_empty()
-    });
+    go(lab);
     let check = lab.exec("master1", "calicoctl ipam check");
     assert!(check.contains("found 0 problems"), "{check}");
     let blocks = block_routes_are_the_blocks(lab);
@@ -64,6 +60,45 @@ fn two_hundred_pods_come_and_go_without_a_trace(lab: &Lab) {
     // Idle connections to the API stay open for a while; a leak would be one file a pod.
     let kept = files.iter().zip(&after).all(|(before, after)| *after <= before + 16);
     assert!(kept, "agents keep files open: {files:?}, then {after:?}");
+}
+
+/// Makes pods; their phases and addresses when all run.
+fn come(lab: &Lab, count: usize) -> String {
+    let file = lab.root().join("crowd.yaml");
+    std::fs::write(&file, manifest(count)).expect("the lab's directory");
+    lab.exec("master1", &format!("kubectl create -f {}", file.display()));
+    let phases = "kubectl get pods -l app=crowd -o jsonpath='{range .items[*]}{.status.phase} {.status.podIP}{\"\\n\"}{end}'";
+    let mut running = String::new();
+    within(Duration::from_secs(60), &format!("{count} pods run"), || {
+        running = lab.exec("master1", phases);
+        running.lines().filter(|line| line.starts_with("Running ")).count() == count
+    });
+    running
+}
+
+fn go(lab: &Lab) {
+    lab.exec("master1", "kubectl delete pods -l app=crowd --wait=false");
+    within(Duration::from_secs(60), "the pods are gone", || {
+        lab.exec("master1", "kubectl get pods -l app=crowd -o name").is_empty()
+    });
+}
+
+fn r10_agents_do_not_grow_with_a_thousand_pods_that_were(lab: &Lab) {
+    let size = || -> Vec<u64> {
+        lab.nodes().iter().map(|node| resident_kib(lab.pid(&format!("node-{node}")))).collect()
+    };
+    let round = || {
+        come(lab, PODS);
+        go(lab);
+        size()
+    };
+    let before = round();
+    let mut after = before.clone();
+    (0..ROUNDS).for_each(|_| after = round());
+    println!("resident memory of the agents in KiB: {before:?}, then {after:?}");
+    for (before, after) in before.iter().zip(&after) {
+        assert!(*after <= before + before / 10, "{before} KiB became {after} KiB");
+    }
 }
 
 /// The blocks that `calicoctl` shows. Every node must have a route to each of them, and to nothing else of that length:

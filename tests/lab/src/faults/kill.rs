@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use testkit::leaks::Inventory;
+use testkit::netns::Netns;
+use testkit::sim::Rng;
+use testkit::{at_length, length};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// How much of that minute an agent has after it was killed and started. It asks less and less often, and `lab start` does
@@ -13,17 +16,53 @@ const RESTART: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of a watch, and some.
 const WATCHES: Duration = Duration::from_secs(20);
 
+/// At length a hundred times, at random moments of pods that come and go on that node.
 pub fn f01_no_packet_is_lost_while_an_agent_is_killed_or_stopped_and_started(lab: &Lab) {
+    let before = Inventory::of(&super::namespaces(lab));
     let ways = lab.sample_every_way();
-    for (verb, node) in [("kill", "master1"), ("kill", "master2"), ("stop", "master1"), ("stop", "master2")] {
-        sleep(Duration::from_millis(300));
-        lab.verb(&[verb, &format!("node-{node}")]);
-        sleep(Duration::from_millis(500));
-        lab.verb(&["start", &format!("node-{node}")]);
+    let mut rng = Rng::stream(1, "deaths");
+    let deaths = [("kill", "master1"), ("kill", "master2"), ("stop", "master1"), ("stop", "master2")];
+    for (n, (verb, node)) in (0..length(4, 100)).zip(deaths.into_iter().cycle()) {
+        let agent = format!("node-{node}");
+        std::thread::scope(|scope| {
+            let churn = at_length().then(|| scope.spawn(move || come_and_go(lab, node, n)));
+            sleep(Duration::from_millis(rng.between(0, 600)));
+            lab.verb(&[verb, &agent]);
+            if at_length() {
+                is_refused(lab, node);
+            }
+            sleep(Duration::from_millis(rng.between(0, 600)));
+            lab.verb(&["start", &agent]);
+            churn.into_iter().for_each(|churn| churn.join().expect("no panic"));
+        });
     }
     sleep(Duration::from_secs(1));
     ways.nothing_was_lost();
     lab.ping_all(&PODS);
+    if at_length() {
+        within(Duration::from_secs(30), "nothing of the pods that came and went is left", || {
+            Inventory::of(&super::namespaces(lab)).changes_since(&before).is_empty()
+        });
+    }
+}
+
+/// While the agent is away, an ADD says so at once.
+fn is_refused(lab: &Lab, node: &str) {
+    let pod = Netns::new();
+    let down = lab.cni(node, "ADD", "f01-down", pod.path());
+    assert_eq!(down.code(), 11, "the agent is away: {}", down.body);
+    assert!(down.took < Duration::from_secs(1) * testkit::slowness(), "{:?}", down.took);
+    lab.cni(node, "DEL", "f01-down", pod.path()).expect("DEL");
+}
+
+/// A pod that is added and deleted: the one may fail when the agent dies, the other may not.
+fn come_and_go(lab: &Lab, node: &str, n: u32) {
+    let (pod, container) = (Netns::new(), format!("f01-{n}"));
+    let added = lab.cni(node, "ADD", &container, pod.path());
+    if !added.good {
+        println!("ADD of {container}, while its agent dies: {}", added.body);
+    }
+    lab.cni(node, "DEL", &container, pod.path()).expect("DEL");
 }
 
 pub fn f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added_afterwards(lab: &Lab) {
@@ -36,7 +75,7 @@ pub fn f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added
     nft(
         "add table inet hole; add chain inet hole in { type filter hook input priority 0; }; add rule inet hole in tcp dport 6443 drop",
     );
-    sleep(Duration::from_secs(10));
+    sleep(Duration::from_secs(length(10, 600).into()));
     nft("delete table inet hole");
     sleep(Duration::from_secs(1));
     ways.nothing_was_lost();

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, netdevice, sendto, socke
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use testkit::at_length;
+use testkit::length;
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
 use testkit::sampler::Sampler;
@@ -93,7 +93,7 @@ pub fn s02_a_pod_cannot_move_its_nodes_routes(lab: &Lab) {
     let settled = || !routes("").iter().any(|line| line.contains("tentative"));
     within(Duration::from_secs(5), "the addresses have settled", settled);
     let before = routes("");
-    let span = Duration::from_secs(if at_length() { 60 } else { 10 });
+    let span = Duration::from_secs(length(10, 60).into());
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| flood(&pod, span));
         let added = lab.cni("master1", "ADD", "s02", pod.path()).expect("ADD");
