@@ -38,7 +38,6 @@ pub use learnt::{moved_learnt, refused};
 pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};
 pub use path::{Path, Why, kept, path};
 pub use routes::paths;
-pub use rules::rules_key;
 pub use sent::Sent;
 pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Scope, Uplink, World};
 

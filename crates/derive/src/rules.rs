@@ -27,7 +27,7 @@ use kernel::nft::{
     Action, Chain, Condition, Element, Field, Hook, HookPoint, Match, Range, Rule, Set, Table, TableKey,
     Type, priority,
 };
-use kernel::{Key, Objects, Value};
+use kernel::{Key, Objects, Value, rules_key};
 use model::{Cidr, IfName, PortRange};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,11 +43,6 @@ const SPEAKERS: &str = "bgp-speakers";
 const SPEAKERS6: &str = "bgp-speakers6";
 /// The host's ends of pods' pairs.
 const PODS: &str = "cali*";
-
-/// The key of our table.
-pub fn rules_key() -> Key {
-    Key::Nft(TableKey::inet())
-}
 
 pub(crate) fn derive(world: &World) -> Objects {
     let sources = workload_sources(world);

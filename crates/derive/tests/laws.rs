@@ -100,7 +100,7 @@ fn seen_by(world: &World, node: &str) -> World {
 }
 
 fn table(objects: &Objects) -> &Table {
-    match &objects[&derive::rules_key()] {
+    match &objects[&kernel::rules_key()] {
         Value::Nft(table) => table,
         other => panic!("{other:?}"),
     }

@@ -45,6 +45,11 @@ pub struct ApplyError {
 impl ApplyError {
     /// `ECANCELED`: the step was left out, since one that it builds on was refused.
     pub const NOT_TRIED: i32 = 125;
+
+    /// A step that was left out, and why.
+    pub fn not_tried(why: &str) -> ApplyError {
+        ApplyError { errno: ApplyError::NOT_TRIED, text: why.to_owned() }
+    }
 }
 
 /// Orders changes: first what is added or replaced, each after what it needs, then removals the other way round. A

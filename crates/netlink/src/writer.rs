@@ -9,9 +9,10 @@ use crate::netns;
 use crate::nft::{self, Change};
 use crate::socket::{BATCH, Protocol, Refusal, Socket};
 use failpoint::failpoint;
+use kernel::nft::TableKey;
 use kernel::{
     ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, RouteValue, Step,
-    SysctlKey, SysctlValue, Value,
+    SysctlKey, SysctlValue, Value, guard,
 };
 use model::IfName;
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ struct Run {
     indexes: BTreeMap<Netns, BTreeMap<IfName, u32>>,
     /// The step that makes the pair whose far end is in a pod's namespace.
     pairs: BTreeMap<Netns, usize>,
+    /// What should know the pods does not: nothing may lead to one.
+    rules_are_refused: bool,
 }
 
 /// How many of the first steps remove a pod's interface from the node.
@@ -81,6 +84,14 @@ fn change_of_rules(step: &Step) -> Option<Change<'_>> {
         }
         Step::Remove(Key::Nft(key), Value::Nft(from)) => Some(Change { key, from: Some(from), to: None }),
         _ => None,
+    }
+}
+
+/// Whether the step must not be carried out if the rules before it were refused.
+fn needs_rules(step: &Step) -> bool {
+    match step {
+        Step::Create(key, value) | Step::Replace { key, to: value, .. } => guard::needs_rules(key, value),
+        Step::Up(..) | Step::Remove(..) => false,
     }
 }
 
@@ -178,8 +189,11 @@ impl Writer {
 
     fn step(&mut self, run: &mut Run, step: &Step) {
         if self.lacks_pair(run, step) {
-            let text = "the pod's interface could not be made".to_owned();
-            return run.record(run.step, Err(ApplyError { errno: ApplyError::NOT_TRIED, text }));
+            let error = ApplyError::not_tried("the pod's interface could not be made");
+            return run.record(run.step, Err(error));
+        }
+        if run.rules_are_refused && needs_rules(step) {
+            return run.record(run.step, Err(guard::unguarded()));
         }
         match step {
             Step::Up(netns, name) => {
@@ -246,6 +260,9 @@ impl Writer {
                 run.record(run.step + number, result);
             }
         }
+        let refused = run.results[run.step..][..changes.len()].iter().zip(changes);
+        run.rules_are_refused |=
+            refused.filter(|(result, _)| result.is_err()).any(|(_, change)| change.key == &TableKey::inet());
     }
 
     fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {

@@ -129,7 +129,7 @@ impl Node {
         let leads = |key: &Key| matches!(key, Key::Route(_) | Key::Neigh(_));
         !self.dirty.contains(&Section::Endpoints)
             && !self.dirty.contains(&Section::Rules)
-            && self.datapath.applied(&derive::rules_key()) != Applied::Pending
+            && self.datapath.applied(&kernel::rules_key()) != Applied::Pending
             && derive::endpoint_keys(endpoint)
                 .iter()
                 .filter(|key| leads(key) && key.netns() == Netns::Host)

@@ -192,8 +192,8 @@ impl Node {
             return Ok(false);
         }
         let mut done = true;
-        let rules = derive::rules_key();
-        for key in endpoint_keys(endpoint).iter().chain([&rules]) {
+        // Of what is left out without them, they are the cause.
+        for key in [kernel::rules_key()].iter().chain(&endpoint_keys(endpoint)) {
             match self.datapath.applied(key) {
                 Applied::Yes => {}
                 Applied::Pending => done = false,

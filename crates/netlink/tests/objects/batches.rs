@@ -2,7 +2,7 @@
 
 use crate::node::*;
 use kernel::nft::TableKey;
-use kernel::{Key, LinkKind, Step, Value, VethPeer};
+use kernel::{Key, LinkKind, Step, Value, VethPeer, rules_key};
 use model::IfName;
 
 fn create((key, value): (Key, Value)) -> Step {
@@ -47,6 +47,30 @@ fn of_tables_that_change_together_a_refused_one_keeps_none_back() {
         ]
     );
     assert_eq!(node.host.sh("nft list tables"), "table inet calico\ntable arp calico\n");
+}
+
+#[test]
+fn nothing_leads_to_a_pod_if_the_rules_before_it_are_refused() {
+    let node = Node::new();
+    node.host.sh("nft add table inet calico");
+    let pair = LinkKind::Veth { peer: Some(VethPeer { key: link_key(POD, "eth0"), mac: None, mtu: None }) };
+    let said = node.apply(&[
+        create(link(HOST, "calia", plain(pair))),
+        create((rules_key(), Value::Nft(Box::default()))),
+        Step::Up(HOST, IfName::fixed("calia")),
+        create(route("6.2.137.67/32", direct("calia"))),
+        create(route("6.2.180.0/26", via("192.168.50.162", "ens192"))),
+    ]);
+    assert_eq!(
+        said,
+        [
+            "link calia: ok",
+            "nftables inet calico: table inet calico: the table itself: File exists (errno 17)",
+            "route 6.2.137.67/32: the rules that guard the pod were refused (errno 125)",
+            "route 6.2.180.0/26: ok",
+        ]
+    );
+    assert_eq!(node.host.sh("ip route show proto 80").lines().count(), 1);
 }
 
 #[test]

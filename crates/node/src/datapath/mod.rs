@@ -30,8 +30,8 @@ use found::{Found, hangs_on};
 use kernel::diff::change;
 use kernel::route::TABLE_MAIN;
 use kernel::{
-    ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, is_workload,
-    may_be_birds, plan,
+    ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, guard,
+    is_workload, may_be_birds, plan, rules_key,
 };
 use model::{Cidr, Duration, IfName, Instant, Mtu};
 use refusals::Refusals;
@@ -257,6 +257,7 @@ impl Datapath {
             1 if self.may_follow() => self.differences(now, false),
             _ => return None,
         };
+        let changes = self.guarded(now, changes);
         if changes.is_empty() {
             return None;
         }
@@ -314,6 +315,38 @@ impl Datapath {
         changes
     }
 
+    /// Leaves out what leads to a pod that the rules do not know, while these are being written or are refused. In a plan
+    /// that changes them too, the writer does.
+    fn guarded(&mut self, now: Instant, changes: Vec<Change>) -> Vec<Change> {
+        let rules = rules_key();
+        let are_written = self.flights.hold(&rules);
+        let are_as_wanted = !are_written && self.refusals.get(&rules).is_none();
+        if are_as_wanted || changes.iter().any(|change| *change.key() == rules) {
+            return changes;
+        }
+        let found = self.found.get(&rules);
+        let may_be = |change: &Change| match change.to() {
+            Some(to) if guard::needs_rules(change.key(), to) => {
+                matches!(found, Some(Value::Nft(rules)) if guard::is_known(rules, change.key(), to))
+            }
+            _ => true,
+        };
+        let (changes, left_out): (Vec<_>, Vec<_>) = changes.into_iter().partition(may_be);
+        for change in left_out {
+            self.suspects.insert(change.key().clone());
+            if !are_written {
+                self.refusals.record(now, change.key().clone(), guard::unguarded());
+            }
+        }
+        changes
+    }
+
+    /// The rules were written: what was left out for want of them need not wait longer.
+    fn retry_guarded(&mut self, now: Instant) {
+        let wanted = &self.wanted;
+        self.refusals.hurry(now, |key| wanted.get(key).is_some_and(|value| guard::needs_rules(key, value)));
+    }
+
     /// The writer is done with plan `id`. Says what people should know.
     pub fn wrote(&mut self, now: Instant, id: EffectId, outcomes: Vec<Outcome>) -> Vec<Report> {
         let mut flight = self.flights.end(id);
@@ -323,6 +356,9 @@ impl Datapath {
             match result {
                 Ok(()) => {
                     self.refusals.forget(&key);
+                    if matches!(key, Key::Nft(_)) {
+                        self.retry_guarded(now);
+                    }
                     reports.extend(self.repairs.written(now, &key));
                     if flight.was_noticed(&key) {
                         // Of routes only others' changes are told: whose came last is not known.

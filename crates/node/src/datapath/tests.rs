@@ -2,8 +2,10 @@
 
 use super::*;
 use kernel::addr::AddrScope;
+use kernel::nft::{Element, Range, Set, Table, Type};
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
 use kernel::{AddrKey, AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
+use std::net::Ipv4Addr;
 
 fn uplink(up: bool) -> (Key, Value) {
     let key = LinkKey { netns: Netns::Host, name: IfName::fixed("ens192") };
@@ -100,4 +102,54 @@ fn routes_to_add_wait_behind_a_plan_and_everything_else_waits_for_its_outcome() 
     let (key, value) = third;
     let steps = vec![Step::Create(key, value), Step::Remove(first.0, first.1)];
     assert_eq!(datapath.plan(now, id(3)), Some(steps));
+}
+
+/// Rules that know these pods, by the last octets of their addresses.
+fn rules(pods: &[u8]) -> (Key, Value) {
+    let source =
+        |n: &u8| Element::new([Range::from(IfName::fixed("calia")), Range::from(Ipv4Addr::new(6, 2, 1, *n))]);
+    let set = Set::values([Type::IfName, Type::Ipv4Addr], pods.iter().map(source));
+    (rules_key(), Value::Nft(Box::new(Table::default().set("sources", set))))
+}
+
+/// The route to one of them.
+fn pod_route(n: u8) -> (Key, Value) {
+    let (key, Value::Route(route)) = another_route(&format!("6.2.1.{n}/32")) else { unreachable!("a route") };
+    let (device, scope) = (Some(IfName::fixed("calia")), RouteScope::Link);
+    (key, Value::Route(RouteValue { gateway: None, device, scope, onlink: false, ..route }))
+}
+
+#[test]
+fn what_leads_to_a_pod_waits_for_rules_that_are_refused_unless_they_know_it() {
+    let id = EffectId;
+    let refused = || vec![Outcome { key: rules_key(), result: Err(guard::unguarded()) }];
+    let mut now = Instant::ZERO;
+    let mut datapath = Datapath::default();
+    datapath.dumped(now, Netns::Host, Objects::from([rules(&[1])]));
+    datapath.want(Section::Rules, Objects::from([rules(&[1, 2])]));
+    assert!(datapath.plan(now, id(1)).is_some());
+    datapath.want(Section::Endpoints, Objects::from([pod_route(1), pod_route(2)]));
+    let create = |(key, value)| Step::Create(key, value);
+    assert_eq!(
+        datapath.plan(now, id(2)),
+        Some(vec![create(pod_route(1))]),
+        "the second waits for what is written"
+    );
+    datapath.wrote(now, id(1), refused());
+    datapath.wrote(now, id(2), vec![Outcome { key: pod_route(1).0, result: Ok(()) }]);
+    assert_eq!(datapath.plan(now, id(3)), None);
+    assert!(matches!(datapath.applied(&pod_route(2).0), Applied::Failed(_)), "its ADD fails");
+
+    now = datapath.timeout().expect("the rules are tried again");
+    let steps = datapath.plan(now, id(4)).expect("with the route behind them");
+    assert_eq!(steps.last(), Some(&create(pod_route(2))), "{steps:?}");
+    datapath.wrote(
+        now,
+        id(4),
+        [refused(), vec![Outcome { key: pod_route(2).0, result: Err(guard::unguarded()) }]].concat(),
+    );
+    datapath.want(Section::Rules, Objects::from([rules(&[1, 2, 3])]));
+    assert_eq!(datapath.plan(now, id(5)).map(|steps| steps.len()), Some(1), "other rules need not wait");
+    datapath.wrote(now, id(5), vec![Outcome { key: rules_key(), result: Ok(()) }]);
+    assert_eq!(datapath.timeout(), Some(now), "nor does the route when they are there");
 }

@@ -157,12 +157,48 @@ fn f38_an_object_that_the_kernel_refuses_stops_no_other_and_is_said_and_tried_ag
     }
 }
 
+const RULES: &str = "nftables inet calico";
+
+/// Whether something led to a pod, be it for a moment, since the steps were forgotten.
+fn was_reached(rig: &Rig) -> bool {
+    rig.steps.iter().any(|step| step.starts_with("+ route 10.0.0.") && step.ends_with("/32"))
+}
+
+#[test]
+fn f38_nothing_ever_leads_to_a_pod_whose_rules_the_kernel_refuses() {
+    let mut rig = running();
+    rig.create_pod("c");
+    rig.refused.insert(RULES.to_owned());
+    rig.refusal = (1, "Operation not permitted");
+    let Some(Reply::Failed(failure)) = rig.cni(Command::Add, "c", "c") else { panic!("{:#?}", rig.reports) };
+    assert_eq!(failure.msg, format!("the kernel refuses {RULES}: Operation not permitted (errno 1)"));
+    assert!(!was_reached(&rig), "{:#?}", rig.steps);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.in_use(), 2, "its address is given back");
+    assert_eq!(rig.kernel.keys().filter(|key| key.to_string().starts_with("link cali")).count(), 2);
+}
+
+#[test]
+fn f38_a_pod_that_the_rules_know_gets_its_route_back_while_they_are_refused() {
+    let mut rig = running();
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    pool.spec.nat_outgoing = false;
+    rig.refused.insert(RULES.to_owned());
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+    assert_ne!(rig.node.status().problems, [] as [&str; 0]);
+    let listing = rig.listing();
+    let route = listing.iter().find(|line| line.starts_with("route 10.0.0.") && line.ends_with("/32"));
+    rig.meddle(route.expect("a pod has a route"));
+    assert_eq!(rig.listing(), listing);
+}
+
 #[test]
 fn f38_whatever_the_kernel_says_and_of_whatever_kind() {
     let mut kinds = BTreeSet::new();
     for tunnel in [VXLAN, IPIP] {
         let (mut made, total) = made(tunnel.0, tunnel.1);
-        made.push("nftables inet calico".into());
+        made.push(RULES.into());
         made.push("nftables arp calico".into());
         // Of each kind the first, in the node's namespace and in the pod's.
         let kind = |object: &String| {
