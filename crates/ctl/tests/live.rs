@@ -3,8 +3,8 @@
 //!
 //! They were dumped from the same cluster built a second time: what each store fills in its own way is not compared. What
 //! writes runs in the order of the recording against an API server that holds them; between the recorded commands stand
-//! those that the recording left out. Not replayed is what depends on a state that was not recorded: `ipam check` there
-//! (another cluster's is, in `recorded.rs`), the owner of one address, and the files of `cluster diags`.
+//! those that the recording left out. What depends on a state that was not recorded is in `checked.rs`; the files of
+//! `cluster diags`, which is not there, are not replayed.
 //!
 //! Where we differ on purpose stands in `golden/live/differences.txt`; an entry that does not differ fails the test.
 

@@ -153,7 +153,7 @@ impl<'a> Account<'a> {
         self.say(format_args!("Found {count} IPs that are allocated in IPAM but not actually in use."));
     }
 
-    /// Addresses in use that no pool or no block knows.
+    /// Addresses in use that no block knows.
     fn tell_strays(&mut self) {
         let world = self.world;
         self.say(format_args!(
@@ -161,13 +161,14 @@ impl<'a> Account<'a> {
         ));
         let allocated: BTreeSet<IpAddr> = world.allocations().map(|(addr, _)| addr).collect();
         let (mut outside, mut missing) = (0, 0);
-        for (addr, user) in self.in_use.clone() {
-            if !world.is_in_a_pool(addr) {
-                outside += 1;
-                self.complain(format_args!("  {addr} in use by {user} is not in any active IP pool."));
-            } else if !allocated.contains(&addr) {
+        let strays = self.in_use.clone().into_iter().filter(|(addr, _)| !allocated.contains(addr));
+        for (addr, user) in strays {
+            if world.is_in_a_pool(addr) {
                 missing += 1;
                 self.complain(format_args!("  {addr} in use by {user} has no IPAM allocation."));
+            } else {
+                outside += 1;
+                self.complain(format_args!("  {addr} in use by {user} is not in any active IP pool."));
             }
         }
         self.say(format_args!("Found {outside} in-use IPs that are not in active IP pools."));
