@@ -74,7 +74,7 @@ fn s21_forged_resets_and_strangers_calls_end_no_session_and_cost_nothing(lab: &L
     let calls = stranger.inside(|| {
         let (own, to) = ("192.168.50.95".parse().expect("an address"), SocketAddrV4::new(*to.ip(), 179));
         let mut calls = 0;
-        while began.elapsed() < Duration::from_secs(5) {
+        while began.elapsed() < Duration::from_secs(3) {
             for _ in 0..100 {
                 let from = SocketAddrV4::new(own, 1024 + calls % 60_000);
                 packet::send(&Forged { from, to }.segment(7, SYN), 1);
@@ -150,7 +150,7 @@ fn s22_a_pod_speaks_bgp_with_no_node(lab: &Lab) {
     suite::expect_drops(&["nft pod-bgp"]);
     let (node, pod, _) = PODS[0];
     let dial =
-        |place: &str, target: &str| lab.try_exec(place, &format!("nc -z -w 2 {target} 179")).status.success();
+        |place: &str, target: &str| lab.try_exec(place, &format!("nc -z -w 1 {target} 179")).status.success();
     assert!(dial(node, "192.168.50.162"), "the node itself is let in");
     for target in ["192.168.50.161", "192.168.50.162", "192.168.50.163"] {
         assert!(!dial(&format!("{node}/{pod}"), target), "{target}");
@@ -230,7 +230,7 @@ fn a_pod_that_a_selector_matches_speaks_bgp_with_its_node_and_leads_to_what_is_b
     // A pod that is not selected, on the same node.
     lab.verb(&["pod", "add", "not-a-router", "--node", node]);
     let stranger = format!("{node}/not-a-router");
-    assert!(!lab.try_exec(&stranger, "nc -z -w 2 169.254.0.179 179").status.success());
+    assert!(!lab.try_exec(&stranger, "nc -z -w 1 169.254.0.179 179").status.success());
     lab.verb(&["pod", "delete", "not-a-router"]);
 
     // What is behind a pod is told to whom a filter says so, by the node's own address.

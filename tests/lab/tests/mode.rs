@@ -131,6 +131,7 @@ fn questions(lab: &Lab) -> usize {
 }
 
 fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
+    lab_tests::bgp::mesh_is_up(lab);
     let shown = lab.exec("master1", "calicoctl node status --node master2 --agent-socket /nowhere");
     assert!(shown.starts_with("Calico process is running.\n\nIPv4 BGP status\n"), "{shown}");
     assert!(shown.contains("| 192.168.50.161 | node-to-node mesh | up "), "{shown}");
@@ -145,7 +146,7 @@ fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
     lab_tests::within(std::time::Duration::from_secs(5), "it is answered", || {
         let answer = answer();
         answer["routes"]["routesV4"].as_array().is_some_and(|routes| routes.len() == 3)
-            && answer["bgp"]["numberEstablishedV4"] == 2
+            && answer["bgp"]["numberEstablishedV4"] == 3
     });
     let (agent, bgp) = (answer()["agent"].clone(), answer()["bgp"].clone());
     assert_eq!(agent["birdV4"]["state"], "Ready", "{agent}");
@@ -157,7 +158,7 @@ fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
             peer["peerIP"] == addr && peer["type"] == "NodeMesh" && peer["state"] == "Established"
         })
     };
-    assert!(of_mesh("192.168.50.161") && of_mesh("192.168.50.162") && peers.len() == 2, "{bgp}");
+    assert!(of_mesh("192.168.50.161") && of_mesh("192.168.50.162") && peers.len() == 3, "{bgp}");
     let first = answer()["lastUpdated"].clone();
     lab_tests::within(std::time::Duration::from_secs(5), "the answer is renewed", || {
         answer()["lastUpdated"] != first

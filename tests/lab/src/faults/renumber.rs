@@ -35,8 +35,8 @@ pub fn f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothin
                 ways.contains(&format!("{to} ")) && !ways.contains(&format!("{from} "))
             })
         });
-        // What TCP has lost it sends again after a while, which grows with each time.
-        sleep(2 * BACK);
+        // What TCP has lost it sends again after a while, which doubles with each time.
+        sleep(3 * took + Duration::from_secs(1));
         let (others, own) = (others.stop(), own.stop());
         others.assert_nothing_lost();
         own.assert_dense();
