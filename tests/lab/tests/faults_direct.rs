@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         cases![
             f01_no_packet_is_lost_while_an_agent_is_killed_or_stopped_and_started,
             no_packet_is_lost_when_a_node_of_calicos_is_taken_over,
-            f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute,
+            f11_no_packet_is_lost_while_the_api_server_is_dead,
             f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
             f40_a_deleted_route_comes_back,
             f40_a_deleted_pod_route_comes_back,

@@ -10,7 +10,7 @@ use testkit::sim::Rng;
 use testkit::{at_length, length};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// How much of that minute an agent has after it was killed and started. It asks less and less often, and `lab start` does
+/// How much of that time an agent has after it was killed and started. It asks less and less often, and `lab start` does
 /// not wait for ever.
 const RESTART: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of a watch, and some.
@@ -85,9 +85,17 @@ pub fn f11_no_packet_is_lost_while_the_api_is_a_black_hole_and_pods_can_be_added
 }
 
 pub fn f11_no_packet_is_lost_while_the_api_server_is_dead_for_a_minute(lab: &Lab) {
+    without_an_api_server(lab, MINUTE);
+}
+
+pub fn f11_no_packet_is_lost_while_the_api_server_is_dead(lab: &Lab) {
+    without_an_api_server(lab, Duration::from_secs(length(15, 60).into()));
+}
+
+fn without_an_api_server(lab: &Lab, time: Duration) {
     let ways = lab.sample_every_way();
     lab.verb(&["kill", "apiserver"]);
-    sleep(MINUTE - RESTART);
+    sleep(time - RESTART);
     // An agent that starts without an API server must leave what it finds.
     lab.verb(&["kill", "node-master1"]);
     let restart = std::thread::scope(|scope| {

@@ -12,8 +12,20 @@ pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
 pub(super) const DEVICE: Duration = Duration::from_secs(1);
 
 /// Does `harm` on master1 and waits until everything is as before. The agent must say that it put `object` back, and that
-/// this took no longer than `deadline` from the kernel's notice to the kernel's acknowledgement.
+/// this took no longer than `deadline` from the kernel's notice to the kernel's acknowledgement: at one of three times, for a
+/// machine that is busy elsewhere makes each of them longer.
 pub(super) fn repaired(lab: &Lab, object: &str, harm: &str, deadline: Duration) {
+    let deadline = deadline * testkit::slowness();
+    let mut taken = Vec::new();
+    while taken.len() < 3 && taken.last().is_none_or(|took| *took > deadline) {
+        taken.push(time_to_repair(lab, object, harm));
+    }
+    assert!(taken.last() <= Some(&deadline), "`{harm}`: mended after {taken:?}, not within {deadline:?}");
+    assert!(lab.log("node-master1").contains(&format!("restored {object}, ")), "the log names {object}");
+    lab.ping(&format!("{}/{}", PODS[1].0, PODS[1].1), PODS[0].2);
+}
+
+fn time_to_repair(lab: &Lab, object: &str, harm: &str) -> Duration {
     let node = lab.netns("master1");
     let before = Inventory::of([&node]);
     let counted = repair(lab, object).map_or(0, |(count, _)| count);
@@ -33,10 +45,7 @@ pub(super) fn repaired(lab: &Lab, object: &str, harm: &str, deadline: Duration) 
         },
     );
     println!("`{harm}`: seen mended after {seen:?}, the agent needed {took:?}");
-    let deadline = deadline * testkit::slowness();
-    assert!(took <= deadline, "`{harm}`: mended after {took:?}, not within {deadline:?}");
-    assert!(lab.log("node-master1").contains(&format!("restored {object}, ")), "the log names {object}");
-    lab.ping(&format!("{}/{}", PODS[1].0, PODS[1].1), PODS[0].2);
+    took
 }
 
 /// How often the agent of master1 put an object back, and how long the latest time took.
