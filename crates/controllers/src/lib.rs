@@ -1,5 +1,5 @@
-//! Cluster-wide work, which no node does for itself: the collector of addresses, and the ClusterInformation of a cluster
-//! that has none.
+//! Cluster-wide work, which no node does for itself: the collector of addresses, the ClusterInformation of a cluster that
+//! has none, and questions to nodes that nobody waits for any more.
 //!
 //! ```text
 //!   API ──watches──► ┌─────────────────────┐ ──reads, compare-and-swap writes──► API
@@ -14,6 +14,7 @@
 mod account;
 mod lead;
 mod metrics;
+mod questions;
 mod run;
 
 use ipam::collect::Patience;

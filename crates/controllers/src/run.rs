@@ -1,6 +1,6 @@
 //! The tasks around the collector: watches in, calls out, its account to the log and to whoever asks for metrics.
 
-use crate::{Args, account, lead, metrics};
+use crate::{Args, account, lead, metrics, questions};
 use agent::http;
 use datastore::{Client, Scope};
 use failpoint::failpoint;
@@ -53,6 +53,7 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
     let (told, telling) = watch::channel("{}".to_owned());
     tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender, telling));
     tokio::spawn(describe_cluster(client.clone(), leads.clone()));
+    tokio::spawn(questions::collect(client.clone(), leads.clone()));
     let (said, account) = watch::channel(String::new());
     tokio::spawn(serve_account(args.metrics, account));
 

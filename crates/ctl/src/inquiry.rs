@@ -1,11 +1,12 @@
-//! Questions to other nodes' agents, each by a CalicoNodeStatus that lives as long as the question.
+//! Questions to other nodes' agents, each by a CalicoNodeStatus that lives as long as the question. The controller takes away
+//! those whose command died.
 
 use crate::failure::{Failure, Fault};
 use crate::ipam::all;
 use crate::store::Store;
 use datastore::{Preconditions, Resource};
 use failpoint::failpoint;
-use model::v3::{CalicoNodeStatus, CalicoNodeStatusStatus};
+use model::v3::{CalicoNodeStatus, CalicoNodeStatusStatus, QUESTION};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub async fn ask(store: &Store, node: &str) -> Result<CalicoNodeStatusStatus, Fa
     let question = json!({
         "apiVersion": kind.api_version(),
         "kind": "CalicoNodeStatus",
-        "metadata": {"generateName": "node-status-"},
+        "metadata": {"generateName": "node-status-", "labels": {QUESTION: "node-status"}},
         "spec": {"node": node, "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": PERIOD_SECONDS},
     });
     let object = "CalicoNodeStatus(node-status-)";
@@ -124,7 +125,7 @@ async fn question(store: &Store, node: &str) -> Result<String, Failure> {
     let question = json!({
         "apiVersion": status_kind().api_version(),
         "kind": "CalicoNodeStatus",
-        "metadata": {"generateName": "mode-plan-"},
+        "metadata": {"generateName": "mode-plan-", "labels": {QUESTION: "mode-plan"}},
         "spec": {"node": node, "classes": ["Agent"], "updatePeriodSeconds": 0},
     });
     let made = store.client.create_json(status_kind(), None, &question).await;

@@ -63,10 +63,25 @@ impl Client {
 
     /// All objects of a namespace, or of all (`None`), as one list document.
     pub async fn list_json(&self, resource: &Resource, namespace: Option<&str>) -> Result<Value, Error> {
+        self.list(&format!("{}?limit=500", resource.collection(namespace))).await
+    }
+
+    /// Those of them that have a label.
+    pub async fn list_json_with(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        label: &str,
+    ) -> Result<Value, Error> {
         let path = resource.collection(namespace);
-        let mut list = self.json(Method::GET, &format!("{path}?limit=500"), JSON, Vec::new()).await?;
+        self.list(&format!("{path}?limit=500&labelSelector={}", escape(label))).await
+    }
+
+    /// A list whole; `path` is that of its first page.
+    async fn list(&self, path: &str) -> Result<Value, Error> {
+        let mut list = self.json(Method::GET, path, JSON, Vec::new()).await?;
         while let Some(token) = list["metadata"]["continue"].as_str().filter(|t| !t.is_empty()).map(escape) {
-            let page = format!("{path}?limit=500&continue={token}");
+            let page = format!("{path}&continue={token}");
             let mut next = self.json(Method::GET, &page, JSON, Vec::new()).await?;
             let mut items = list["items"].take();
             if let (Some(all), Some(more)) = (items.as_array_mut(), next["items"].as_array_mut()) {

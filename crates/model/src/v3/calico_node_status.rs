@@ -4,6 +4,9 @@ use crate::meta::Metadata;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+/// Label of a question that a command asks and takes away again within a minute; its value names the command.
+pub const QUESTION: &str = "tortie/question";
+
 /// A question to a node and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CalicoNodeStatus {

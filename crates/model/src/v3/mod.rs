@@ -38,7 +38,8 @@ pub use bgp_peer::{
 pub use block_affinity::{AffinityState, BlockAffinity, BlockAffinitySpec};
 pub use calico_node_status::{
     CalicoNodeStatus, CalicoNodeStatusSpec, CalicoNodeStatusStatus, NodeAgentStatus, NodeBgpStatus,
-    NodePeerStatus, NodeRoute, NodeRouteStatus, NodeStatusClass, RouteSource, SpeakerState, SpeakerStatus,
+    NodePeerStatus, NodeRoute, NodeRouteStatus, NodeStatusClass, QUESTION, RouteSource, SpeakerState,
+    SpeakerStatus,
 };
 pub use cluster_information::{ClusterInformation, ClusterInformationSpec};
 pub use felix_configuration::{FelixConfiguration, FelixConfigurationSpec};
