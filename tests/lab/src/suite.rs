@@ -1,11 +1,13 @@
 //! Runs the cases of one file on a shared lab, in order, and reports as libtest does. The frame around them: no process of
-//! the lab may have said anything at error level that a case did not announce.
+//! the lab may have said anything at error level, and no node may have dropped anything, that a case did not announce.
 
 use crate::Lab;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
+use testkit::frame::Counters;
 
 /// A sentence and what proves it.
 pub type Case = (&'static str, fn(&Lab));
@@ -18,7 +20,7 @@ macro_rules! cases {
 
 thread_local! {
     static ANNOUNCED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    static DROPS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+    static DROPS: RefCell<Vec<Drops>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Announces a complaint that the case causes: lines at error level with this text are not held against the suite.
@@ -26,9 +28,28 @@ pub fn expect_complaint(text: &str) {
     ANNOUNCED.with_borrow_mut(|announced| announced.push(text.to_owned()));
 }
 
-/// Announces drops that the case under way causes: counters with one of these texts in their names may rise until it ends.
-pub fn expect_drops(names: &[&'static str]) {
-    DROPS.with_borrow_mut(|drops| drops.extend(names));
+/// Drops that a case announced.
+struct Drops {
+    /// Where, and which counter: a part of `NODE: COUNTER`.
+    text: String,
+    /// Not only if it so happens.
+    always: bool,
+}
+
+/// Announces drops that the case under way causes: of each of these texts a counter with it in its name must rise until it ends.
+/// Names are `master1: nft pod-bgp`, say, or `fabric: port0 tx drops` (`testkit::frame`).
+pub fn expect_drops(names: &[&str]) {
+    announce(names, true);
+}
+
+/// Announces drops that the case under way may cause, as it so happens.
+pub fn allow_drops(names: &[&str]) {
+    announce(names, false);
+}
+
+fn announce(names: &[&str], always: bool) {
+    let drops = names.iter().map(|name| Drops { text: (*name).to_owned(), always });
+    DROPS.with_borrow_mut(|announced| announced.extend(drops));
 }
 
 /// Runs those cases whose names contain the first argument of the command line.
@@ -42,15 +63,21 @@ pub fn run(up: &[&str], cases: &[Case]) -> ExitCode {
     for (name, case) in &chosen {
         let began = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(|| {
-            let lab = lab.get_or_insert_with(|| Lab::up(up));
+            let (lab, counters) = lab.get_or_insert_with(|| {
+                let lab = Lab::up(up);
+                let counters = counters(&lab);
+                (lab, counters)
+            });
+            DROPS.take();
             case(lab);
-            frame(lab);
+            nobody_complained(lab);
+            drops_are_as_announced(lab, counters);
         }));
         let verdict = if passed.is_ok() { "ok" } else { "FAILED" };
         println!("test {name} ... {verdict} <{:.3}s>", began.elapsed().as_secs_f64());
         if passed.is_err() {
             failed += 1;
-            if let Some(lab) = lab.take() {
+            if let Some((lab, _)) = lab.take() {
                 show_logs(&lab);
             }
         }
@@ -66,8 +93,34 @@ pub fn run(up: &[&str], cases: &[Case]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
 
+/// What each node, and the fabric between them, has dropped so far.
+fn counters(lab: &Lab) -> BTreeMap<String, Counters> {
+    let places = lab.nodes().into_iter().chain(["fabric".to_owned()]);
+    let counters = places.map(|place| (place.clone(), Counters::of(&lab.netns(&place))));
+    counters.chain([("the machine".to_owned(), Counters::of_machine())]).collect()
+}
+
+/// Of the counters of drops those rose since the case before that were announced.
+fn drops_are_as_announced(lab: &Lab, before: &mut BTreeMap<String, Counters>) {
+    let now = counters(lab);
+    let rose = now.iter().flat_map(|(place, now)| {
+        let rose = now.rose_since(before.entry(place.clone()).or_default());
+        rose.into_iter().map(move |(counter, by)| format!("{place}: {counter} rose by {by}"))
+    });
+    let rose: Vec<String> = rose.collect();
+    let announced = DROPS.take();
+    let is_announced = |line: &&String| announced.iter().any(|drops| line.contains(&drops.text));
+    let unannounced: Vec<&String> = rose.iter().filter(|line| !is_announced(line)).collect();
+    assert!(unannounced.is_empty(), "unannounced: {unannounced:#?}");
+    for Drops { text, .. } in announced.iter().filter(|drops| drops.always) {
+        let happened = rose.iter().any(|line| line.contains(text));
+        assert!(happened, "it was announced that {text} rises; what rose: {rose:#?}");
+    }
+    *before = now;
+}
+
 /// No unannounced complaint is in a log.
-fn frame(lab: &Lab) {
+fn nobody_complained(lab: &Lab) {
     for process in processes(lab) {
         let log = lab.log(&process);
         for line in testkit::frame::complaints(&log) {

@@ -40,7 +40,7 @@ fn counted(lab: &Lab, name: &str) -> usize {
 }
 
 pub fn s01_what_a_pod_sends_with_anothers_source_arrives_nowhere(lab: &Lab) {
-    expect_drops(&["nft pod-spoofed", "nft pod-to-loopback"]);
+    expect_drops(&["master1: nft pod-spoofed"]);
     let (pod, victim) = (attacker(lab), lab.place(PODS[1].0, PODS[1].1).netns);
     let target = addr(PODS[1].2);
     let send = |source: Ipv4Addr, count| {
@@ -80,7 +80,7 @@ fn redirect() -> Vec<u8> {
 
 /// The flood waits for the pod's interface, so that it begins with the ADD.
 pub fn s02_a_pod_cannot_move_its_nodes_routes(lab: &Lab) {
-    expect_drops(&["nft pod-router-advert", "nft pod-spoofed"]);
+    expect_drops(&["master1: nft pod-spoofed"]);
     let pod = netns::Netns::new();
     let routes = |but: &str| {
         let text = lab.exec(
@@ -145,7 +145,7 @@ fn flood(pod: &netns::Netns, span: Duration) -> usize {
 }
 
 pub fn s03_a_pod_cannot_take_anothers_address_by_arp(lab: &Lab) {
-    expect_drops(&["nft pod-arp"]);
+    expect_drops(&["master1: nft pod-arp"]);
     for pod in ["s03-victim", "s03-attacker"] {
         lab.verb(&["pod", "add", pod, "--node", "master1"]);
     }
@@ -181,7 +181,7 @@ pub fn s03_a_pod_cannot_take_anothers_address_by_arp(lab: &Lab) {
 
 /// Its kernel asks as every address that it has, whenever its MAC changes.
 pub fn s04_a_pod_that_asks_as_thousands_fills_no_table_of_neighbours(lab: &Lab) {
-    expect_drops(&["nft pod-arp"]);
+    expect_drops(&["master1: nft pod-arp"]);
     const ADDRESSES: usize = 20_000;
     let pod = netns::Netns::new();
     let added = lab.cni("master1", "ADD", "s04", pod.path()).expect("ADD");
@@ -233,7 +233,7 @@ pub fn s04_a_pod_that_asks_as_thousands_fills_no_table_of_neighbours(lab: &Lab) 
 }
 
 pub fn s06_nobody_reaches_the_nodes_loopback_from_outside(lab: &Lab) {
-    expect_drops(&["nft pod-to-loopback"]);
+    expect_drops(&["master1: nft pod-to-loopback"]);
     let (node, local) = (lab.netns("master1"), Ipv4Addr::LOCALHOST);
     let tcp = netns::inside(&node, || TcpListener::bind((local, PORT))).expect("the port is free");
     tcp.set_nonblocking(true).expect("a socket's option");

@@ -23,7 +23,7 @@ pub fn delivered(lab: &Lab, send: impl FnOnce()) -> usize {
 }
 
 pub fn s16_a_tunnel_packet_from_no_node_or_with_anothers_source_is_dropped(lab: &Lab) {
-    expect_drops(&["nft vxlan-refused"]);
+    expect_drops(&["master1: nft vxlan-refused"]);
     let mac = lab.exec("master1", "ip -o link show vxlan.calico | grep -o 'ether [^ ]*' | cut -d' ' -f2");
     let mut vtep = [0; 6];
     for (byte, text) in vtep.iter_mut().zip(mac.trim().split(':')) {
