@@ -17,6 +17,10 @@ fn forget_the_peak() -> u64 {
     memory("VmRSS:")
 }
 
+/// A tenth of a second, by a program that is shipped; without optimisation it takes some five times as long.
+const AT_ONCE: std::time::Duration =
+    std::time::Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 100 });
+
 #[tokio::test]
 async fn s44_documents_that_are_bombs_are_refused_at_once() {
     let cli = Cli::of_kubeconfig("");
@@ -50,7 +54,7 @@ async fn s44_documents_that_are_bombs_are_refused_at_once() {
         }
         let peak = memory("VmHWM:") - before;
         println!("{name}: {took:?}, {peak} KiB");
-        assert!(took < std::time::Duration::from_millis(100), "{name}: {took:?}");
+        assert!(took < AT_ONCE, "{name}: {took:?}");
         assert!(peak < 50 << 10, "{name}: {peak} KiB");
     }
 }
