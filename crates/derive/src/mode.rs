@@ -7,6 +7,9 @@
 //!            its tunnel's own address
 //! ```
 //!
+//! Where nothing is sent yet, nothing begins to a peer that is not ready by what this node has said that it does not send: the
+//! peer may be about to stop accepting it.
+//!
 //! Announcements are bound to the pool's uid and generation: what a peer said of an older wish counts for nothing. No timer
 //! decides anything: a node that is cut off goes on sending the old way, and is heard until its Node is gone.
 //!

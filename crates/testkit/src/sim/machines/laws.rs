@@ -21,7 +21,7 @@ use model::store::{Kind, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What must have been listed before anything is written.
+/// What must have been listed before anything is written. Said here once more: a law does not ask the code that it judges.
 const NEEDED: [Kind; 8] = [
     Kind::Node,
     Kind::IpPool,
