@@ -2,6 +2,7 @@
 
 use super::sample;
 use crate::{Lab, PODS, within};
+use serde_json::json;
 use std::time::Duration;
 use testkit::netns::command;
 
@@ -51,12 +52,11 @@ pub fn f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_pa
     let sampler = sample(lab);
     // A list that no buffer holds.
     let text = "x".repeat(2_000);
-    for n in 0..100 {
-        lab.exec(
-            "master1",
-            &format!("kubectl create configmap f37-{n} --from-literal=text={text} > /dev/null"),
-        );
-    }
+    let map = |n| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("f37-{n}")}, "data": {"text": text}});
+    let maps = json!({"apiVersion": "v1", "kind": "List", "items": (0..100).map(map).collect::<Vec<_>>()});
+    let file = lab.root().join("f37.json");
+    std::fs::write(&file, maps.to_string()).expect("the lab's folder can be written");
+    lab.exec("master1", &format!("kubectl create -f {} > /dev/null", file.display()));
     let mut processes = vec!["apiserver".to_owned()];
     processes.extend(lab.nodes().iter().flat_map(|node| [format!("node-{node}"), format!("kubelet-{node}")]));
     for process in &processes {
@@ -79,7 +79,7 @@ pub fn f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_pa
     lab.verb(&["pod", "add", "f37", "--node", "master3"]);
     lab.ping("master3/f37", PODS[0].2);
     lab.verb(&["pod", "delete", "f37"]);
-    lab.exec("master1", "kubectl delete configmaps --all > /dev/null");
+    lab.exec("master1", "kubectl delete configmaps --all --wait=false > /dev/null");
     let report = sampler.stop();
     println!("{report}");
     report.assert_nothing_lost();
