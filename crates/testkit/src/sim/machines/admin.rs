@@ -196,6 +196,9 @@ impl Machines {
         self.excuse(node);
         self.fall_silent(node);
         self.crash(node);
+        if self.bgp {
+            self.laws.rebooted.insert(node);
+        }
         let router = self.router(node);
         let machine = &mut self.machines[node];
         machine.boot += 1;

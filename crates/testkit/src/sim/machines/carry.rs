@@ -136,7 +136,8 @@ impl Machines {
         let now = self.queue.now();
         let machine = &mut self.machines[node];
         let due = machine.agent.as_ref().and_then(node::Node::poll_timeout).map(|(at, _)| at);
-        if due.is_some_and(|due| due <= now) {
+        // If it is to be called at this very moment, that is yet to come.
+        if due.is_some_and(|due| due <= now) && machine.wakes_at.is_none_or(|at| at > now) {
             let why = machine.agent.as_ref().and_then(node::Node::poll_timeout).map(|(_, why)| why);
             return Err(
                 self.broken("law 11", format!("n{} wants to be called at once, again: {why:?}", node + 1))

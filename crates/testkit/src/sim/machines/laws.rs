@@ -12,10 +12,12 @@
 //!     other heard (`speakers`).
 //! 11. A run comes to rest, and no agent spins.
 
+use super::speakers::Who;
 use super::{End, Machines};
 use crate::sim::{Broken, laws as addresses};
 use ::kernel::{ApplyError, Key, Netns, PodNs, Step};
 use ipam::Tunnel;
+use model::Duration;
 use model::k8s::annotation;
 use model::store::{Kind, Object};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,9 @@ const NEEDED: [Kind; 8] = [
     Kind::BgpFilter,
 ];
 
+/// How long after its sessions are up a node's routes have been learnt, and written.
+const LEARNT: Duration = Duration::from_secs(1);
+
 /// What the laws remember.
 #[derive(Debug, Default)]
 pub(super) struct Laws {
@@ -43,6 +48,9 @@ pub(super) struct Laws {
     reached: BTreeMap<(String, String), u32>,
     /// Nodes of whose pods nothing can be promised now.
     pub excused: BTreeSet<usize>,
+    /// Nodes that rebooted. Their peers let go of what they told before when they are back (RFC 4724 §4.2), and learn it anew:
+    /// of their pods nothing can be promised before that.
+    pub rebooted: BTreeSet<usize>,
     /// A pool wished what cannot be had across the router: two pods that did not reach each other across it before may do so
     /// by chance, by what their nodes have not yet heard of.
     pub across_by_chance: bool,
@@ -91,6 +99,12 @@ impl Machines {
 
     /// Laws 1, 4 and 5, as far as a changed kernel may have broken them.
     pub(super) fn hold(&mut self) -> Result<(), Broken> {
+        let rebooted = self.laws.rebooted.iter().copied();
+        let learnt: Vec<usize> = rebooted.filter(|node| self.is_heard_of(Who::Node(*node), LEARNT)).collect();
+        for node in learnt {
+            self.laws.rebooted.remove(&node);
+            self.excuse(node);
+        }
         let touched = std::mem::take(&mut self.laws.touched);
         if touched.is_empty() {
             return Ok(());
@@ -132,7 +146,9 @@ impl Machines {
                 (end != End::Delivered { node: to.node, space: to.space }).then_some((from, to, end))
             })
         };
-        let excused = [one.node, other.node].iter().any(|node| self.laws.excused.contains(node));
+        let excused = [one.node, other.node]
+            .iter()
+            .any(|node| self.laws.excused.contains(node) || self.laws.rebooted.contains(node));
         match lost(agreed.unwrap_or(both)) {
             Some((from, to, End::Loop)) => Err(("law 4", words(from, to, "goes round"))),
             Some((from, to, end)) if agreed.is_some() && !excused => {

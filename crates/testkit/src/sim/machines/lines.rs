@@ -9,6 +9,7 @@ use crate::sim::faults::What;
 use bgp::{ConnId, Input};
 use model::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 /// From one speaker to another: microseconds, from and to.
 pub(super) const WIRE: (u64, u64) = (50, 5_000);
@@ -29,6 +30,8 @@ pub(super) struct Lines {
 
 struct End {
     who: Who,
+    /// The address that it had when the connection was made.
+    addr: IpAddr,
     conn: ConnId,
     /// It is still open here.
     is_open: bool,
@@ -42,9 +45,10 @@ struct End {
 
 impl Lines {
     /// A connection between two.
-    pub fn open(&mut self, ends: [(Who, ConnId); 2]) {
-        let end = |(who, conn)| End {
+    pub fn open(&mut self, ends: [(Who, IpAddr, ConnId); 2]) {
+        let end = |(who, addr, conn)| End {
             who,
+            addr,
             conn,
             is_open: true,
             inbox: VecDeque::new(),
@@ -78,6 +82,11 @@ impl Lines {
     /// Who is at the other end.
     pub fn far(&self, line: u64, who: Who) -> Option<Who> {
         self.lines.get(&line)?.iter().find(|end| end.who != who).map(|end| end.who)
+    }
+
+    /// By which address `who` knows the other end.
+    pub fn far_addr(&self, line: u64, who: Who) -> Option<IpAddr> {
+        self.lines.get(&line)?.iter().find(|end| end.who != who).map(|end| end.addr)
     }
 
     /// Whether the network swallowed what was sent on one of them.

@@ -244,7 +244,7 @@ impl Machines {
         let voice = self.voice(far);
         voice.accepted += 1;
         let accepted = ConnId::Accepted(voice.accepted);
-        self.speakers.lines.open([(who, conn), (far, accepted)]);
+        self.speakers.lines.open([(who, here, conn), (far, to, accepted)]);
         let (local, remote) = (SocketAddr::new(here, 40_000), SocketAddr::new(to, BGP));
         self.speak(far, Input::Accepted { conn: accepted, local: remote, remote: local })?;
         self.speak(who, Input::Connected { conn, local, remote })
@@ -288,13 +288,21 @@ impl Machines {
     }
 
     fn is_established(&self, who: Who, line: u64) -> bool {
-        let Some(far) = self.speakers.lines.far(line, who) else { return false };
-        let addrs = match far {
-            Who::Node(node) => vec![self.machines[node].kernel.addr().addr()],
-            Who::Router => self.subnets().map(router_of).to_vec(),
-        };
+        let far = self.speakers.lines.far_addr(line, who);
         let sessions = self.sessions_of(who);
-        sessions.iter().any(|session| addrs.contains(&session.addr) && session.state == "Established")
+        sessions.iter().any(|session| Some(session.addr) == far && session.state == "Established")
+    }
+
+    /// Whether every session of a speaker is up, and has been for so long.
+    pub(super) fn is_heard_of(&self, who: Who, for_long: Duration) -> bool {
+        let now = self.queue.now();
+        let Some(voice) = self.speakers.voices.get(&who) else { return false };
+        let up_since = |session: &PeerStatus| voice.established.get(&session.id);
+        let sessions = voice.speaker.status();
+        !sessions.is_empty()
+            && sessions
+                .iter()
+                .all(|session| up_since(session).is_some_and(|since| now.since(*since) >= for_long))
     }
 
     pub(super) fn sessions_of(&self, who: Who) -> Vec<PeerStatus> {
