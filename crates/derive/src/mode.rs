@@ -223,7 +223,12 @@ impl World {
         let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
         let held = self.carried.iter().copied().filter(|encap| self.holds_back(*encap)).collect();
         let able = Able { ipip: self.ipip, uplink: self.uplink.clone() };
-        Announcement { pools, accepts, sends: self.sent.encaps(), held, able }
+        // A route that somebody removed and that is about to come back is not taken back.
+        let mut sends = self.sent.encaps();
+        if !sends_all {
+            sends.extend(&before.sends);
+        }
+        Announcement { pools, accepts, sends, held, able }
     }
 
     /// Whether every encapsulation that the pool wants is carried here.
@@ -279,6 +284,15 @@ mod tests {
 
     fn to_master2(world: &World) -> Path {
         path(world, "6.2.180.0/26".parse().expect("a CIDR"), "master2")
+    }
+
+    #[test]
+    fn what_somebody_removed_and_is_about_to_come_back_is_not_taken_back() {
+        let mut world = changing(EncapMode::Never);
+        let before = Announcement { sends: [Encap::Vxlan].into(), ..Announcement::default() };
+        world.sent = Sent::default();
+        assert_eq!(world.announce(&before, true, false).sends, before.sends);
+        assert!(world.announce(&before, true, true).sends.is_empty());
     }
 
     #[test]

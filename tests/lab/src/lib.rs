@@ -114,6 +114,16 @@ impl Lab {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("`{line}` prints no JSON: {e}\n{text}"))
     }
 
+    /// The tunnels that stand on a node. The `tunl0` of the kernel's own module always does: it counts while it has an address.
+    pub fn tunnels(&self, node: &str) -> Vec<&'static str> {
+        let shown = self.exec(node, "ip -br address show");
+        let stands = |line: &str, device: &str| {
+            line.starts_with(device) && (line.contains('/') || !line.starts_with("tunl0@NONE"))
+        };
+        let devices = ["tunl0", "vxlan.calico"].into_iter();
+        devices.filter(|device| shown.lines().any(|line| stands(line, device))).collect()
+    }
+
     /// The file on which a node's namespace is mounted.
     pub fn netns(&self, node: &str) -> PathBuf {
         self.root().join("netns").join(node)

@@ -90,8 +90,7 @@ fn a_change_is_shown_until_every_node_has_followed(lab: &Lab) {
     for node in lab.nodes() {
         let last = shown.lines().rfind(|line| line.starts_with(&node)).expect("a line for each node");
         assert!(last.ends_with("retired"), "{shown}");
-        let links = lab.exec(&node, "ip -br link");
-        assert!(links.contains("vxlan.calico") && !links.contains("tunl0"), "{node}: {links}");
+        assert_eq!(lab.tunnels(&node), ["vxlan.calico"], "{node}");
     }
     assert!(shown.ends_with("Every node has changed to VXLAN Always.\n"), "{shown}");
 }
@@ -202,7 +201,7 @@ fn a_process_that_uses_the_tunnels_address_keeps_the_tunnel_until_it_ends(lab: &
     let sampler = Sampler::start(&process, &lab.place("master2", "ping-test-fljwb"));
     lab.patch_pool(r#"{"ipipMode":"Always","vxlanMode":"Never"}"#);
     within(Duration::from_secs(20), "the other nodes have retired their tunnels", || {
-        ["master2", "master3"].iter().all(|node| !lab.exec(node, "ip -br link").contains("vxlan.calico"))
+        ["master2", "master3"].iter().all(|node| !lab.tunnels(node).contains(&"vxlan.calico"))
     });
     assert!(links().contains("vxlan.calico"), "{}", links());
     let problems = lab.agent("master1")["problems"].to_string();

@@ -232,11 +232,7 @@ fn provoke(lab: &Lab, names: &[&str]) {
         }
         lab.patch_pool(spec);
         let device = if spec.contains(r#""vxlanMode":"Always""#) { "vxlan.calico" } else { "tunl0" };
-        if !until_dead(&|| {
-            let links = lab.exec(NODE, "ip -br link");
-            let other = if device == "tunl0" { "vxlan.calico" } else { "tunl0" };
-            links.contains(device) && !links.contains(other)
-        }) {
+        if !until_dead(&|| lab.tunnels(NODE) == [device]) {
             return;
         }
     }
@@ -245,10 +241,7 @@ fn provoke(lab: &Lab, names: &[&str]) {
 fn restore_pool(lab: &Lab) {
     lab.patch_pool(r#"{"natOutgoing":true,"ipipMode":"Always","vxlanMode":"Never"}"#);
     within(ACT, "both nodes are back at IPIP", || {
-        ["master1", NODE].iter().all(|node| {
-            let links = lab.exec(node, "ip -br link");
-            links.contains("tunl0") && !links.contains("vxlan.calico")
-        })
+        ["master1", NODE].iter().all(|node| lab.tunnels(node) == ["tunl0"])
     });
 }
 

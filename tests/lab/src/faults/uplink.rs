@@ -136,10 +136,8 @@ fn takes_bytes(place: &Place) -> Guard {
 
 /// The tunnel that the lab's mode has, and what its header takes.
 fn tunnel(lab: &Lab) -> Option<(&'static str, u32)> {
-    let links = lab.exec("master1", "ip -br link");
-    [("tunl0", 20), ("vxlan.calico", 50)]
-        .into_iter()
-        .find(|(device, _)| links.lines().any(|line| line.starts_with(device) && line.contains("UP")))
+    let tunnels = lab.tunnels("master1");
+    [("tunl0", 20), ("vxlan.calico", 50)].into_iter().find(|(device, _)| tunnels.contains(device))
 }
 
 pub fn f48_tunnels_and_pods_follow_the_mtu_of_the_uplink_and_streams_go_on(lab: &Lab) {
