@@ -132,6 +132,9 @@ fn many() -> usize {
     std::env::var("TORTIE_WATCHES").map_or(1_000, |text| text.parse().unwrap())
 }
 
+/// How often an object changes whose watchers are looked at.
+const CHANGES: usize = 250;
+
 /// So many watches of one path, 200 on a connection.
 async fn watches(client: &Client, path: &str, number: usize) -> Vec<Events> {
     let mut all = Vec::new();
@@ -160,14 +163,33 @@ async fn s52_many_watches_and_one_that_is_never_read_delay_nobody_and_it_alone_i
     let mut unread = api.watch(&format!("{MAPS}?watch=1")).await;
     let from = api.get(NAMESPACES).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let mut all = watches(api, &format!("{NAMESPACES}?watch=1&resourceVersion={from}"), many()).await;
+    let mut other = api.watch(&format!("{MAPS}?watch=1")).await;
+    let other = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while heard.len() < CHANGES {
+            let event = other.next().await.expect("it is read");
+            heard.extend((event["type"] == "MODIFIED").then(Instant::now));
+        }
+        heard
+    });
     // More than sockets and history hold.
     api.post(MAPS, &json!({"metadata": {"name": "a"}})).await.ok();
     let mut connection = api.connect().await.unwrap();
-    for n in 0..250 {
+    let mut answered = Vec::new();
+    for n in 0..CHANGES {
         let body = json!({"data": {"v": "x".repeat(40_000), "n": n.to_string()}}).to_string();
         let patch = [("content-type", MERGE)];
         connection.call(Method::PATCH, &format!("{MAPS}/a"), &patch, body.as_bytes()).await.unwrap().ok();
+        answered.push(Instant::now());
     }
+    let heard = other.await.unwrap();
+    let mut late: Vec<Duration> = heard
+        .iter()
+        .zip(&answered)
+        .map(|(heard, answered)| heard.saturating_duration_since(*answered))
+        .collect();
+    late.sort_unstable();
+    assert!(late[CHANGES * 99 / 100] < Duration::from_millis(50), "after the writes' answers: {late:?}");
     api.post(NAMESPACES, &json!({"metadata": {"name": "news"}})).await.ok();
     for events in &mut all {
         assert_eq!(events.told().await, ("ADDED".into(), "news".into()));
