@@ -223,7 +223,7 @@ impl World {
         let accepts = self.carried.iter().copied().chain([Encap::Direct]).collect();
         let held = self.carried.iter().copied().filter(|encap| self.holds_back(*encap)).collect();
         let able = Able { ipip: self.ipip, uplink: self.uplink.clone() };
-        // A route that somebody removed and that is about to come back is not taken back.
+        // What somebody removed is about to come back: only when all is as derived a node says that it sends no more by it.
         let mut sends = self.sent.encaps();
         if !sends_all {
             sends.extend(&before.sends);

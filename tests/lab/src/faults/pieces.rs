@@ -52,7 +52,10 @@ pub fn f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_pa
     let sampler = sample(lab);
     // A list that no buffer holds.
     let text = "x".repeat(2_000);
-    let map = |n| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("f37-{n}")}, "data": {"text": text}});
+    let map = |n| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("f37-{n}")},
+            "data": {"text": text}})
+    };
     let maps = json!({"apiVersion": "v1", "kind": "List", "items": (0..100).map(map).collect::<Vec<_>>()});
     let file = lab.root().join("f37.json");
     std::fs::write(&file, maps.to_string()).expect("the lab's folder can be written");
