@@ -21,6 +21,7 @@ mod network;
 mod pods;
 mod process;
 mod processes;
+mod routes;
 mod seed;
 mod session;
 mod status;

@@ -3,7 +3,7 @@
 use crate::layout::Layout;
 use crate::processes::Name;
 use crate::topology::{Topology, Tunnel};
-use crate::{UpArgs, api, network, pods, seed, status};
+use crate::{UpArgs, api, network, pods, routes, seed, status};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::fs;
@@ -63,18 +63,27 @@ fn start(layout: &Layout, topology: &Topology) -> anyhow::Result<()> {
     for node in topology.node_names() {
         Name::Kubelet(node).start(layout, topology)?;
     }
-    let count = api::run(layout, async |client| {
+    let running = api::run(layout, async |client| {
         let pods: Vec<_> =
             topology.present().flat_map(|node| node.pods.iter().map(move |pod| (&node.name, pod))).collect();
         for (node, pod) in &pods {
             pods::create(&client, &pod.name, node, pod.address).await?;
         }
+        let mut running = Vec::new();
         for (_, pod) in &pods {
-            pods::wait_until_running(&client, &pod.name).await?;
+            let address = pods::wait_until_running(&client, &pod.name).await?.parse()?;
+            running.push(routes::Pod { name: pod.name.clone(), address });
         }
-        Ok(pods.len())
+        Ok(running)
     })?;
-    progress.step(&format!("pods: {count} running"));
+    progress.step(&format!("pods: {} running", running.len()));
+
+    let missing = routes::wait(layout, &topology.node_names(), &running)?;
+    progress.step(&match &missing[..] {
+        [] => "routes: every node has one to every pod".to_owned(),
+        [one] => format!("routes: {one} yet"),
+        [one, more @ ..] => format!("routes: {one} yet, and {} more are missing", more.len()),
+    });
     Ok(())
 }
 
