@@ -47,6 +47,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_by_a_panic();
     let argv: Vec<OsString> = std::env::args_os().collect();
     match dispatch(&argv, std::env::var_os("CNI_COMMAND").as_deref()) {
         Role::Cni(plugin) => be_cni(plugin),
@@ -67,8 +68,9 @@ fn be_cni(plugin: cni::Plugin) -> ExitCode {
     ExitCode::from(cni::main(plugin, env, &mut stdin, &mut stdout, &mut stderr))
 }
 
-/// A reader that has seen enough (`tortie lab status | head`) is no failure of ours.
-fn end_quietly_without_reader() {
+/// A panic ends the process, whatever the profile: a task would swallow it. A reader that has seen enough
+/// (`tortie lab status | head`) is no failure of ours.
+fn end_by_a_panic() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic
@@ -78,6 +80,7 @@ fn end_quietly_without_reader() {
             std::process::exit(BROKEN_PIPE);
         }
         hook(panic);
+        std::process::abort();
     }));
 }
 
@@ -85,7 +88,6 @@ fn end_quietly_without_reader() {
 const BROKEN_PIPE: i32 = 141;
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    end_quietly_without_reader();
     match command {
         Command::Node(args) => {
             log::to_stderr();
