@@ -185,6 +185,7 @@ mod tests {
             forwarding: false,
             pod: None,
             boot_id: "b".into(),
+            restoring: false,
             deleted: false,
         }
     }

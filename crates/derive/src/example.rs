@@ -27,6 +27,7 @@ pub fn attachment(container: &str, addr: &str) -> Attachment {
         forwarding: false,
         pod: Some(("default".into(), container.into())),
         boot_id: "b".into(),
+        restoring: false,
         deleted: false,
     }
 }

@@ -154,6 +154,9 @@ pub struct Attachment {
     pub pod: Option<(String, String)>,
     /// The kernel's boot id at the time of ADD: after a reboot the attachment is gone.
     pub boot_id: String,
+    /// Its interface was lost and is being made anew: what stands may be the half of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restoring: bool,
     /// DEL was answered, but the address is not given back yet: the API was away.
     #[serde(default)]
     pub deleted: bool,

@@ -95,12 +95,13 @@ impl Node {
         self.lives.insert(id, life);
     }
 
-    /// Makes sure that a live attachment has its interface: if not, its namespace is opened to make it anew.
+    /// Makes sure that a live attachment has its interface, and all of it: if not, its namespace is opened to make it anew.
     pub(crate) fn look_after(&mut self, id: &AttachmentId) {
         let Some(life) = self.lives.get_mut(id).filter(|life| matches!(life.stage, Stage::Live)) else {
             return;
         };
-        if self.datapath.actual().contains_key(&life.host_link()) || life.out_of_reach {
+        let stands = self.datapath.actual().contains_key(&life.host_link());
+        if stands && !life.attachment.restoring || life.out_of_reach {
             return;
         }
         let (path, inode) = (life.attachment.netns.clone(), life.attachment.netns_inode);
@@ -126,12 +127,14 @@ impl Node {
             Err(NotOpened::Gone(why) | NotOpened::Failed(why)) if life.resize.is_some() => {
                 self.not_resized(&id, &why);
             }
+            // The run before ended while it made the interface: what there is of it decides what is to be written.
+            Ok(()) if self.datapath.actual().contains_key(&life.host_link()) => self.measure(&id, netns),
             Ok(()) => {
                 life.netns = Some(netns);
                 life.stage = Stage::Restoring;
-                let endpoint = life.endpoint();
-                self.active.insert(id.clone());
-                self.put_endpoint(&id, endpoint);
+                life.attachment.restoring = true;
+                let attachment = life.attachment.clone();
+                self.file(&id, FileOp::Write(attachment), Filing::Restore);
             }
             Err(NotOpened::Gone(error)) => {
                 let text = format!(
@@ -146,6 +149,21 @@ impl Node {
                 life.stage = Stage::Live;
                 self.report(Report::warn(format!("{}: its interface is gone: {error}", handle(&id))));
             }
+        }
+    }
+}
+
+impl Node {
+    /// The file says that the interface is being made anew, should this run end meanwhile: it is made now.
+    pub(crate) fn make_anew(&mut self, id: &AttachmentId, filed: Result<(), String>) {
+        let Some(life) = self.lives.get(id).filter(|life| matches!(life.stage, Stage::Restoring)) else {
+            return;
+        };
+        let endpoint = life.endpoint();
+        self.active.insert(id.clone());
+        self.put_endpoint(id, endpoint);
+        if let Err(error) = filed {
+            self.report(Report::error(format!("cannot write the file of {}: {error}", handle(id))));
         }
     }
 }
@@ -180,6 +198,7 @@ fn lost_files(actual: &Objects, known: &BTreeSet<IfName>, boot_id: &str) -> Vec<
                 forwarding: false,
                 pod: None,
                 boot_id: boot_id.to_owned(),
+                restoring: false,
                 deleted: false,
             })
         })

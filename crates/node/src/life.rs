@@ -3,7 +3,7 @@
 //! ```text
 //!        └─ address ────────┘   └ rivals ─┘
 //!  ADD ─► Asking ─► Assigning ─► Clearing ─► Applying ─► Live ─► Opening ─┬─► Restoring ─► Live
-//!           │           │            │           │         │              └─► Measuring ─► Restoring   (`resize`)
+//!           │           │            │           │         │              └─► Measuring ─► Restoring   (`resize`, `adopt`)
 //!           └───────────┴────────────┴───────────┴─ fails ─┤
 //!                                                          ├─► Superseded   a newer sandbox of the pod has its interface
 //!                                                          └─► Leaving      DEL, GC, a client that went away (`leave`)
@@ -57,7 +57,8 @@ pub(crate) enum Stage {
     Live,
     /// The host's interface is missing; the pod's namespace is being opened to make it anew.
     Opening,
-    /// The pod's namespace is being read, since its packets are to be larger or smaller (`resize`).
+    /// The pod's namespace is being read: its packets are to be larger or smaller (`resize`), or the run before ended while it
+    /// made the interface anew.
     Measuring,
     /// The interface is being made anew, or resized. A refusal is tried again, for as long as it takes.
     Restoring,
@@ -73,6 +74,8 @@ pub(crate) enum Filing {
     Begin,
     /// It exists.
     Attach,
+    /// Its interface is about to be made anew.
+    Restore,
     /// It is deleted, but its address is not released yet.
     Defer,
     /// Nothing is left of it.
@@ -175,11 +178,16 @@ impl Node {
         }
     }
 
-    /// An interface that was lost is back when all that hangs on it is.
+    /// An interface that was lost is back when all that hangs on it is, and a pod is as large as it should be: the file says so
+    /// too.
     fn restore(&mut self, id: &AttachmentId) -> bool {
         let done = self.programmed(id) == Ok(true);
         if done {
-            self.resized(id);
+            let life = self.lives.get_mut(id).expect("the caller has just seen it");
+            life.resize = None;
+            life.attachment.restoring = false;
+            let attachment = life.attachment.clone();
+            self.file(id, FileOp::Write(attachment), Filing::Attach);
             self.settle(id);
         }
         done
@@ -308,6 +316,7 @@ impl Node {
                     self.report(Report::error(format!("cannot write the file of {}: {error}", handle(&id))));
                 }
             },
+            Filing::Restore => self.make_anew(&id, result),
             Filing::Defer => self.deferred(&id, result),
             Filing::Remove => {
                 if let Err(error) = result {

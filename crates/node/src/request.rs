@@ -70,6 +70,7 @@ impl Node {
             forwarding: request.options.allow_ip_forwarding,
             pod: request.pod.clone(),
             boot_id: self.boot_id.clone(),
+            restoring: false,
             deleted: false,
             id: id.clone(),
         };
@@ -183,6 +184,7 @@ impl Node {
             forwarding: false,
             pod: request.pod.clone(),
             boot_id: self.boot_id.clone(),
+            restoring: false,
             deleted: true,
         }
     }

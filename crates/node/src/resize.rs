@@ -8,8 +8,8 @@
 //! A smaller size is set on the pod's default route: a smaller interface would lose what is on its way already. A larger one is
 //! set on the interface. The rest of a running pod's namespace is the pod's own.
 
-use crate::effect::{Effect, FileOp, Report};
-use crate::life::{Filing, Life, Stage, handle};
+use crate::effect::{Effect, Report};
+use crate::life::{Life, Stage, handle};
 use crate::node::Node;
 use crate::reading::Read;
 use derive::AttachmentId;
@@ -94,11 +94,13 @@ impl Node {
         let Some(life) = self.lives.get_mut(id).filter(|life| matches!(life.stage, Stage::Measuring)) else {
             return;
         };
-        let (Some(size), Some(netns), Some(found)) = (life.resize, life.netns, found) else {
+        let (Some(netns), Some(found)) = (life.netns, found) else {
             self.close(id);
             return self.not_resized(id, "its namespace cannot be read");
         };
-        (life.attachment.mtu, life.attachment.path_mtu) = (size.mtu, size.path_mtu);
+        if let Some(size) = life.resize {
+            (life.attachment.mtu, life.attachment.path_mtu) = (size.mtu, size.path_mtu);
+        }
         life.stage = Stage::Restoring;
         let endpoint = life.endpoint();
         self.active.insert(id.clone());
@@ -108,20 +110,14 @@ impl Node {
         self.datapath.dumped(now, Netns::Pod(netns), found);
     }
 
-    /// The pod's packets stay as large as they were until the next look.
+    /// The pod stays as it was until the next look.
     pub(crate) fn not_resized(&mut self, id: &AttachmentId, why: &str) {
         let Some(life) = self.lives.get_mut(id) else { return };
-        life.resize = None;
         life.stage = Stage::Live;
-        self.report(Report::warn(format!("{}: its MTU cannot follow its pool's mode: {why}", handle(id))));
-    }
-
-    /// The pod is as large as it should be: the file says so too.
-    pub(crate) fn resized(&mut self, id: &AttachmentId) {
-        let life = self.lives.get_mut(id).expect("the caller has just seen it");
-        if life.resize.take().is_some() {
-            let attachment = life.attachment.clone();
-            self.file(id, FileOp::Write(attachment), Filing::Attach);
-        }
+        let what = match life.resize.take() {
+            Some(_) => "its MTU cannot follow its pool's mode",
+            None => "its interface cannot be made whole",
+        };
+        self.report(Report::warn(format!("{}: {what}: {why}", handle(id))));
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::rig::Rig;
 use crate::{add, direct};
+use kernel::{Key, LinkKind, Netns, Step, Value};
 use model::Duration;
 use model::store::{Kind, Object, Request as Ask};
 use model::v3::EncapMode;
 use node::cni::{Command, Reply};
+use node::{Effect, FileOp};
 
 #[test]
 fn an_add_that_the_run_before_did_not_answer_is_undone() {
@@ -103,4 +105,38 @@ fn a_larger_interface_that_the_file_does_not_know_of_yet_stays_large_and_is_fini
     let smaller = rig.steps.iter().find(|step| step.contains("1450"));
     assert_eq!(smaller, None, "{:#?}", rig.steps);
     assert_eq!(rig.files.values().next().unwrap().mtu, large);
+}
+
+#[test]
+fn an_interface_that_the_run_before_was_making_anew_is_finished() {
+    let mut rig = direct();
+    let addr = add(&mut rig, "c1", "a");
+    let host = model::names::host_interface("default", "a");
+    let whole = rig.listing();
+    rig.hold = true;
+    rig.meddle(&format!("link {host}"));
+    // The file says so before the kernel is asked for anything.
+    let says =
+        |effect: &Effect| matches!(effect, Effect::File { op: FileOp::Write(file), .. } if file.restoring);
+    let is_pair = |step: &Step| match step {
+        Step::Create(_, Value::Link(link)) => matches!(link.kind, LinkKind::Veth { peer: Some(_) }),
+        _ => false,
+    };
+    let makes = |effect: &Effect| matches!(effect, Effect::Kernel { steps, .. } if steps.iter().any(is_pair));
+    assert!(rig.held.iter().any(says) && !rig.held.iter().any(makes), "{:#?}", rig.held);
+    rig.go_on();
+    assert_eq!((rig.listing(), rig.files.values().next().unwrap().restoring), (whole.clone(), false));
+    // The pair is there, and nothing in the pod.
+    let mut rig = direct();
+    add(&mut rig, "c1", "a");
+    rig.files.values_mut().next().unwrap().restoring = true;
+    rig.kernel.retain(|key, _| key.netns() == Netns::Host || matches!(key, Key::Link(_)));
+    rig.restart();
+    assert!(
+        rig.steps.iter().any(|step| step.contains(&format!("address {addr}/32 dev eth0"))),
+        "{:#?}",
+        rig.steps
+    );
+    assert!(!rig.steps.iter().any(|step| step.contains(&format!("link {host}"))), "{:#?}", rig.steps);
+    assert_eq!((rig.listing(), rig.files.values().next().unwrap().restoring), (whole, false));
 }

@@ -17,7 +17,9 @@ pub struct Rig {
     pub kernel: Objects,
     /// While set, files and the kernel take no change; what was asked for waits.
     pub hold: bool,
-    held: Vec<Effect>,
+    pub held: Vec<Effect>,
+    /// By what number each namespace was opened last.
+    opened: BTreeMap<String, PodNs>,
     /// What every request says besides.
     pub options: Options,
     /// Addresses that processes of the node use.
@@ -83,6 +85,7 @@ impl Rig {
             kernel: uplink(),
             hold: false,
             held: Vec::new(),
+            opened: BTreeMap::new(),
             options: Options::default(),
             disk_is_full: false,
             used: BTreeSet::new(),
@@ -276,7 +279,10 @@ impl Rig {
                 let result = match () {
                     () if self.netns_fail => Err(NotOpened::Failed("Too many open files".into())),
                     () if path.starts_with("/run/netns/gone") => Err(gone()),
-                    () => Ok(()),
+                    () => {
+                        self.open(path, netns);
+                        Ok(())
+                    }
                 };
                 Some(Input::Opened { netns, result })
             }
@@ -294,6 +300,20 @@ impl Rig {
                 None
             }
         }
+    }
+
+    /// The interfaces of a namespace are found by its new number.
+    fn open(&mut self, path: String, netns: PodNs) {
+        let Some(before) = self.opened.insert(path, netns) else { return };
+        let links = self.kernel.iter().filter_map(|(key, value)| match key {
+            Key::Link(link) if link.netns == Netns::Pod(before) => {
+                let link = kernel::LinkKey { netns: Netns::Pod(netns), name: link.name.clone() };
+                Some((Key::Link(link), value.clone()))
+            }
+            _ => None,
+        });
+        let links: Vec<_> = links.collect();
+        self.kernel.extend(links);
     }
 
     fn apply(&mut self, steps: Vec<Step>) -> Vec<Outcome> {
@@ -330,6 +350,12 @@ impl Rig {
             }
             Step::Create(key, _) | Step::Replace { key, .. } if self.refused.contains(&key.to_string()) => {
                 return (key, refuse(self.refusal.0, self.refusal.1));
+            }
+            // No pair is made without its other end.
+            Step::Create(key, Value::Link(link))
+                if link.kind == (LinkKind::Veth { peer: None }) && !self.kernel.contains_key(&key) =>
+            {
+                return (key, refuse(19, "No such device"));
             }
             Step::Create(key, value) => (key, "+", Some(value)),
             Step::Replace { key, to, .. } => (key, "~", Some(to)),
@@ -388,6 +414,7 @@ impl Rig {
         self.next_cni += 1;
         self.next_netns += 1;
         let id = CniId(self.next_cni);
+        self.opened.insert(format!("/run/netns/{container}"), PodNs(self.next_netns));
         let request = Request {
             command,
             network: "net".into(),
