@@ -31,6 +31,7 @@ const DONE: [&str; 2] = ["not allocated", "unable to find IP pool"];
 pub fn f03_a_command_that_dies_anywhere_may_be_typed_again(lab: &Lab) {
     write_files(lab);
     let places = places_of("ctl");
+    let mut questions = 0;
     assert!(places.len() >= 15, "{places:?}");
     for place in places {
         println!("  dying at `{place}`");
@@ -63,13 +64,19 @@ pub fn f03_a_command_that_dies_anywhere_may_be_typed_again(lab: &Lab) {
         // A handle that still counts an address that was given back is the collector's, whose time is not awaited.
         typed(lab, "kubectl delete ipamblocks.projectcalico.org 6-9-0-0-30 --ignore-not-found");
         typed(lab, "kubectl delete ipamhandles.projectcalico.org chaos chaos-idle --ignore-not-found");
-        // A question whose asker died is answered until somebody takes it away.
-        typed(lab, "kubectl delete caliconodestatuses.projectcalico.org --all");
+        // A question whose asker died is answered until the controller takes it away, which knows it by its label.
+        let asked = "caliconodestatuses.projectcalico.org";
+        let left = typed(lab, &format!("kubectl get {asked} -o name"));
+        let marked = typed(lab, &format!("kubectl get {asked} -o name -l tortie/question"));
+        assert_eq!(marked, left, "after `{place}`");
+        questions += left.lines().count();
+        typed(lab, &format!("kubectl delete {asked} --all"));
         let check = typed(lab, "calicoctl ipam check");
         assert!(check.contains("found 0 problems"), "after `{place}`: {check}");
         let pools = typed(lab, "calicoctl get ippool");
         assert!(!pools.contains("chaos"), "after `{place}`: {pools}");
     }
+    assert!(questions > 0, "no command died between its question and the answer");
 }
 
 fn here(lab: &Lab, line: &str) -> String {

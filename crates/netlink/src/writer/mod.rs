@@ -1,23 +1,25 @@
 //! Carries steps out. Steps that follow each other in the same namespace travel together; a step that is no netlink message
 //! (a setting, the rules) closes the batch before it, so that the order of the steps holds.
 
+mod objects;
+mod run;
+
 use crate::dump;
 use crate::encode;
 use crate::filter;
 use crate::message::Message;
 use crate::netns;
 use crate::nft::{self, Change};
-use crate::socket::{BATCH, Protocol, Refusal, Socket};
+use crate::socket::{Protocol, Refusal, Socket};
 use failpoint::failpoint;
 use kernel::nft::TableKey;
 use kernel::{
-    ApplyError, Key, LinkKey, LinkKind, LinkValue, Netns, Objects, Outcome, PodNs, RouteValue, Step,
-    SysctlKey, SysctlValue, Value, guard,
+    ApplyError, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, SysctlKey, SysctlValue, Value,
+    guard,
 };
-use model::IfName;
+use run::{Run, Tolerance, outcomes};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::fd::{AsFd, AsRawFd};
 use std::{fs, io};
 
 /// Writes to the kernel and reads it, in the node's own namespace and in pods'.
@@ -42,27 +44,6 @@ pub struct Ports {
 struct Pod {
     netns: netns::Netns,
     socket: Socket,
-}
-
-/// One run of `apply`.
-#[derive(Default)]
-struct Run {
-    /// Which step is being carried out.
-    step: usize,
-    /// What became of each step: its first refusal, or success.
-    results: Vec<Result<(), ApplyError>>,
-    /// Messages that wait, all for one namespace, and whose they are.
-    batch: Vec<Message>,
-    whose: Vec<(usize, Tolerance)>,
-    batch_netns: Option<Netns>,
-    /// The batch makes or removes interfaces, so that their numbers are not known before it is sent.
-    batch_has_links: bool,
-    /// Asked for once in a run: an interface that somebody makes anew has another number.
-    indexes: BTreeMap<Netns, BTreeMap<IfName, u32>>,
-    /// The step that makes the pair whose far end is in a pod's namespace.
-    pairs: BTreeMap<Netns, usize>,
-    /// What should know the pods does not: nothing may lead to one.
-    rules_are_refused: bool,
 }
 
 /// How many of the first steps remove a pod's interface from the node.
@@ -102,14 +83,6 @@ fn removed_link(step: &Step) -> Option<&LinkKey> {
     }
 }
 
-/// Which refusals are as good as success.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tolerance {
-    None,
-    /// A removal: what is absent needs no removing.
-    Absent,
-}
-
 impl Writer {
     /// A writer for the calling thread's namespace as the node's own. It must stay on this thread.
     pub fn open() -> io::Result<Writer> {
@@ -139,7 +112,7 @@ impl Writer {
 
     /// Carries steps out, in order. One outcome for each key that has steps: its first refusal, or success.
     pub fn apply(&mut self, steps: &[Step]) -> Vec<Outcome> {
-        let mut run = Run { results: vec![Ok(()); steps.len()], ..Run::default() };
+        let mut run = Run::of(steps.len());
         let mut number = 0;
         while number < steps.len() {
             run.step = number;
@@ -265,117 +238,6 @@ impl Writer {
             refused.filter(|(result, _)| result.is_err()).any(|(_, change)| change.key == &TableKey::inet());
     }
 
-    fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {
-        if let (Key::Link(link), Value::Link(wanted)) = (key, value) {
-            return self.make_link(run, link, wanted);
-        }
-        match self.object(run, key, value, how) {
-            Ok(message) => self.enqueue(run, key.netns(), message, Tolerance::None),
-            Err(error) => run.record(run.step, Err(error)),
-        }
-    }
-
-    /// The message that makes an object on a device.
-    fn object(
-        &mut self,
-        run: &mut Run,
-        key: &Key,
-        value: &Value,
-        how: encode::Write,
-    ) -> Result<Message, ApplyError> {
-        let netns = key.netns();
-        Ok(match (key, value) {
-            (Key::Addr(addr), Value::Addr(wanted)) => {
-                encode::addr(addr, *wanted, self.index(run, netns, &addr.device)?)
-            }
-            (Key::Neigh(neigh), Value::Neigh(wanted)) => {
-                encode::neigh(neigh, *wanted, self.index(run, netns, &neigh.device)?)
-            }
-            (Key::Fdb(fdb), Value::Fdb(wanted)) => {
-                encode::fdb(fdb, *wanted, self.index(run, netns, &fdb.device)?)
-            }
-            (Key::Route(route), Value::Route(wanted)) => {
-                let devices = devices(wanted).map(|device| self.index(run, netns, device));
-                encode::route(route, wanted, &devices.collect::<Result<Vec<_>, _>>()?, how)
-            }
-            _ => unreachable!("a step whose key and value are of different kinds: {key:?}, {value:?}"),
-        })
-    }
-
-    fn make_link(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
-        let made = match &wanted.kind {
-            LinkKind::Veth { peer: Some(peer) } => {
-                run.pairs.insert(peer.key.netns, run.step);
-                self.descriptor(peer.key.netns).map(|fd| encode::veth(&link.name, wanted, peer, fd))
-            }
-            // The other end made it already; it is only set up here.
-            LinkKind::Veth { peer: None } => Ok(encode::link_settings(&link.name, None, wanted)),
-            LinkKind::Vxlan { device, .. } => {
-                self.index(run, link.netns, device).map(|parent| encode::vxlan(&link.name, wanted, parent))
-            }
-            LinkKind::Ipip => Ok(encode::plain_link(&link.name, wanted, "ipip")),
-            LinkKind::Ifb { mac } => {
-                let wanted = LinkValue { mac: Some(*mac), ..wanted.clone() };
-                Ok(encode::plain_link(&link.name, &wanted, "ifb"))
-            }
-            LinkKind::Other(kind) => {
-                let text = format!("interfaces of kind `{kind}` are not made here");
-                Err(ApplyError { errno: libc::EOPNOTSUPP, text })
-            }
-        };
-        match made {
-            Ok(message) => {
-                run.forget_index(link);
-                self.enqueue_link(run, link, message, Tolerance::None);
-                self.enqueue_alias(run, link, wanted);
-            }
-            Err(error) => run.record(run.step, Err(error)),
-        }
-    }
-
-    /// The kernel takes no alias with the message that makes the interface.
-    fn enqueue_alias(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
-        if let Some(alias) = &wanted.alias {
-            self.enqueue_link(run, link, encode::alias(&link.name, alias), Tolerance::None);
-        }
-    }
-
-    /// A namespace as the kernel takes it from us.
-    fn descriptor(&self, netns: Netns) -> Result<i32, ApplyError> {
-        let Netns::Pod(id) = netns else { return Err(closed(netns)) };
-        let pod = self.pods.get(&id).ok_or_else(|| closed(netns))?;
-        Ok(pod.netns.as_fd().as_raw_fd())
-    }
-
-    fn replace(&mut self, run: &mut Run, key: &Key, from: &Value, to: &Value) {
-        match (key, from, to) {
-            (Key::Link(link), Value::Link(before), Value::Link(wanted))
-                if wanted.kind.compatible_with(&before.kind) =>
-            {
-                let settings = encode::link_settings(&link.name, Some(before), wanted);
-                self.enqueue_link(run, link, settings, Tolerance::None);
-                self.enqueue_alias(run, link, wanted);
-            }
-            (Key::Link(_) | Key::Addr(_), ..) => {
-                self.remove(run, key, from);
-                self.write(run, key, to, encode::Write::Create);
-            }
-            _ => self.write(run, key, to, encode::Write::Replace),
-        }
-    }
-
-    fn remove(&mut self, run: &mut Run, key: &Key, value: &Value) {
-        let message = self.removal(run, key, value);
-        match (key, message) {
-            (Key::Link(link), Some(message)) => {
-                run.forget_index(link);
-                self.enqueue_link(run, link, message, Tolerance::Absent);
-            }
-            (_, Some(message)) => self.enqueue(run, key.netns(), message, Tolerance::Absent),
-            (_, None) => {}
-        }
-    }
-
     /// Removes interfaces as a group, for which the kernel waits once, not for each of them. Those that the group's removal
     /// leaves are removed one by one, so that each has the kernel's own word.
     fn remove_pairs(&mut self, run: &mut Run, steps: &[Step]) {
@@ -396,82 +258,6 @@ impl Writer {
                 run.results[run.step + number] = result.map_err(ApplyError::from);
             }
         }
-    }
-
-    /// The message that removes an object; `None` if its device is gone, and the object with it.
-    fn removal(&mut self, run: &mut Run, key: &Key, value: &Value) -> Option<Message> {
-        let netns = key.netns();
-        Some(match (key, value) {
-            (Key::Link(link), _) => encode::del_link(&link.name),
-            (Key::Route(route), Value::Route(found)) => {
-                let devices = devices(found).map(|device| self.index_of(run, netns, device));
-                encode::del_route(route, found, &devices.collect::<Option<Vec<_>>>()?)
-            }
-            (Key::Addr(addr), _) => encode::del_addr(addr, self.index_of(run, netns, &addr.device)?),
-            (Key::Neigh(neigh), _) => encode::del_neigh(neigh, self.index_of(run, netns, &neigh.device)?),
-            (Key::Fdb(fdb), Value::Fdb(found)) => {
-                encode::del_fdb(fdb, *found, self.index_of(run, netns, &fdb.device)?)
-            }
-            _ => unreachable!("a removal whose key and value are of different kinds: {key:?}, {value:?}"),
-        })
-    }
-
-    /// Puts a message into the batch that concerns an interface itself.
-    fn enqueue_link(&mut self, run: &mut Run, link: &LinkKey, message: Message, tolerance: Tolerance) {
-        self.enqueue(run, link.netns, message, tolerance);
-        run.batch_has_links = true;
-    }
-
-    fn enqueue(&mut self, run: &mut Run, netns: Netns, message: Message, tolerance: Tolerance) {
-        if run.batch.len() == BATCH || run.batch_netns != Some(netns) {
-            self.flush(run);
-            run.batch_netns = Some(netns);
-        }
-        run.batch.push(message);
-        run.whose.push((run.step, tolerance));
-    }
-
-    fn flush(&mut self, run: &mut Run) {
-        run.batch_has_links = false;
-        let Some(netns) = run.batch_netns.take() else { return };
-        failpoint!("batch: to be sent");
-        let results = match self.socket(netns) {
-            Some(socket) => socket.batch(&mut run.batch),
-            None => vec![Err(Refusal { errno: libc::ENOENT, text: closed(netns).text }); run.batch.len()],
-        };
-        failpoint!("batch: sent");
-        run.batch.clear();
-        for (result, (step, tolerance)) in results.into_iter().zip(std::mem::take(&mut run.whose)) {
-            run.record(step, tolerance.judge(result).map_err(ApplyError::from));
-        }
-    }
-
-    fn socket(&mut self, netns: Netns) -> Option<&mut Socket> {
-        match netns {
-            Netns::Host => Some(&mut self.host),
-            Netns::Pod(id) => self.pods.get_mut(&id).map(|pod| &mut pod.socket),
-        }
-    }
-
-    /// The number of a device that must be there.
-    fn index(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Result<u32, ApplyError> {
-        self.index_of(run, netns, device).ok_or_else(|| ApplyError {
-            errno: libc::ENODEV,
-            text: format!("there is no interface {device}"),
-        })
-    }
-
-    fn index_of(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Option<u32> {
-        let known = run.indexes.get(&netns).and_then(|known| known.get(device)).copied();
-        if known.is_some() {
-            return known;
-        }
-        if run.batch_has_links {
-            self.flush(run);
-        }
-        let index = encode::query_index(self.socket(netns)?, device)?;
-        run.indexes.entry(netns).or_default().insert(device.clone(), index);
-        Some(index)
     }
 
     fn set(&self, key: &SysctlKey, value: &SysctlValue) -> Result<(), ApplyError> {
@@ -501,54 +287,6 @@ impl Pod {
     }
 }
 
-impl Run {
-    /// The first refusal of a step stays.
-    fn record(&mut self, step: usize, result: Result<(), ApplyError>) {
-        let known = &mut self.results[step];
-        if known.is_ok() {
-            *known = result;
-        }
-    }
-
-    fn forget_index(&mut self, link: &LinkKey) {
-        self.indexes.entry(link.netns).or_default().remove(&link.name);
-    }
-}
-
-impl Tolerance {
-    fn judge(self, result: Result<(), Refusal>) -> Result<(), Refusal> {
-        const ABSENT: [i32; 4] = [libc::ENOENT, libc::ESRCH, libc::ENODEV, libc::EADDRNOTAVAIL];
-        match result {
-            Err(refusal) if self == Tolerance::Absent && ABSENT.contains(&refusal.errno) => Ok(()),
-            result => result,
-        }
-    }
-}
-
 fn closed(netns: Netns) -> ApplyError {
     ApplyError { errno: libc::ENOENT, text: format!("{netns}the namespace is not open") }
-}
-
-/// What became of each key: the first refusal among its steps.
-fn outcomes(steps: &[Step], results: Vec<Result<(), ApplyError>>) -> Vec<Outcome> {
-    let key = |step: &Step| match step {
-        Step::Up(netns, name) => Key::Link(LinkKey { netns: *netns, name: name.clone() }),
-        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
-    };
-    let mut outcomes: Vec<Outcome> =
-        steps.iter().zip(results).map(|(step, result)| Outcome { key: key(step), result }).collect();
-    // Stable: the steps of a key stay in their order.
-    outcomes.sort_by(|a, b| a.key.cmp(&b.key));
-    outcomes.dedup_by(|next, first| {
-        let same = next.key == first.key;
-        if same && first.result.is_ok() {
-            first.result = std::mem::replace(&mut next.result, Ok(()));
-        }
-        same
-    });
-    outcomes
-}
-/// The devices of a route's ways.
-fn devices(route: &RouteValue) -> impl Iterator<Item = &IfName> {
-    route.device.iter().chain(route.also.iter().map(|way| &way.device))
 }
