@@ -1,7 +1,7 @@
 //! The agent of this node, asked through its socket.
 
 use node::socket::{Answer, Call, NodeStatus};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Why the agent said nothing of itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Its socket is root's.
+    #[error("only root may ask the agent on {0}")]
+    Barred(String),
     /// Nobody listens.
     #[error("no agent answers on {0}")]
     Away(String),
@@ -23,7 +26,10 @@ pub enum Error {
 /// What the agent says of itself.
 pub fn status(socket: &Path) -> Result<NodeStatus, Error> {
     let name = socket.display().to_string();
-    let stream = UnixStream::connect(socket).map_err(|_| Error::Away(name.clone()))?;
+    let stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
+        ErrorKind::PermissionDenied => Error::Barred(name.clone()),
+        _ => Error::Away(name.clone()),
+    })?;
     talk(stream).map_err(|e| Error::Silent { socket: name, cause: e.to_string() })
 }
 

@@ -18,19 +18,34 @@ const RECENT: u64 = 20 * 60 * 60;
 
 /// Prints what runs.
 pub async fn run(session: &mut Session<'_>, args: &NodeStatusArgs) -> Result<(), Failure> {
-    if let Some(node) = &args.node {
-        let store = session.store().await?;
-        let answer = inquiry::ask(&store, node).await?;
-        let text = render_answer(&answer, &args.output, now())?;
-        return session.print(&text);
-    }
-    let status = match agent::status(&session.global.agent_socket) {
-        Ok(status) => status,
-        Err(Error::Away(_)) => return Err(Failure::new("Calico process is not running.")),
-        Err(e @ Error::Silent { .. }) => return Err(Failure::new(e.to_string())),
+    let text = match &args.node {
+        Some(node) => through_the_api(session, node, &args.output).await?,
+        None => match agent::status(&session.global.agent_socket) {
+            Ok(status) => render(&status, &args.output, now())?,
+            Err(Error::Away(_)) => return Err(Failure::new("Calico process is not running.")),
+            Err(e @ Error::Silent { .. }) => return Err(Failure::new(e.to_string())),
+            // The API answers everybody who may ask it.
+            Err(e @ Error::Barred(_)) => {
+                let answer = through_the_api(session, &this_node(), &args.output).await;
+                answer.map_err(|failure| Failure::new(format!("{e}, and through the API: {failure}")))?
+            }
+        },
     };
-    let text = render(&status, &args.output, now())?;
     session.print(&text)
+}
+
+async fn through_the_api(session: &Session<'_>, node: &str, format: &str) -> Result<String, Failure> {
+    let answer = inquiry::ask(&session.store().await?, node).await?;
+    render_answer(&answer, format, now())
+}
+
+/// This node's name as its agent finds it: the one that is given, the one that it keeps for others, or the host's.
+fn this_node() -> String {
+    let given = std::env::var("NODENAME").ok();
+    let kept = || std::fs::read_to_string("/var/lib/calico/nodename").ok();
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.to_lowercase()).ok();
+    let name = given.filter(|name| !name.is_empty()).or_else(kept).or_else(host);
+    name.unwrap_or_default().trim().to_owned()
 }
 
 fn now() -> u64 {

@@ -58,6 +58,7 @@ fn prepare(layout: &Layout, place: &Place, command: &[String]) -> anyhow::Result
         .args(args)
         .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", layout.bin().display()))
         .env("KUBECONFIG", layout.kubeconfig())
+        .env("NODENAME", &place.node)
         .env("TORTIE_AGENT_SOCKET", node.socket());
     Netns::open_any(&netns)?.start(&mut command)?;
     Ok(command)

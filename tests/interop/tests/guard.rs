@@ -50,6 +50,10 @@ fn the_password_must_be_the_same_and_may_change() {
         Setup::new(65001, peerings.map(|peering| Peering { password: Some("first"), ..peering }))
     });
     throughout(A_WHILE, "no session with a wrong password", || none_is_established(&ours));
+    let is_named = |why: &Option<String>| why.as_deref().is_some_and(|why| why.contains("the same password"));
+    until("what may be in the way is named", || {
+        ours.sessions().iter().all(|session| is_named(&session.last_error)).then_some(())
+    });
 
     ours.configure(locked(&here, &hosts, |_| "first"));
     all_talk(&ours, &here, &daemons);

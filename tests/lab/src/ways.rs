@@ -23,7 +23,8 @@ const OUTSIDE: &str = "192.168.50.97";
 pub struct Ways<'a> {
     lab: &'a Lab,
     running: Vec<(&'static str, Sampler)>,
-    _outside: Netns,
+    /// The machine that is no node, and with it the pod beside that of master1.
+    others: Option<Netns>,
 }
 
 impl Lab {
@@ -70,7 +71,25 @@ impl Lab {
             ("from outside to a pod", &outside, &two),
         ];
         let running = ways.map(|(name, a, b)| (name, Sampler::start(a, b))).into();
-        Ways { lab: self, running, _outside: netns }
+        Ways { lab: self, running, others: Some(netns) }
+    }
+
+    /// Samples, until the answer is stopped, the ways between two nodes that need nothing else: the pods of both, and the one's
+    /// pod and the other node.
+    ///
+    /// # Panics
+    /// If an end cannot be made.
+    pub fn sample_pods_and_nodes(&self) -> Ways<'_> {
+        let [(near, first, _), (far, second, _), _] = PODS;
+        let (one, two, there) = (self.place(near, first), self.place(far, second), self.host(far));
+        self.ping(&format!("{near}/{first}"), &two.addr.to_string());
+        let ways = [
+            ("between pods of two nodes", &one, &two),
+            ("from a node to another node's pod", &there, &one),
+            ("from a pod to another node", &one, &there),
+        ];
+        let running = ways.map(|(name, a, b)| (name, Sampler::start(a, b))).into();
+        Ways { lab: self, running, others: None }
     }
 }
 
@@ -85,6 +104,8 @@ impl Ways<'_> {
             println!("{way}\n{report}");
             report.assert_nothing_lost();
         }
-        self.lab.verb(&["pod", "delete", BESIDE]);
+        if self.others.is_some() {
+            self.lab.verb(&["pod", "delete", BESIDE]);
+        }
     }
 }

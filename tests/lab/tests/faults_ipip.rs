@@ -1,11 +1,11 @@
 //! Faults and threats in mode IPIP.
 
-use lab_tests::faults::{ipip, kill, meddle, pieces, takeover, uplink};
+use lab_tests::faults::{ipip, kill, meddle, pieces, renumber, takeover, uplink};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {ipip::*, kill::*, meddle::*, pieces::*, takeover::*, uplink::*};
+    use {ipip::*, kill::*, meddle::*, pieces::*, renumber::*, takeover::*, uplink::*};
     suite::run(
         &["--mode", "ipip"],
         cases![
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,
             f46_another_uplink_takes_the_place_of_the_first,
             f48_tunnels_and_pods_follow_the_mtu_of_the_uplink_and_streams_go_on,
+            f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
             s05_a_pods_own_tunnel_packets_do_not_leave_its_node,
             s16_ip_in_ip_from_no_node_or_with_anothers_source_is_dropped,
             s58_a_planted_filter_is_left_alone_and_said,

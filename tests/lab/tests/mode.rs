@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             an_interrupted_command_leaves_the_change_going_on,
             a_change_is_taken_back,
             another_nodes_agent_answers_through_the_api,
+            node_status_needs_no_root,
             an_agent_that_is_away_is_said_to_be,
             a_plan_says_which_agent_is_not_heard,
             a_process_that_uses_the_tunnels_address_keeps_the_tunnel_until_it_ends,
@@ -163,6 +164,36 @@ fn another_nodes_agent_answers_through_the_api(lab: &Lab) {
         answer()["lastUpdated"] != first
     });
     lab.exec("master1", "calicoctl delete caliconodestatus q");
+}
+
+fn node_status_needs_no_root(lab: &Lab) {
+    lab_tests::bgp::mesh_is_up(lab);
+    // What anybody may read and run.
+    let folder = std::env::temp_dir().join(format!("tortie-anybody-{}", std::process::id()));
+    let kubeconfig = folder.join("kubeconfig");
+    lab.exec(
+        "master1",
+        &format!(
+            "mkdir -m 755 {0}; cp $(readlink -f $(which calicoctl)) {0}/calicoctl; install -m 644 $KUBECONFIG {0}/kubeconfig",
+            folder.display()
+        ),
+    );
+    let ask = |kubeconfig: &std::path::Path| {
+        let user = "setpriv --reuid=1000 --regid=1000 --clear-groups";
+        let line = format!(
+            "{user} env KUBECONFIG={} {}/calicoctl node status",
+            kubeconfig.display(),
+            folder.display()
+        );
+        lab.try_exec("master1", &line)
+    };
+    let (told, barred) = (ask(&kubeconfig), ask("/nowhere".as_ref()));
+    std::fs::remove_dir_all(&folder).expect("it was just made");
+    assert!(told.status.success(), "{:?}", texts(&told));
+    assert_eq!(texts(&told).0, lab.exec("master1", "calicoctl node status"));
+    assert_eq!(barred.status.code(), Some(1));
+    assert!(texts(&barred).1.starts_with("only root may ask the agent on"), "{:?}", texts(&barred));
+    assert_eq!(questions(lab), 0);
 }
 
 fn an_agent_that_is_away_is_said_to_be(lab: &Lab) {

@@ -59,6 +59,9 @@ pub enum Place {
 const LIVED: Duration = Duration::from_secs(60);
 /// Nobody so much as refuses our calls.
 const UNANSWERED: &str = "Socket: Connection timed out, is the port filtered on the way?";
+/// A kernel with another key for us, or without one, drops our calls as a filter does (RFC 2385 §2.0).
+const UNANSWERED_WITH_A_PASSWORD: &str =
+    "Socket: Connection timed out, is it the same password there, and is the port filtered on the way?";
 /// How long a peer may take nothing of what is there for it (RFC 9687 §4), unless twice the hold time is longer.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
@@ -268,7 +271,9 @@ impl Speaker {
             Place::Rival => peer.rival.take().expect("a rival is driven while there is one"),
         };
         if matches!((&state, &event), (State::Connect { .. }, Event::ConnectRetryTimer)) && !peer.told_why {
-            peer.last_error = Some(UNANSWERED.to_owned());
+            let has_password = peer.config.password_key.is_some();
+            let why = if has_password { UNANSWERED_WITH_A_PASSWORD } else { UNANSWERED };
+            peer.last_error = Some(why.to_owned());
         }
         let was_up = state.is_established();
         if was_up && now.since(peer.since) >= LIVED {

@@ -1,7 +1,7 @@
 //! An agent that dies at every place at which something that outlives it has just been done, or is about to be.
 
 use super::cni::{blocks, owned, without_a_trace};
-use super::{namespaces, sample};
+use super::namespaces;
 use crate::{Lab, program, suite, within};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,22 +36,20 @@ pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_g
     assert!(places.len() >= 35, "{places:?}");
     // It may die while it reads what a peer sent, and says so when it is back.
     suite::expect_complaint("the agent ended while it read");
-    let sampler = sample(lab);
+    let ways = lab.sample_pods_and_nodes();
     for place in &places {
         println!("  dying at `{place}`");
         die_at(lab, place);
     }
     sleep(Duration::from_secs(1));
-    let report = sampler.stop();
-    println!("{report}");
-    report.assert_nothing_lost();
+    ways.nothing_was_lost();
 }
 
 /// A plugin that dies has said nothing, or all: the runtime takes down what it does not know of, and asks again.
 pub fn f03_a_plugin_that_dies_before_or_after_its_answer_leaves_nothing_that_a_del_does_not_take(lab: &Lab) {
     let places: Vec<String> = places_of("cni").into_iter().filter(|place| is_plugins(place)).collect();
     assert_eq!(places.len(), 2, "{places:?}");
-    let sampler = sample(lab);
+    let ways = lab.sample_pods_and_nodes();
     for place in &places {
         without_a_trace(lab, || {
             let pod = Netns::new();
@@ -65,7 +63,7 @@ pub fn f03_a_plugin_that_dies_before_or_after_its_answer_leaves_nothing_that_a_d
             lab.cni(NODE, "DEL", "f03-again", pod.path()).expect("DEL");
         });
     }
-    sampler.stop().assert_nothing_lost();
+    ways.nothing_was_lost();
 }
 
 fn is_plugins(place: &str) -> bool {

@@ -1,6 +1,5 @@
 //! Streams that give and take few octets at a time: sockets whose buffers are as small as the kernel lets them be.
 
-use super::sample;
 use crate::{Lab, PODS, within};
 use serde_json::json;
 use std::time::Duration;
@@ -49,7 +48,7 @@ fn sh(lab: &Lab, place: &str, line: &str) -> String {
 /// All that the agents, the API server, the runtimes and the commands read and write over TCP comes and goes in pieces.
 pub fn f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_packet_is_lost(lab: &Lab) {
     let small = SmallBuffers::new(lab);
-    let sampler = sample(lab);
+    let ways = lab.sample_pods_and_nodes();
     // A list that no buffer holds.
     let text = "x".repeat(2_000);
     let map = |n| {
@@ -83,9 +82,7 @@ pub fn f37_with_buffers_of_a_page_everything_is_read_and_written_whole_and_no_pa
     lab.ping("master3/f37", PODS[0].2);
     lab.verb(&["pod", "delete", "f37"]);
     lab.exec("master1", "kubectl delete configmaps --all --wait=false > /dev/null");
-    let report = sampler.stop();
-    println!("{report}");
-    report.assert_nothing_lost();
+    ways.nothing_was_lost();
     let check = lab.exec("master1", "calicoctl ipam check");
     assert!(check.contains("found 0 problems"), "{check}");
     drop(small);

@@ -2,7 +2,6 @@
 //! was half done is found, not done twice.
 
 use super::death::{await_running, delete_pods, lives, of_pods, places_of, pods, pods_file, running, start};
-use super::sample;
 use crate::{Lab, at_length};
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -22,7 +21,7 @@ pub fn f03_an_api_server_that_dies_during_adds_gives_no_address_twice_and_leaks_
     let places: Vec<String> = places.collect();
     assert!(places.len() >= 8, "{places:?}");
     let times: &[u32] = if at_length() { &[1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20] } else { &[2, 6] };
-    let sampler = sample(lab);
+    let ways = lab.sample_pods_and_nodes();
     let (mut deaths, mut under_way) = (0, 0);
     for place in &places {
         // What is passed once a start is not passed again.
@@ -38,9 +37,7 @@ pub fn f03_an_api_server_that_dies_during_adds_gives_no_address_twice_and_leaks_
     println!("  {deaths} deaths, {under_way} while pods waited for their ADD");
     assert!(deaths >= 10 && under_way >= 4, "{deaths} deaths, {under_way} of them during ADDs");
     sleep(Duration::from_secs(1));
-    let report = sampler.stop();
-    println!("{report}");
-    report.assert_nothing_lost();
+    ways.nothing_was_lost();
 }
 
 /// Whether the server died there, and whether pods were on their way then.
