@@ -18,7 +18,7 @@
 use crate::host::{vxlan_port, vxlan_vni as vni};
 use crate::{Encap, IPIP_DEVICE, IpipDriver, VXLAN_DEVICE, World, accept, ipip};
 use kernel::filter::ACCEPTED;
-use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, PROTO_TCP, PROTO_UDP};
+use kernel::nft::rule::{ICMPV6_ROUTER_ADVERTISEMENT, PROTO_GRE, PROTO_IPIP, PROTO_TCP, PROTO_UDP};
 use kernel::nft::rule::{
     daddr, daddr_local, icmpv6_type, iifname, ipv4, l4proto, oifname, saddr, set, tcp_dport, udp_dport,
     vxlan_carries_ipv4, vxlan_vni,
@@ -148,6 +148,8 @@ fn from_pods(world: &World) -> Vec<Rule> {
     if world.felix.allow_ipip_packets_from_workloads != Some(true) {
         rules.push(Rule::when([iifname(PODS), l4proto(PROTO_IPIP)]).count("pod-ipip").drop());
     }
+    // No setting allows it: between nodes there is none, and who takes it out elsewhere would take it for the node's.
+    rules.push(Rule::when([iifname(PODS), l4proto(PROTO_GRE)]).count("pod-gre").drop());
     rules
 }
 

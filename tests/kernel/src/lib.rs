@@ -77,11 +77,24 @@ impl Node {
     /// # Panics
     /// If no rule counts so.
     pub fn counted(&self, counter: &str) -> u64 {
-        let text = self.host.run(&format!("nft list counter inet calico {counter}"));
-        let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
-        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+        counted(&self.host, &format!("inet calico {counter}"))
     }
 }
+
+/// How many packets a counter of nftables has counted, which is named by family, table and name.
+fn counted(netns: &netns::Netns, counter: &str) -> u64 {
+    let text = netns.run(&format!("nft list counter {counter}"));
+    let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+}
+
+/// Counts what comes out of master2's uplink and is a tunnel's: IP in IP, GRE and VXLAN.
+const WIRE: &str = "
+    add table netdev wire
+    add counter netdev wire tunnels
+    add chain netdev wire of-master2 { type filter hook ingress device port2 priority 0; }
+    add rule netdev wire of-master2 meta l4proto { 4, 47 } counter name tunnels
+    add rule netdev wire of-master2 udp dport 4789 counter name tunnels";
 
 /// What is not as wanted: of the pod's namespace only what is wanted there.
 pub fn differences(wanted: &Objects, found: &Objects) -> Vec<kernel::Change> {
@@ -111,7 +124,7 @@ pub struct Cluster {
     pub a: Node,
     pub b: Node,
     pub stranger: netns::Netns,
-    _lan: netns::Netns,
+    lan: netns::Netns,
 }
 
 impl Cluster {
@@ -126,13 +139,22 @@ impl Cluster {
             ));
             netns.run(&format!("ip addr add {addr}/24 dev ens192 && ip link set ens192 up"));
         }
+        lan.run(&format!("nft '{WIRE}'"));
         a.make(&a.world);
         b.make(&b.world);
         // What goes out before the kernel has seen that a wire is whole is dropped, a question for an address with it.
         for neighbour in [&stranger, &b.host] {
             neighbour.run("ping -n -c1 -w10 192.168.50.161");
         }
-        Cluster { a, b, stranger, _lan: lan }
+        Cluster { a, b, stranger, lan }
+    }
+
+    /// How many tunnel packets the wire has brought from master2.
+    ///
+    /// # Panics
+    /// If nobody counts them.
+    pub fn tunnelled(&self) -> u64 {
+        counted(&self.lan, "netdev wire tunnels")
     }
 
     /// How many of `count` such packets arrive at the pod of master1, by whatever sender's address.

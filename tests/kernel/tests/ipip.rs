@@ -176,14 +176,19 @@ fn s10_fragments_and_options_of_the_outer_packet_are_dropped_whole() {
 #[test]
 fn s05_a_pods_own_tunnel_packets_do_not_leave_it() {
     each_pair(|cluster| {
+        let forged = Ipv4::udp(POD3, POD1, PORT, b"!");
+        // To another host: a pod's packet under the node's address would be taken for one of the same flow, and dropped.
+        let own = [forged.inside(NODE2, STRANGER), forged.in_gre(NODE2, STRANGER)];
+        cluster.b.host.inside(|| own.iter().for_each(|packet| packet::send(packet, 100)));
+        assert_eq!(cluster.tunnelled(), 200, "the node's own are seen on the wire");
         for dst in [NODE1, NODE2] {
-            let packet = Ipv4::udp(POD3, POD1, PORT, b"!").inside(POD2, dst);
-            assert_eq!(cluster.delivered(&cluster.b.pod, &packet, 1000), 0, "to {dst}");
-            // Nobody takes that out of its tunnel, whoever sent it.
-            let gre = Ipv4::udp(POD3, POD1, PORT, b"!").in_gre(POD2, dst);
-            assert_eq!(cluster.delivered(&cluster.b.pod, &gre, 1000), 0, "GRE to {dst}");
+            for packet in [forged.inside(POD2, dst), forged.in_gre(POD2, dst)] {
+                let what = format!("protocol {} to {dst}", packet.protocol);
+                assert_eq!(cluster.delivered(&cluster.b.pod, &packet, 1000), 0, "{what}");
+                assert_eq!(cluster.tunnelled(), 200, "{what} is on the wire");
+            }
         }
-        assert!(cluster.b.counted("pod-ipip") >= 2000);
+        assert!(cluster.b.counted("pod-ipip") >= 2000 && cluster.b.counted("pod-gre") >= 2000);
     });
 }
 

@@ -53,13 +53,24 @@ fn s16_vxlan_from_who_is_no_node_is_never_delivered() {
 fn s05_a_pods_own_tunnel_packets_do_not_leave_it() {
     let cluster = cluster();
     let forged = Ipv4::udp(POD3, POD1, PORT, b"!");
-    for dst in [NODE1, NODE2] {
+    let tunnelled = |src, dst| {
         let mac = model::names::vtep_mac(if dst == NODE1 { "master1" } else { "master2" }).0;
-        for packet in [forged.in_vxlan(POD2, dst, mac), forged.inside(POD2, dst), forged.in_gre(POD2, dst)] {
-            assert_eq!(cluster.delivered(&cluster.b.pod, &packet, 1000), 0, "{} to {dst}", packet.protocol);
+        [forged.in_vxlan(src, dst, mac), forged.inside(src, dst), forged.in_gre(src, dst)]
+    };
+    // To another host: a pod's packet under the node's address would be taken for one of the same flow, and dropped.
+    let own = tunnelled(NODE2, STRANGER);
+    cluster.b.host.inside(|| own.iter().for_each(|packet| packet::send(packet, 100)));
+    assert_eq!(cluster.tunnelled(), 300, "the node's own are seen on the wire");
+    for dst in [NODE1, NODE2] {
+        for packet in tunnelled(POD2, dst) {
+            let what = format!("protocol {} to {dst}", packet.protocol);
+            assert_eq!(cluster.delivered(&cluster.b.pod, &packet, 1000), 0, "{what}");
+            assert_eq!(cluster.tunnelled(), 300, "{what} is on the wire");
         }
     }
-    assert!(cluster.b.counted("pod-vxlan") >= 2000 && cluster.b.counted("pod-ipip") >= 2000);
+    for counter in ["pod-vxlan", "pod-ipip", "pod-gre"] {
+        assert!(cluster.b.counted(counter) >= 2000, "{counter}");
+    }
 }
 
 #[test]

@@ -142,6 +142,8 @@ pub mod vxlan {
 pub const PROTO_IPIP: u8 = 4;
 pub const PROTO_TCP: u8 = 6;
 pub const PROTO_UDP: u8 = 17;
+/// RFC 2784.
+pub const PROTO_GRE: u8 = 47;
 pub const PROTO_ICMPV6: u8 = 58;
 /// RFC 4861 §4.2.
 pub const ICMPV6_ROUTER_ADVERTISEMENT: u8 = 134;

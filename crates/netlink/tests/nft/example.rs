@@ -1,8 +1,8 @@
 //! A table such as a node has.
 
 use kernel::nft::rule::{
-    ICMPV6_ROUTER_ADVERTISEMENT, PROTO_IPIP, daddr, daddr_local, icmpv6_type, iifname, l4proto, oifname,
-    saddr, set, tcp_dport, udp_dport, vxlan_carries_ipv4, vxlan_vni,
+    ICMPV6_ROUTER_ADVERTISEMENT, PROTO_GRE, PROTO_IPIP, daddr, daddr_local, icmpv6_type, iifname, l4proto,
+    oifname, saddr, set, tcp_dport, udp_dport, vxlan_carries_ipv4, vxlan_vni,
 };
 use kernel::nft::{
     Action, Chain, Condition, Element, Field, Hook, HookPoint, Range, Rule, Set, Table, Type, Verdict,
@@ -73,7 +73,7 @@ pub fn table() -> Table {
         )
 }
 
-fn from_pods() -> [Rule; 5] {
+fn from_pods() -> [Rule; 6] {
     [
         Rule::when([iifname("cali*"), daddr(cidr("127.0.0.0/8"))]).count("pod-to-loopback").drop(),
         Rule::when([iifname("cali*"), !set([Field::Iifname, Field::Saddr], "workload-sources")])
@@ -84,6 +84,7 @@ fn from_pods() -> [Rule; 5] {
             .drop(),
         Rule::when([iifname("cali*"), udp_dport(4789)]).count("pod-vxlan").drop(),
         Rule::when([iifname("cali*"), l4proto(PROTO_IPIP)]).count("pod-ipip").drop(),
+        Rule::when([iifname("cali*"), l4proto(PROTO_GRE)]).count("pod-gre").drop(),
     ]
 }
 

@@ -138,12 +138,14 @@ fn s01_s05_what_a_pod_may_not_send_is_dropped_and_counted() {
     let pod = udp(&net.pod, "10.244.0.5:0");
     pod.send_to(b"loopback", "127.0.0.1:53").unwrap();
     pod.send_to(b"vxlan", "172.18.0.3:4789").unwrap();
-    raw(&net.pod, AddressFamily::INET, ipproto::IPIP, &[0x45; 20], "172.18.0.3:0".parse().unwrap());
+    for protocol in [ipproto::IPIP, ipproto::GRE] {
+        raw(&net.pod, AddressFamily::INET, protocol, &[0x45; 20], "172.18.0.3:0".parse().unwrap());
+    }
     raw(&net.pod, AddressFamily::INET6, ipproto::ICMPV6, &router_advertisement(), all_nodes(&net.pod));
     pod.send_to(b"honest", "172.18.0.3:53").unwrap();
     assert_eq!(next(&server).0, b"honest");
     let counted = net.counted();
-    let names = ["pod-ipip", "pod-router-advert", "pod-spoofed", "pod-to-loopback", "pod-vxlan"];
+    let names = ["pod-gre", "pod-ipip", "pod-router-advert", "pod-spoofed", "pod-to-loopback", "pod-vxlan"];
     assert_eq!(counted, names.map(|name| (name.to_owned(), 1)));
 }
 
