@@ -56,9 +56,7 @@ fn f56_what_is_withdrawn_for_an_error_takes_nothing_else_along() {
     // A withdrawal, a broken announcement of IPv4 and one of IPv6 in one message.
     let attributes = cut(&[MP_REACH, "40 01 01 07", AS_PATH, NEXT_HOP].concat());
     let body = body(&octets("08 0a"), &attributes, &octets(DST));
-    let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
-    let message = [&[0xff; 16], &len[..], &[2], &body].concat();
-    let decoded = decode(&message, &ctx(With(""), true)).expect("the session lives");
+    let decoded = decode(&update(&body), &ctx(With(""), true)).expect("the session lives");
     let withdrawn =
         ["10.0.0.0/8", "198.51.100.0/24", "2001:db8::/32"].map(|dst| dst.parse().expect("a CIDR"));
     let update = Update { withdrawn: withdrawn.to_vec(), ..Update::default() };
@@ -76,10 +74,8 @@ fn a_reset_names_the_attribute_that_was_at_fault() {
 /// A message of any length with these attributes, on a session that takes it.
 fn decode_long(attributes: &[Vec<u8>]) -> Decoded {
     let body = body(&[], attributes, &octets(DST));
-    let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
-    let message = [&[0xff; 16], &len[..], &[2], &body].concat();
     let ctx = Ctx { extended_message: true, ..ctx(With(""), true) };
-    decode(&message, &ctx).expect("the session lives")
+    decode(&update(&body), &ctx).expect("the session lives")
 }
 
 #[test]

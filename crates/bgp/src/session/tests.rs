@@ -183,6 +183,26 @@ fn dials_that_fail_are_repeated_slower_each_time() {
     assert_eq!((1..7).map(wait).collect::<Vec<_>>(), [1000, 2000, 4000, 5000, 5000, 5000]);
 }
 
+#[test]
+fn waits_of_our_own_are_jittered_and_what_the_peer_counts_on_is_not() {
+    let (peer, local) = (peer(), local());
+    let waits = |jitter| {
+        let cx = Context { jitter, refused: 9, ..context(&peer, &local) };
+        let millis = |at: Instant| at.since(NOW).micros() / 1000;
+        let timer = |from, event| step(state(from), event, &cx, NOW).0.timer().map(millis).unwrap();
+        let (met, _) = step(state("OpenSent"), Event::Open(&open()), &cx, NOW);
+        let State::OpenConfirm(live) = &met else { panic!("{met:?}") };
+        let call = timer("Idle", Event::Start);
+        let next_call = timer("Connect", Event::Closed);
+        let idle = timer("Established", Event::HoldTimer);
+        let keepalive = live.keepalive_at.map(millis).unwrap();
+        let (hold, first_hold) = (live.hold_at.map(millis).unwrap(), timer("Active", Event::Accepted(CONN)));
+        ([call, next_call, idle, keepalive], [hold, first_hold])
+    };
+    assert_eq!(waits(1000), ([5000, 5000, 5000, 10_000], [30_000, 240_000]));
+    assert_eq!(waits(750), ([3750, 3750, 3750, 7500], [30_000, 240_000]));
+}
+
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }

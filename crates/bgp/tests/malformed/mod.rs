@@ -321,6 +321,12 @@ pub fn body(withdrawn: &[u8], attributes: &[Vec<u8>], announced: &[u8]) -> Vec<u
     [&len(withdrawn), withdrawn, &len(&attributes), &attributes, announced].concat()
 }
 
+/// An UPDATE, header included.
+pub fn update(body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
+    [&[0xff; 16], &len[..], &[2], body].concat()
+}
+
 impl Change {
     pub fn is_old(self) -> bool {
         matches!(self, Old(_))
@@ -352,8 +358,7 @@ impl Change {
             SixNo(code) => body(&[], &without(v6, code), &[]),
             Body(hex) => octets(hex),
         };
-        let len = u16::try_from(19 + body.len()).expect("fits").to_be_bytes();
-        [&[0xff; 16], &len[..], &[2], &body].concat()
+        update(&body)
     }
 
     pub fn dst(self) -> Cidr {

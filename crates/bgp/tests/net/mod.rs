@@ -40,6 +40,7 @@ pub struct Net {
     piece: Option<usize>,
     blocked: BTreeSet<(usize, usize)>,
     mute: BTreeSet<(usize, usize)>,
+    taps: BTreeMap<(usize, usize), Vec<u8>>,
     pub octets: usize,
 }
 
@@ -110,6 +111,7 @@ impl Net {
             piece: None,
             blocked: BTreeSet::new(),
             mute: BTreeSet::new(),
+            taps: BTreeMap::new(),
             octets: 0,
         };
         for (node, config) in configs.iter().enumerate() {
@@ -208,6 +210,16 @@ impl Net {
         self.mute.insert((a, b));
     }
 
+    /// What `a` sends to `b` from now on can be read in `tapped`.
+    pub fn tap(&mut self, a: usize, b: usize) {
+        self.taps.insert((a, b), Vec::new());
+    }
+
+    /// What `a` has sent to `b` since `tap`, or since this was asked last.
+    pub fn tapped(&mut self, a: usize, b: usize) -> Vec<u8> {
+        std::mem::take(self.taps.get_mut(&(a, b)).unwrap())
+    }
+
     /// Every connection between two nodes breaks; new ones succeed.
     pub fn break_connections(&mut self, a: usize, b: usize) {
         let ends: Vec<End> =
@@ -301,6 +313,9 @@ impl Net {
         }
         let Some(far) = self.other.get(&end).copied() else { return };
         self.octets += octets.len();
+        if let Some(tap) = self.taps.get_mut(&(end.0, far.0)) {
+            tap.extend(&octets);
+        }
         if octets.is_empty() || self.mute.contains(&(end.0, far.0)) {
             return;
         }

@@ -2,7 +2,13 @@
 
 use super::two;
 use crate::net::*;
-use bgp::wire::{Ctx, Error, Message, Notification};
+use bgp::config::Origination;
+use bgp::wire::{
+    Capability, Ctx, Error, Family, GracefulRestart, HoldTime, Message, Notification, Open, RouterId,
+};
+use bgp::{ConnId, Input};
+use model::Asn;
+use std::net::SocketAddr;
 
 #[test]
 fn a_helper_keeps_the_routes_of_a_peer_that_restarts() {
@@ -121,5 +127,71 @@ fn a_notification_is_bridged_unless_it_is_a_hard_reset() {
         net.run(secs(5));
         assert_eq!(net.losses(0), lost);
         net.assert_agreement();
+    }
+}
+
+/// 0 calls 1 again, with these capabilities beside that of its AS number, and says nothing more.
+fn return_with(net: &mut Net, capabilities: &[Capability]) {
+    let conn = ConnId::Accepted(900);
+    let [local, remote] = [1, 0].map(|node| SocketAddr::new(addr(node), 179));
+    net.give(1, Input::Accepted { conn, local, remote });
+    let open = Open {
+        asn: Asn(64512),
+        hold_time: HoldTime::new(240).expect("neither 1 nor 2"),
+        router_id: RouterId([10, 0, 0, 1].into()),
+        capabilities: [&[Capability::FourOctetAs(Asn(64512))], capabilities].concat(),
+    };
+    for message in [Message::Open(open), Message::Keepalive] {
+        let mut octets = Vec::new();
+        message.encode(&Ctx::default(), &mut octets).expect("it fits");
+        net.inject(1, conn, &octets);
+    }
+}
+
+#[test]
+fn what_a_returning_peer_did_not_preserve_is_lost_before_its_end_of_rib() {
+    const FOUR: Family = Family::IPV4;
+    const SIX: Family = Family::IPV6;
+    type Promise = Option<&'static [(Family, bool)]>;
+    let mut configs = mesh(&[64512, 64512]);
+    for (at, other) in [(0, 1), (1, 0)] {
+        configs[at].peers.get_mut(&id(other)).unwrap().families = [FOUR, SIX].into();
+    }
+    let dsts = [cidr("10.0.0.0/26"), cidr("2001:db8:1::/64")];
+    configs[0].nexthop_v6 = Some("2001:db8::1".parse().unwrap());
+    configs[0].originate = dsts.map(|dst| (dst, Origination::default())).into();
+    // The families that it speaks, what it says of their forwarding, and whether its routes of each stay.
+    let rows: [(&[Family], Promise, [bool; 2]); 8] = [
+        (&[FOUR, SIX], Some(&[(FOUR, true), (SIX, true)]), [true, true]),
+        (&[FOUR, SIX], Some(&[(FOUR, false), (SIX, true)]), [false, true]),
+        (&[FOUR, SIX], Some(&[(FOUR, true), (SIX, false)]), [true, false]),
+        (&[FOUR, SIX], Some(&[(SIX, true)]), [false, true]),
+        (&[FOUR, SIX], Some(&[(FOUR, true)]), [true, false]),
+        (&[FOUR, SIX], Some(&[]), [false, false]),
+        (&[FOUR, SIX], None, [false, false]),
+        (&[SIX], Some(&[(FOUR, true), (SIX, true)]), [false, true]),
+    ];
+    for (families, promise, stay) in rows {
+        let what = format!("{families:?}, {promise:?}");
+        let mut net = Net::new(1, &configs);
+        net.run(secs(5));
+        net.cut(0, 1);
+        let stale = |net: &Net| dsts.map(|dst| net.best(1).get(&dst).is_some_and(|paths| paths[0].stale));
+        assert_eq!(stale(&net), [true, true], "{what}: it has yet to return");
+        let graceful = promise.map(|families| {
+            let families = families.to_vec();
+            Capability::GracefulRestart(GracefulRestart {
+                restarting: true,
+                notification: true,
+                time: 120,
+                families,
+            })
+        });
+        let spoken = families.iter().copied().map(Capability::Multiprotocol);
+        return_with(&mut net, &spoken.chain(graceful).collect::<Vec<_>>());
+        assert_eq!(net.state(1, 0), "Established", "{what}");
+        // No End-of-RIB came, and no time has passed.
+        assert_eq!(stale(&net), stay, "{what}");
+        assert_eq!(net.losses(1), stay.iter().filter(|stays| !**stays).count(), "{what}");
     }
 }

@@ -6,6 +6,7 @@ use bgp::config::Origination;
 use bgp::wire::HoldTime;
 use bgp::{ConnId, Input, Speaker};
 use model::{Asn, Instant};
+use std::collections::BTreeSet;
 
 #[test]
 fn connections_that_collide_leave_one_session() {
@@ -46,6 +47,21 @@ fn f53_a_call_that_nobody_answers_is_said_to_be_filtered() {
     }
     let said = speaker.status()[0].last_error.clone();
     assert!(said.as_ref().is_some_and(|said| said.contains("filtered")), "{said:?}");
+}
+
+#[test]
+fn each_timer_is_jittered_anew_between_three_quarters_of_it_and_all_of_it() {
+    let mut speaker = Speaker::new(1);
+    speaker.handle(Instant::ZERO, Input::Configure(mesh(&[64512, 64512]).remove(0)));
+    // Nobody answers: each call is given up when the connect retry time of five seconds is over, and the next begins.
+    let mut began = Instant::ZERO;
+    let waits = std::iter::repeat_with(|| {
+        let at = speaker.poll_timeout().expect("it calls again");
+        speaker.handle(at, Input::Timeout);
+        at.since(std::mem::replace(&mut began, at)).micros() / 5_000
+    });
+    let per_mille: BTreeSet<u64> = waits.take(10_000).collect();
+    assert_eq!(per_mille, (750..=1000).collect(), "each of these, and no other");
 }
 
 #[test]

@@ -200,6 +200,30 @@ fn a_route_refresh_brings_all_routes_again() {
 }
 
 #[test]
+fn a_route_refresh_for_a_family_that_was_not_agreed_on_is_ignored() {
+    let mut configs = mesh(&[64512, 64512]);
+    // 0 would speak IPv6, 1 would not.
+    configs[0].peers.get_mut(&id(1)).unwrap().families.insert(Family::IPV6);
+    configs[0].nexthop_v6 = Some("2001:db8::1".parse().unwrap());
+    configs[0].originate.insert(cidr("2001:db8:1::/64"), Origination::default());
+    for family in [Family::IPV6, Family { afi: 1, safi: 128 }, Family { afi: 16388, safi: 71 }] {
+        let mut net = Net::new(1, &configs);
+        net.run(secs(5));
+        let (octets, lines) = (net.octets, net.log(0).len());
+        let mut request = Vec::new();
+        let refresh = Message::RouteRefresh(RouteRefresh::request(family));
+        refresh.encode(&Ctx::default(), &mut request).unwrap();
+        let conn = net.conn(0);
+        net.inject(0, conn, &request);
+        net.settle();
+        assert_eq!(net.octets, octets, "{family:?}: nothing is sent");
+        assert_eq!(net.log(0)[lines..], [""; 0], "{family:?}");
+        assert_eq!(net.state(0, 1), "Established", "{family:?}");
+        net.assert_agreement();
+    }
+}
+
+#[test]
 fn a_mesh_of_thirty_converges_and_falls_silent() {
     let mut net = Net::new(7, &mesh(&[64512; 30]));
     net.run(secs(5));
