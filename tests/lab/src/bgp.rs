@@ -12,6 +12,8 @@ use testkit::sampler::Sampler;
 pub const SOON: Duration = Duration::from_secs(20);
 /// The address of a router; it is no node.
 pub const ROUTER: &str = "192.168.50.20";
+/// The nodes of the mesh that master1 speaks with.
+pub const MESH: [&str; 2] = ["192.168.50.162", "192.168.50.163"];
 
 /// A BIRD that runs until this is dropped.
 pub struct Bird {
@@ -165,7 +167,7 @@ pub fn configure(lab: &Lab, spec: &str) {
 
 /// Waits until master1 has its sessions of the mesh.
 pub fn mesh_is_up(lab: &Lab) {
-    for peer in ["192.168.50.162", "192.168.50.163"] {
+    for peer in MESH {
         within(Duration::from_secs(60), &format!("master1 and {peer} talk"), || {
             session(lab, "master1", peer).is_some_and(|line| line.contains("Established"))
         });

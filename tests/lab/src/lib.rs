@@ -9,6 +9,7 @@ pub mod bgp;
 mod capture;
 mod cni;
 pub mod faults;
+mod halt;
 mod mode;
 mod router;
 pub mod suite;
@@ -17,6 +18,7 @@ mod ways;
 
 pub use capture::Capture;
 pub use cni::Answer;
+pub use halt::Halted;
 pub use router::Router;
 pub use underlay::Badness;
 pub use ways::Ways;
@@ -62,6 +64,11 @@ pub fn program() -> PathBuf {
     let beside =
         own.ancestors().skip(1).take(2).map(|folder| folder.join("tortie")).find(|path| path.is_file());
     beside.unwrap_or_else(|| panic!("no tortie beside {}: `cargo build -p tortie` makes it", own.display()))
+}
+
+/// Whether the kernel has its own module for IP in IP: a distribution's has, and whatever else a network is made of.
+pub fn has_ipip_module() -> bool {
+    Path::new("/sys/module/ipip").exists()
 }
 
 impl Lab {

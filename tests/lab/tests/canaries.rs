@@ -1,12 +1,14 @@
 //! Secrets that are easy to recognise, and a search for them everywhere but where they belong.
 
+use lab_tests::bgp::{MESH, SOON, apply, configure, mesh_is_up, session};
 use lab_tests::{Lab, cases, program, suite, within};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
-use testkit::netns::Netns;
+use testkit::netns::{self, Netns};
+use testkit::process::Guard;
 
 /// Every planted secret has this in it.
 const CANARY: &str = "canary-in-the-mine";
@@ -102,18 +104,21 @@ fn use_passwords(lab: &Lab, answers: &mut Vec<(String, String)>) {
             ),
         )
     };
-    set(&format!("{CANARY}-one"));
-    let configuration = json!({"apiVersion": "projectcalico.org/v3", "kind": "BGPConfiguration", "metadata": {"name": "default"},
-        "spec": {"nodeMeshPassword": {"secretKeyRef": {"name": "bgp", "key": "password"}}}});
-    lab.exec("master1", &format!("echo '{configuration}' | calicoctl apply -f -"));
-    let up = || lab.exec("master1", "calicoctl node status").matches("Established").count() == 2;
-    within(Duration::from_secs(60), "the mesh has its password", up);
-    set(&format!("{CANARY}-two"));
-    std::thread::sleep(Duration::from_secs(2));
-    let missing = json!({"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "missing"},
-        "spec": {"peerIP": "192.168.50.250", "asNumber": 64999, "password": {"secretKeyRef": {"name": "nosuch", "key": "k"}}}});
-    lab.exec("master1", &format!("echo '{missing}' | calicoctl apply -f -"));
-    std::thread::sleep(Duration::from_secs(1));
+    let [one, two] = ["one", "two"].map(|which| format!("{CANARY}-{which}"));
+    the_mesh_begins_signed(lab, &one, || {
+        set(&one);
+        configure(lab, "{nodeMeshPassword: {secretKeyRef: {name: bgp, key: password}}}");
+    });
+    // Secrets are read again when something else about BGP changes.
+    the_mesh_begins_signed(lab, &two, || {
+        set(&two);
+        let password = "{secretKeyRef: {name: nosuch, key: k}}";
+        let spec = format!("{{peerIP: 192.168.50.250, asNumber: 64999, password: {password}}}");
+        apply(lab, "BGPPeer", "missing", &spec);
+    });
+    within(SOON, "a session without its Secret says what it waits for", || {
+        session(lab, "master1", "192.168.50.250").is_some_and(|line| line.contains("waits for its password"))
+    });
     for line in [
         "calicoctl node status",
         "calicoctl status",
@@ -123,6 +128,30 @@ fn use_passwords(lab: &Lab, answers: &mut Vec<(String, String)>) {
         answers.push((line.to_owned(), text(&lab.try_exec("master1", line))));
     }
     lab.exec("master1", "calicoctl delete bgppeer missing");
+}
+
+/// After `change` the other nodes' sessions with master1 begin anew, and what they say there is signed with this password
+/// (RFC 2385), by tcpdump's reckoning.
+fn the_mesh_begins_signed(lab: &Lab, password: &str, change: impl FnOnce()) {
+    let file = lab.root().join("signed");
+    let line = format!(
+        "exec tcpdump --immediate-mode -nlM {password} -i ens192 dst 192.168.50.161 and tcp port 179 > {} 2>&1",
+        file.display()
+    );
+    let _capture = Guard::spawn(netns::command(&lab.netns("master1"), "sh").args(["-c", &line]));
+    let seen = || std::fs::read_to_string(&file).unwrap_or_default();
+    within(SOON, "tcpdump listens", || seen().contains("listening on"));
+    change();
+    for peer in MESH {
+        // With data: on both sides the kernel has found the connection's beginning rightly signed.
+        let is_signed = |line: &str| {
+            line.contains(&format!("IP {peer}.")) && line.contains("Flags [P") && line.contains("md5 valid")
+        };
+        within(Duration::from_secs(60), &format!("{peer} signs with the password"), || {
+            seen().lines().any(is_signed)
+        });
+    }
+    mesh_is_up(lab);
 }
 
 /// Everything that complains, with a secret in what it complains of.

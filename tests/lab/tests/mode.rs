@@ -97,17 +97,12 @@ fn a_change_is_shown_until_every_node_has_followed(lab: &Lab) {
 }
 
 fn an_interrupted_command_leaves_the_change_going_on(lab: &Lab) {
-    // An agent that is held cannot follow, so that the command has something to wait for. Nor does it say that it lives, for
+    // An agent that is halted cannot follow, so that the command has something to wait for. Nor does it say that it lives, for
     // which the command gives it three seconds.
     let line = format!("timeout --signal INT 8 calicoctl mode apply {POOL} --to ipip-cross-subnet");
-    let held = lab.pid("node-master2");
-    let signal = |name: &str| {
-        let sent = std::process::Command::new("kill").args([name, &held.to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    };
-    signal("-STOP");
+    let halted = lab.halt("node-master2");
     let output = lab.try_exec("master1", &line);
-    signal("-CONT");
+    drop(halted);
     let (shown, complaint) = texts(&output);
     assert!(complaint.contains("The change goes on without this command"), "{shown}{complaint}");
     assert_eq!(modes(lab), "CrossSubnet Never");

@@ -3,7 +3,6 @@
 use super::namespaces;
 use crate::{Lab, PODS, within};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use testkit::leaks::Inventory;
 use testkit::netns;
@@ -161,34 +160,14 @@ pub fn f36_a_storm_of_foreign_routes_does_not_hide_a_deletion(lab: &Lab) {
     let script = lab.root().join("storm");
     std::fs::write(&script, storm()).expect("the lab's directory");
     lab.exec("master1", "ip link add storm type bridge; ip link set storm up");
-    let halted = Halted::new(lab.pid("node-master1"));
+    // Slower than any storm.
+    let halted = lab.halt("node-master1");
     lab.exec("master1", &format!("ip -batch {}", script.display()));
     lab.exec("master1", "ip route del 6.2.180.0/26");
     drop(halted);
     within(Duration::from_secs(10), "the agent says that notifications were lost", || overruns() > earlier);
     lab.exec("master1", "ip link del storm");
     before_again(&before, &namespaces(lab), "a storm");
-}
-
-/// A process that gets no time until this is dropped: slower than any storm.
-struct Halted(u32);
-
-impl Halted {
-    fn new(pid: u32) -> Halted {
-        signal(pid, "STOP");
-        Halted(pid)
-    }
-}
-
-impl Drop for Halted {
-    fn drop(&mut self) {
-        signal(self.0, "CONT");
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "process {pid} takes no SIG{name}");
 }
 
 /// 50 000 routes that come, and go in the same order.

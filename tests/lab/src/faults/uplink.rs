@@ -133,11 +133,12 @@ pub fn f46_another_uplink_takes_the_place_of_the_first(lab: &Lab) {
     }
 }
 
-/// Whether the kernel knows what this line of shell makes; one that does not proves nothing of it.
+/// Whether the kernel knows what this line of shell makes; one that does not proves nothing of it. A distribution's must.
 fn knows(lab: &Lab, line: &str) -> bool {
     let ran = netns::command(&lab.netns("fabric"), "sh").args(["-c", line]).status();
     let knows = ran.is_ok_and(|status| status.success());
     if !knows {
+        assert!(!crate::has_ipip_module(), "this kernel has the module ipip, and yet cannot: {line}");
         println!("not in this kernel: {line}");
     }
     knows
