@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long, env = "CALICO_NETWORKING_BACKEND", value_enum, value_name = "BACKEND", default_value_t)]
     pub backend: Backend,
 
+    /// BGP router ID: an IPv4 address, or `hash` for a hash of the node's name [default: the node's IPv4 address]
+    #[arg(long, env = "CALICO_ROUTER_ID", value_name = "ID")]
+    pub router_id: Option<derive::bgp::RouterId>,
+
     /// Namespace of the Secrets with BGP passwords
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "kube-system")]
     pub namespace: String,

@@ -88,6 +88,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         node: name.clone(),
         address,
         bgp: args.backend == Backend::Bird,
+        router_id: args.router_id.unwrap_or_default(),
         ipip: driver.await?,
         epoch_micros: Clock::wall_micros(),
     };

@@ -11,7 +11,7 @@ use crate::leave::RELEASE_DEADLINE;
 use crate::life::{Filing, Life, Stage};
 use crate::reading::Read;
 use crate::speaker::Speech;
-use derive::bgp::BgpWorld;
+use derive::bgp::{BgpWorld, RouterId};
 use derive::{Attachment, AttachmentId, Endpoint, IpipDriver, Section, World};
 use ipam::{Allocator, CallId, RequestId};
 use kernel::{Key, PodNs};
@@ -31,6 +31,8 @@ pub struct Config {
     pub address: Option<IfAddr>,
     /// Whether this node speaks BGP.
     pub bgp: bool,
+    /// Where its router ID comes from.
+    pub router_id: RouterId,
     /// Who carries IP in IP in this kernel, if somebody can.
     pub ipip: Option<IpipDriver>,
     /// Microseconds of the wall clock since 1970 at `Instant::ZERO`.
@@ -134,7 +136,7 @@ impl Node {
                 node: config.node.clone(),
                 ipip: config.ipip,
                 selected: !config.bgp,
-                bgp: BgpWorld { speaks: config.bgp, ..BgpWorld::default() },
+                bgp: BgpWorld { speaks: config.bgp, router_id: config.router_id, ..BgpWorld::default() },
                 ..World::default()
             },
             ipam: Allocator::new(&config.node),

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 pub use contradictions::RulePlace;
 pub use export::{Export, Own, local_pref};
@@ -85,6 +86,24 @@ pub enum RouterId {
     /// A hash of the node's name, for nodes without IPv4.
     Hash,
     Fixed(Ipv4Addr),
+}
+
+impl FromStr for RouterId {
+    type Err = String;
+
+    /// As `CALICO_ROUTER_ID` has it.
+    fn from_str(text: &str) -> Result<RouterId, String> {
+        match text {
+            "" => Ok(RouterId::Address),
+            "hash" => Ok(RouterId::Hash),
+            _ => {
+                // RFC 6286 §2.1.
+                let id = text.parse().ok().filter(|id: &Ipv4Addr| !id.is_unspecified());
+                id.map(RouterId::Fixed)
+                    .ok_or_else(|| format!("`{text}` is neither `hash` nor an ID such as 10.0.0.1"))
+            }
+        }
+    }
 }
 
 /// What the speaker should do.
@@ -171,7 +190,9 @@ pub enum PeerSort {
 pub enum NoBgp {
     #[error("node {node} has no address for BGP yet")]
     NoAddress { node: String },
-    #[error("node {node} has no IPv4 address for its router ID: set CALICO_ROUTER_ID to hash or to an ID")]
+    #[error(
+        "node {node} has no IPv4 address for its router ID: give `--router-id` (CALICO_ROUTER_ID), `hash` or an ID such as 10.0.0.1"
+    )]
     NoRouterId { node: String },
     #[error(
         "AS number {asn} of node {node} is reserved (RFC 6793, RFC 7607): give the node or BGPConfiguration default another"

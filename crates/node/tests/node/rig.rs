@@ -472,6 +472,7 @@ fn config(address: Option<model::IfAddr>) -> Config {
         node: "n1".into(),
         address,
         bgp: true,
+        router_id: derive::bgp::RouterId::Address,
         ipip: Some(derive::IpipDriver::StandIn),
         epoch_micros: 1_700_000_000_000_000,
     }

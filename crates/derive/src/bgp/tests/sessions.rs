@@ -270,6 +270,18 @@ fn a_peer_that_cannot_be_costs_itself_only() {
 /// n1 with two pods, of which `router` has the label `role`.
 
 #[test]
+fn a_router_id_is_given_as_calico_node_takes_it() {
+    let id = |text: &str| text.parse::<RouterId>();
+    assert_eq!(id(""), Ok(RouterId::Address));
+    assert_eq!(id("hash"), Ok(RouterId::Hash));
+    assert_eq!(id("10.0.0.1"), Ok(RouterId::Fixed(Ipv4Addr::new(10, 0, 0, 1))));
+    for wrong in ["0.0.0.0", "fd00::1", "Hash", "10.0.0.1/32"] {
+        let text = format!("`{wrong}` is neither `hash` nor an ID such as 10.0.0.1");
+        assert_eq!(id(wrong), Err(text));
+    }
+}
+
+#[test]
 fn a_node_that_cannot_speak_says_why() {
     let mut world = world("n1");
     world.bgp.nodes.get_mut("n1").expect("n1").asn = Some(Asn(0));

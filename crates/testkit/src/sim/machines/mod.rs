@@ -271,6 +271,7 @@ impl Machines {
             node: machine.name.clone(),
             address: Some(machine.kernel.addr()),
             bgp,
+            router_id: derive::bgp::RouterId::Address,
             ipip: Some(machine.ipip),
             epoch_micros: EPOCH_MICROS + machine.ahead * 1_000_000,
         });
