@@ -7,7 +7,7 @@ use apiserver::{Config, Server};
 use client::process::{MAPS, Process, acknowledged_by, revision, stored};
 use client::{Client, Cluster, MERGE, closed_dir};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -120,21 +120,26 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn f22_a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
+async fn f22_a_full_disk_refuses_writes_in_words_and_reads_and_watches_go_on() {
     let disk = SmallDisk::mount();
     let filler = disk.0.path().join("filler");
     std::fs::write(&filler, vec![0; 500_000]).unwrap();
     let server = Server::start(Config::new("127.0.0.1:0".parse().unwrap(), disk.0.path())).await.unwrap();
     let client = Client::new(server.addr, &server.admin_token, &server.ca);
+    let watch_from = async |list: &Value| {
+        client.watch(&format!("{MAPS}?watch=1&resourceVersion={}", revision(list))).await
+    };
+    let mut watch = watch_from(&client.get(MAPS).await.ok()).await;
     let mut stored = Vec::new();
     let refusal = loop {
         let name = format!("m{}", stored.len());
         let reply =
             client.post(MAPS, &json!({"metadata": {"name": name}, "data": {"v": "x".repeat(20_000)}})).await;
-        match reply.code {
-            201 => stored.push(name),
-            _ => break reply,
+        if reply.code != 201 {
+            break reply;
         }
+        assert_eq!(watch.told().await, ("ADDED".to_owned(), name.clone()));
+        stored.push(name);
         assert!(stored.len() < 200, "the disk fills up");
     };
     assert_eq!(refusal.code, 507, "{}", refusal.body);
@@ -146,9 +151,18 @@ async fn f22_a_full_disk_refuses_writes_in_words_and_goes_on_reading() {
         "every acknowledged write is there, no other"
     );
     assert_eq!(client.get(&format!("{MAPS}/m0")).await.code, 200);
+    let begun_meanwhile = watch_from(&list).await;
     std::fs::remove_file(filler).unwrap();
     let body = json!({"metadata": {"name": "later"}, "data": {"v": "x".repeat(20_000)}});
     assert_eq!(client.post(MAPS, &body).await.code, 201, "with space again, writing goes on");
+    for mut watch in [watch, begun_meanwhile] {
+        let told = watch.told().await;
+        assert_eq!(
+            told,
+            ("ADDED".to_owned(), "later".to_owned()),
+            "it goes on, and has heard of no refused write"
+        );
+    }
 }
 
 #[tokio::test]
