@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,11 +52,11 @@ pub(crate) enum Error {
     Bind { path: PathBuf, cause: io::Error },
 }
 
-/// Takes the socket, over a dead one if need be. Mode 0600.
+/// Takes the socket, over a dead one if need be. Mode 0600, in a directory that, if there is none, is root's alone.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, Error> {
     let failed = |cause| Error::Bind { path: path.to_owned(), cause };
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(Error::InTheWay(path.to_owned())),
@@ -121,22 +121,25 @@ async fn hear(mut stream: UnixStream, id: CniId, permits: Arc<Semaphore>, inbox:
     });
 }
 
-/// The call's line and what came along; `None` for who may not call.
-async fn call(stream: &mut UnixStream) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+/// The call's line and what came along, or why it is not listened to.
+type Heard = Result<(Vec<u8>, Vec<OwnedFd>), String>;
+
+async fn call(stream: &mut UnixStream) -> io::Result<Heard> {
     if stream.peer_cred()?.uid() != 0 {
-        return Ok(None);
+        return Ok(Err("only root may call the agent".into()));
     }
-    within(receive(stream)).await.map(Some)
+    within(receive(stream)).await
 }
 
 async fn converse(
     mut stream: UnixStream,
     id: CniId,
-    call: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    call: Heard,
     inbox: &mpsc::Sender<Message>,
 ) -> io::Result<()> {
-    let Some((line, descriptors)) = call else {
-        return say(&mut stream, &Answer::Refused("only root may call the agent".into())).await;
+    let (line, descriptors) = match call {
+        Ok(call) => call,
+        Err(why) => return say(&mut stream, &Answer::Refused(why)).await,
     };
     let answer = match serde_json::from_slice(&line) {
         Err(error) => Some(Answer::Refused(format!("the call cannot be understood: {error}"))),
@@ -205,8 +208,9 @@ fn namespace(request: &Request, mut descriptors: Vec<OwnedFd>) -> Result<Option<
     }
 }
 
-/// Reads a line and the descriptors that come with it.
-async fn receive(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+/// Reads a line and the descriptors that come with it. One that is too long is read to its end, but not kept: whoever is cut off
+/// while he writes reads no answer.
+async fn receive(stream: &mut UnixStream) -> io::Result<Heard> {
     let (mut line, mut descriptors) = (Vec::new(), Vec::new());
     let mut chunk = vec![0; 16 << 10];
     loop {
@@ -230,12 +234,13 @@ async fn receive(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)>
             Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
             Err(e) => return Err(e),
         };
-        line.extend_from_slice(&chunk[..n]);
-        if line.last() == Some(&b'\n') {
-            return Ok((line, descriptors));
+        if line.len() <= MAX_CALL {
+            line.extend_from_slice(&chunk[..n]);
         }
-        if line.len() > MAX_CALL {
-            return Err(ErrorKind::FileTooLarge.into());
+        if chunk[..n].ends_with(b"\n") {
+            let too_long =
+                || format!("the call is longer than {} MiB, the most that the agent takes", MAX_CALL >> 20);
+            return Ok(if line.len() <= MAX_CALL { Ok((line, descriptors)) } else { Err(too_long()) });
         }
     }
 }
@@ -257,9 +262,10 @@ async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 mod tests {
     use super::*;
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    use std::fs::File;
+    use std::fs::{File, Permissions};
     use std::io::IoSlice;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
     use tempfile::TempDir;
     use tokio::io::AsyncBufReadExt;
@@ -460,9 +466,45 @@ mod tests {
     }
 
     #[test]
+    fn s34_a_call_over_the_limit_is_refused_in_words_and_one_of_that_length_is_taken() {
+        run(async {
+            let mut fixture = Fixture::start();
+            let of_length = |length: usize| {
+                let call = cni_call(Command::Del, None);
+                " ".repeat(length - call.len()) + &call
+            };
+            for length in [MAX_CALL + 1, 3 * MAX_CALL] {
+                let mut stream = fixture.connect().await;
+                stream.write_all(of_length(length).as_bytes()).await.unwrap();
+                let said = answer(&mut stream).await;
+                assert!(said.starts_with("{\"refused\":\"the call is longer than 4 MiB"), "{length}: {said}");
+            }
+            let mut stream = fixture.connect().await;
+            stream.write_all(of_length(MAX_CALL).as_bytes()).await.unwrap();
+            fixture.call().await.reply.send(Reply::Done).unwrap();
+            assert_eq!(answer(&mut stream).await, "{\"cni\":\"done\"}\n");
+        });
+    }
+
+    #[test]
+    fn s34_a_directory_that_is_made_for_the_socket_is_roots_alone_and_one_that_is_there_stays_as_it_is() {
+        run(async {
+            let dir = TempDir::new().unwrap();
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let (made, found) = (dir.path().join("made"), dir.path().join("found"));
+            bind(&made.join("agent.sock")).unwrap();
+            // Another test's `umask` may have taken away more.
+            assert_eq!(mode(&made) & 0o077, 0);
+            std::fs::create_dir(&found).unwrap();
+            std::fs::set_permissions(&found, Permissions::from_mode(0o755)).unwrap();
+            bind(&found.join("agent.sock")).unwrap();
+            assert_eq!(mode(&found), 0o755);
+        });
+    }
+
+    #[test]
     fn a_dead_socket_is_taken_over_and_a_living_one_is_not() {
         run(async {
-            use std::os::unix::fs::PermissionsExt;
             let dir = TempDir::new().unwrap();
             let path = dir.path().join("run/agent.sock");
             drop(bind(&path).unwrap());
