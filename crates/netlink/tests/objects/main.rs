@@ -2,6 +2,7 @@
 
 mod addresses;
 mod batches;
+mod dumps;
 mod links;
 mod namespaces;
 mod neighbours;

@@ -35,22 +35,6 @@ fn an_answer_that_another_process_forged_is_not_heard() {
 }
 
 #[test]
-fn a_dump_of_ten_thousand_routes_is_whole() {
-    let netns = Netns::new();
-    let lines = (0..10_000_u32).map(|n| format!("route add blackhole 10.{}.{}.0/24\n", n / 250, n % 250));
-    let file = std::env::temp_dir().join(format!("tortie-routes-{}", std::process::id()));
-    std::fs::write(&file, lines.collect::<String>()).unwrap();
-    netns.sh(&format!("ip -batch {}", file.display()));
-    std::fs::remove_file(file).unwrap();
-    let objects = netns.run(|| {
-        let mut socket = Socket::open(Protocol::Route).unwrap();
-        netlink::dump::objects(&mut socket, kernel::Netns::Host).unwrap()
-    });
-    let routes = objects.keys().filter(|key| key.to_string().starts_with("route 10.")).count();
-    assert_eq!(routes, 10_000);
-}
-
-#[test]
 fn a_question_that_the_kernel_does_not_know_is_refused() {
     let netns = Netns::new();
     netns.run(|| {
@@ -88,78 +72,6 @@ fn an_address_is_used_by_its_connections_and_bound_sockets_only() {
         // Who closed first waits for strays, and nobody uses that any more.
         assert_eq!(using(), [] as [IpAddr; 0]);
     });
-}
-
-extern "C" fn nothing(_: libc::c_int) {}
-
-#[test]
-fn f37_a_dump_that_is_interrupted_by_changes_and_signals_never_lacks_what_stands() {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    const STANDING: u32 = 300;
-    // Some, or as many as a night has time for.
-    let number = std::env::var("TORTIE_DUMPS").map_or(500, |text| text.parse().unwrap());
-    let netns = Netns::new();
-    let lines = (0..STANDING).map(|n| format!("route add blackhole 10.{}.{}.0/24\n", n / 250, n % 250));
-    let file = std::env::temp_dir().join(format!("tortie-standing-{}", std::process::id()));
-    std::fs::write(&file, lines.collect::<String>()).unwrap();
-    netns.sh(&format!("ip -batch {}", file.display()));
-    std::fs::remove_file(file).unwrap();
-    // SAFETY: the handler does nothing, and the default would end the process.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
-    }
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let changes = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                netns.sh("for n in 1 2 3 4 5 6 7 8; do ip route add blackhole 172.16.$n.0/24; ip route del 172.16.$n.0/24; done");
-            }
-        });
-        let (stop, netns) = (&stop, &netns);
-        let dumps = scope.spawn(move || {
-            // SAFETY: a thread may always ask for its own name.
-            let own = unsafe { libc::pthread_self() } as usize;
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        // SAFETY: the thread lives as long as this one, which its scope waits for.
-                        unsafe { libc::pthread_kill(own as libc::pthread_t, libc::SIGUSR1) };
-                        std::thread::sleep(std::time::Duration::from_millis(1));
-                    }
-                });
-                let whole = (0..number).filter(|_| dump_is_whole(netns, STANDING as usize)).count();
-                stop.store(true, Ordering::Relaxed);
-                whole
-            })
-        });
-        assert!(dumps.join().unwrap() > 0, "some dumps succeed");
-        changes.join().unwrap();
-    });
-}
-
-/// Whether a dump succeeds; one that does has everything.
-fn dump_is_whole(netns: &Netns, standing: usize) -> bool {
-    let enter = || {
-        rustix::thread::move_into_link_name_space(
-            std::os::fd::AsFd::as_fd(&netns.0),
-            Some(rustix::thread::LinkNameSpaceType::Network),
-        )
-    };
-    enter().unwrap();
-    let mut socket = Socket::open(Protocol::Route).unwrap();
-    match netlink::dump::objects(&mut socket, kernel::Netns::Host) {
-        Ok(objects) => {
-            let found = objects.keys().filter(|key| key.to_string().starts_with("route 10.")).count();
-            assert_eq!(found, standing);
-            true
-        }
-        Err(refusal) => {
-            assert_eq!(refusal.errno, libc::EINTR, "{refusal}");
-            false
-        }
-    }
 }
 
 #[test]
