@@ -151,9 +151,7 @@ impl Node {
             }
         }
     }
-}
 
-impl Node {
     /// The file says that the interface is being made anew, should this run end meanwhile: it is made now.
     pub(crate) fn make_anew(&mut self, id: &AttachmentId, filed: Result<(), String>) {
         let Some(life) = self.lives.get(id).filter(|life| matches!(life.stage, Stage::Restoring)) else {
