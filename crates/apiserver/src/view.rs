@@ -113,6 +113,10 @@ fn annotation(object: &Value) -> String {
     if kind.ends_with("NetworkPolicy") {
         fields.push(format!("\"name\":{}", metadata["name"]));
     }
+    // What kubectl made has one when Calico writes it for the first time; only of these kubectl alone makes any.
+    if kind == "CalicoNodeStatus" {
+        fields.push(format!("\"generation\":{}", metadata["generation"]));
+    }
     // Address management keeps none.
     let ageless = kind.starts_with("IPAM") || kind == "BlockAffinity";
     let born = if ageless { &Value::Null } else { &metadata["creationTimestamp"] };

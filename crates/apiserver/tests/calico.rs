@@ -251,38 +251,3 @@ async fn a_namespace_waits_for_its_pods_and_takes_nothing_new() {
     admin.patch(own, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
     assert_eq!(admin.get(own).await.code, 404);
 }
-
-/// Objects of a cluster that real Calico ran.
-const RECORDED: &str = include_str!("../../model/tests/fixtures/calico-objects.jsonl");
-
-#[tokio::test]
-async fn a_real_clusters_objects_are_taken_as_they_are() {
-    let cluster = Cluster::start().await;
-    let mut taken = 0;
-    for line in RECORDED.lines() {
-        let mut object: Value = serde_json::from_str(line).unwrap();
-        let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
-        let namespace = object["metadata"]["namespace"].as_str();
-        let root = match api_version {
-            "v1" => "/api/v1".to_owned(),
-            "projectcalico.org/v3" => V3.to_owned(),
-            _ => continue,
-        };
-        let plural = match kind {
-            "BlockAffinity" => "blockaffinities".to_owned(),
-            "CalicoNodeStatus" => "caliconodestatuses".to_owned(),
-            kind => format!("{}s", kind.to_lowercase()),
-        };
-        let scope = namespace.map_or(String::new(), |namespace| format!("/namespaces/{namespace}"));
-        if let Some(namespace) = namespace {
-            cluster.admin.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).await;
-        }
-        let path = format!("{root}{scope}/{plural}?fieldValidation=Strict");
-        object["metadata"]["resourceVersion"] = json!("");
-        let stored = cluster.admin.post(&path, &object).await.ok();
-        assert_eq!(stored["spec"], object["spec"], "{path}");
-        assert_eq!(stored["metadata"]["labels"], object["metadata"]["labels"], "{path}");
-        taken += 1;
-    }
-    assert!(taken > 30, "{taken} objects");
-}
