@@ -1,7 +1,8 @@
 //! Results, printed in each version's form and read back from `prevResult` (specification §5 "Success").
 //!
 //! Up to 0.2.0 a result is `ip4` and `ip6`; from 0.3.0 lists of interfaces and addresses, each address with its family in
-//! `version` until 1.0.0 dropped that; interfaces carry their MTU from 1.0.0 on, as Calico's plugin prints it.
+//! `version` until 1.0.0 dropped that; interfaces carry their MTU from 1.0.0 on, and until then there is a `dns` of which
+//! nothing is said, as Calico's plugin prints it.
 
 use crate::error::Error;
 use crate::version::Version;
@@ -37,6 +38,7 @@ struct Old {
     ip4: Option<OldIp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ip6: Option<OldIp>,
+    dns: Dns,
 }
 
 #[derive(Serialize)]
@@ -56,7 +58,13 @@ struct New {
     ips: Vec<Ip>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     routes: Vec<Route>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    dns: Option<Dns>,
 }
+
+/// Pods' name servers are the kubelet's to choose.
+#[derive(Serialize)]
+struct Dns {}
 
 #[derive(Serialize, Deserialize)]
 struct Interface {
@@ -91,7 +99,7 @@ impl Old {
             let routes = added.routes.iter().filter(|cidr| cidr.addr().is_ipv4() == v4);
             Some(OldIp { ip: host_prefix(addr), routes: routes.map(Route::of).collect() })
         };
-        Old { cni_version: version.as_str(), ip4: family(true), ip6: family(false) }
+        Old { cni_version: version.as_str(), ip4: family(true), ip6: family(false), dns: Dns {} }
     }
 }
 
@@ -120,6 +128,7 @@ impl New {
             interfaces: vec![host, pod],
             ips: added.addresses.iter().map(ip).collect(),
             routes: added.routes.iter().map(Route::of).collect(),
+            dns: (!since_1_0).then_some(Dns {}),
         }
     }
 }

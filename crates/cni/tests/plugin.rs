@@ -26,14 +26,18 @@ fn version_is_answered_without_configuration_or_agent() {
 #[test]
 fn each_version_has_its_own_form_of_a_result() {
     let place = Place::with_netns("forms");
-    let new = |version: &str, ip: Value, mtu: bool| {
-        let mut pod = json!({"mac": "f2:fb:9b:e8:70:1a", "name": "eth0", "sandbox": "/n"});
-        if mtu {
-            pod["mtu"] = json!(1450);
+    let new = |version: &str, ip: Value, since_1_0: bool| {
+        let pod = json!({"mac": "f2:fb:9b:e8:70:1a", "name": "eth0", "sandbox": "/n"});
+        let mut result =
+            json!({"cniVersion": version, "interfaces": [{"name": "caligold-0"}, pod], "ips": [ip]});
+        if since_1_0 {
+            result["interfaces"][1]["mtu"] = json!(1450);
+        } else {
+            result["dns"] = json!({});
         }
-        json!({"cniVersion": version, "interfaces": [{"name": "caligold-0"}, pod], "ips": [ip]})
+        result
     };
-    let old = |version: &str| json!({"cniVersion": version, "ip4": {"ip": "172.16.217.34/32"}});
+    let old = |version: &str| json!({"cniVersion": version, "ip4": {"ip": "172.16.217.34/32"}, "dns": {}});
     let ip = json!({"address": "172.16.217.34/32", "interface": 1});
     let ip_with_family = json!({"version": "4", "address": "172.16.217.34/32", "interface": 1});
     for (version, expected) in [

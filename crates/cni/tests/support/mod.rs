@@ -49,6 +49,11 @@ impl Run {
         self
     }
 
+    /// The value of a variable.
+    pub fn value(&self, name: &str) -> &str {
+        self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
     pub fn run(&self) -> Outcome {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let env = |name: &str| self.env.iter().find(|(n, _)| n == name).map(|(_, v)| OsString::from(v));

@@ -130,6 +130,52 @@ fn what_cannot_be_asked_for_is_refused_in_calicos_words() {
     add(&mut rig, "c2", "b");
 }
 
+/// The sentence of a call that was recorded of Calico's plugin on Kubernetes.
+macro_rules! calicos {
+    ($name:literal) => {{
+        let call = include_str!(concat!("../../../cni/tests/recorded/kubernetes/", $name, ".txt"));
+        let (_, stdout) = call.split_once("## stdout:\n").unwrap();
+        let (json, _) = stdout.split_once("## stderr:").unwrap();
+        let error: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(error["code"], 999);
+        error["msg"].as_str().unwrap().to_owned()
+    }};
+}
+
+/// What differs is listed in `docs/compatibility.md`.
+#[test]
+fn what_a_pod_asks_for_in_vain_is_refused_as_recorded_on_kubernetes() {
+    let mut rig = direct();
+    let taken = add(&mut rig, "c1", "a");
+    let plain =
+        |text: String| text.strip_prefix("error getting IP from IPAM: ").unwrap().trim_end().to_owned();
+    let outside = plain(calicos!("add-ipaddrs-outside-pool"));
+    for (pod, asked, code, sentence) in [
+        ("outside", r#"["192.0.2.1"]"#.to_owned(), code::INTERNAL, format!("{outside}: 192.0.2.1")),
+        (
+            "taken",
+            format!("[{:?}]", taken.to_string()),
+            code::INTERNAL,
+            plain(calicos!("add-ipaddrs-taken")).replace("6.2.166.129", &taken.to_string()),
+        ),
+        (
+            "two",
+            r#"["10.0.0.5", "10.0.0.6"]"#.to_owned(),
+            code::INVALID_CONFIG,
+            calicos!("add-two-static-ips"),
+        ),
+    ] {
+        let Object::Pod(mut object) = pod_key(pod) else { unreachable!() };
+        object.metadata.annotations.insert("cni.projectcalico.org/ipAddrs".into(), asked);
+        rig.api.apply(&Ask::Create(object.into())).unwrap();
+        assert_eq!(failure(rig.cni(Command::Add, "c2", pod)), (code, sentence));
+    }
+    assert_eq!(calicos!("add-pod-missing"), "pods \"no-such-pod\" not found");
+    let said = "cannot read pod default/no-such-pod: resource does not exist".to_owned();
+    assert_eq!(failure(rig.cni(Command::Add, "c2", "no-such-pod")), (code::TRY_AGAIN_LATER, said));
+    assert_eq!((rig.files.len(), rig.in_use()), (1, 1));
+}
+
 #[test]
 fn check_says_what_is_missing() {
     let mut rig = direct();
