@@ -13,7 +13,7 @@ pub struct RouteKey {
     /// 254 is `main`.
     pub table: u32,
     pub dst: Cidr,
-    /// Metric; IPv6 reads back 1024 for 0.
+    /// Metric; 0 is the one that the kernel gives to a route without one, which IPv6 calls 1024.
     pub priority: u32,
 }
 

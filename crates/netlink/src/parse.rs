@@ -64,6 +64,8 @@ const NTF_PROXY: u8 = 8;
 pub(crate) const NUD_PERMANENT: u16 = 0x80;
 const RTM_F_CLONED: u32 = 0x200;
 pub(crate) const RTNH_F_ONLINK: u32 = 4;
+/// Metric of an IPv6 route that was made without one (`linux/ipv6_route.h`).
+const IP6_RT_PRIO_USER: u32 = 1024;
 /// `struct rtnexthop`.
 pub(crate) const RTNH_HEADER: usize = 8;
 
@@ -193,7 +195,8 @@ pub(crate) fn route(netns: Netns, names: &Names, body: &[u8]) -> Option<(Key, Va
         mtu: attributes.nested(attr::RTA_METRICS).and_then(|metrics| metrics.number(attr::RTAX_MTU)).map(Mtu),
         also: also.into_iter().map(|(way, _)| way).collect(),
     };
-    let priority = attributes.number(attr::RTA_PRIORITY).unwrap_or(0);
+    let is_default = |metric: &u32| family == AF_INET6 && *metric == IP6_RT_PRIO_USER;
+    let priority = attributes.number(attr::RTA_PRIORITY).filter(|metric| !is_default(metric)).unwrap_or(0);
     Some((Key::Route(RouteKey { netns, table, dst, priority }), Value::Route(value)))
 }
 

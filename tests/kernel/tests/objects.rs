@@ -1,9 +1,14 @@
 //! What `derive` wants, carried out by `netlink` in a real kernel, seen by iproute2 and read back.
 
-use kernel::{Change, Key, LinkKey, Netns, Objects, PodNs, Step, Value, diff, ours, plan};
+use kernel::route::{PROTO_CALICO, TABLE_MAIN, Way};
+use kernel::{
+    Change, Key, LinkKey, Netns, Objects, PodNs, RouteKey, RouteKind, RouteScope, RouteValue, Step, Value,
+    diff, ours, plan,
+};
 use model::{IfName, Mtu};
 use netlink::{Event, Monitor, MonitorError, Writer};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use testkit::netns;
 
@@ -96,6 +101,46 @@ fn what_is_wanted_is_made_and_read_back_and_nothing_is_left_to_do() {
     assert!(pod.contains("169.254.1.1 dev eth0 scope link"), "{pod}");
     assert!(pod.contains("6.2.137.67/32"), "{pod}");
     assert!(pod.contains("169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee PERMANENT"), "{pod}");
+}
+
+/// A route that these routers share.
+fn shared_by(routers: &[&str]) -> Objects {
+    let device = || IfName::fixed("ens192");
+    let mut ways = routers.iter().map(|addr| addr.parse::<IpAddr>().expect("an address"));
+    let dst = "2001:db8:77::/48".parse().expect("a prefix");
+    let key = RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
+    let value = RouteValue {
+        kind: RouteKind::Unicast,
+        gateway: ways.next(),
+        device: Some(device()),
+        scope: RouteScope::Universe,
+        onlink: true,
+        protocol: PROTO_CALICO,
+        source: None,
+        mtu: None,
+        also: ways.map(|gateway| Way { gateway, device: device() }).collect(),
+    };
+    Objects::from([(Key::Route(key), Value::Route(value))])
+}
+
+#[test]
+fn an_ipv6_route_is_made_changed_and_taken_away_by_one_who_has_only_read_it() {
+    let node = Node::new();
+    node.host.run("ip addr add fd00:50::161/64 dev ens192 nodad");
+    let shown = || node.host.run("ip -6 route show proto 80");
+    let (one, both) = (shared_by(&["fd00:50::20"]), shared_by(&["fd00:50::20", "fd00:50::21"]));
+    for wanted in [one.clone(), both.clone(), one, shared_by(&["fd00:50::21"]), both, Objects::new()] {
+        node.host.inside(|| {
+            let mut writer = node.writer();
+            make(&mut writer, &wanted);
+            assert_eq!(changes(&wanted, &dumped(&mut writer, &wanted)), [], "{}", shown());
+        });
+        let routers = wanted.values().map(|value| match value {
+            Value::Route(route) => route.gateway.into_iter().count() + route.also.len(),
+            _ => 0,
+        });
+        assert_eq!(shown().matches("via fd00:50::").count(), routers.sum::<usize>(), "{}", shown());
+    }
 }
 
 #[test]
