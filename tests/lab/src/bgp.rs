@@ -12,6 +12,9 @@ use testkit::sampler::Sampler;
 pub const SOON: Duration = Duration::from_secs(20);
 /// The address of a router; it is no node.
 pub const ROUTER: &str = "192.168.50.20";
+/// The subnet of the nodes' IPv6 addresses ([`Lab::give_ipv6`]), and such a router's address on it.
+pub const SUBNET6: &str = "fd00:50::/64";
+pub const ROUTER6: &str = "fd00:50::20";
 /// The nodes of the mesh that master1 speaks with.
 pub const MESH: [&str; 2] = ["192.168.50.162", "192.168.50.163"];
 
@@ -42,12 +45,23 @@ impl Lab {
         let process = Guard::spawn(bird.stderr(Stdio::null()));
         Bird { folder, _process: process }
     }
+
+    /// Gives every node a second address, `fd00:50::161` to the one with 192.168.50.161, on its uplink and in its resource.
+    pub fn give_ipv6(&self) {
+        for (index, node) in self.nodes().iter().enumerate() {
+            let address = format!("fd00:50::{}/64", 161 + index);
+            self.exec(node, &format!("ip address replace {address} dev ens192 nodad"));
+            let patch = format!(r#"{{"spec":{{"bgp":{{"ipv6Address":"{address}"}}}}}}"#);
+            self.exec("master1", &format!("calicoctl patch node {node} -p '{patch}'"));
+        }
+    }
 }
 
 /// A router of AS 65001 that every node speaks with, for as long as this lives.
 pub struct ExternalRouter<'a> {
     lab: &'a Lab,
-    addr: &'static str,
+    /// The name of its BGPPeer.
+    name: String,
     /// Where it runs.
     pub host: Netns,
     bird: Bird,
@@ -73,16 +87,23 @@ impl<'a> ExternalRouter<'a> {
         sessions: &str,
         peer: &str,
     ) -> ExternalRouter<'a> {
-        let host = lab.stranger(&format!("{addr}/24"));
+        let is_v4 = !addr.contains(':');
+        let (own, nodes, family) =
+            if is_v4 { (addr, "192.168.50.0/24", "ipv4") } else { (ROUTER, SUBNET6, "ipv6") };
+        let host = lab.stranger(&format!("{own}/24"));
+        if !is_v4 {
+            host.run(&format!("ip address add {addr}/64 dev eth0 nodad"));
+        }
         let routes: String = prefixes.iter().map(|prefix| format!("route {prefix} blackhole; ")).collect();
         let config = format!(
-            "router id {addr};\nprotocol device {{ }}\nprotocol static {{ ipv4; {routes}}}\n\
-             protocol bgp nodes {{ local {addr} as 65001; neighbor range 192.168.50.0/24 as 64512; dynamic name \"n\"; \
-             passive; {sessions} ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+            "router id {own};\nprotocol device {{ }}\nprotocol static {{ {family}; {routes}}}\n\
+             protocol bgp nodes {{ local {addr} as 65001; neighbor range {nodes} as 64512; dynamic name \"n\"; \
+             passive; {sessions} {family} {{ import all; export where source = RTS_STATIC; }}; }}\n"
         );
-        let bird = lab.bird(host.path(), addr, &config);
-        let router = ExternalRouter { lab, addr, host, bird };
-        apply(lab, "BGPPeer", addr, &format!("{{peerIP: {addr}, asNumber: 65001{peer}}}"));
+        let name = addr.replace(':', "-");
+        let bird = lab.bird(host.path(), &name, &config);
+        let router = ExternalRouter { lab, name, host, bird };
+        apply(lab, "BGPPeer", &router.name, &format!("{{peerIP: {addr}, asNumber: 65001{peer}}}"));
         for node in lab.nodes() {
             within(SOON, &format!("{node} and the router talk"), || {
                 session(lab, &node, addr).is_some_and(|line| line.contains("Established"))
@@ -114,7 +135,7 @@ impl<'a> ExternalRouter<'a> {
 
 impl Drop for ExternalRouter<'_> {
     fn drop(&mut self) {
-        let _ = self.lab.try_exec("master1", &format!("calicoctl delete bgppeer {}", self.addr));
+        let _ = self.lab.try_exec("master1", &format!("calicoctl delete bgppeer {}", self.name));
     }
 }
 
@@ -130,7 +151,8 @@ pub fn session(lab: &Lab, node: &str, peer: &str) -> Option<String> {
 /// If it is not configured.
 pub fn found(lab: &Lab, node: &str, peer: &str) -> Value {
     let bgp = &lab.agent(node)["bgp"];
-    let mut sessions = bgp["v4"].as_array().into_iter().flatten();
+    let family = if peer.contains(':') { "v6" } else { "v4" };
+    let mut sessions = bgp[family].as_array().into_iter().flatten();
     let session = sessions.find(|session| session["address"] == peer);
     session.unwrap_or_else(|| panic!("{node} has no session with {peer}: {bgp}")).clone()
 }
