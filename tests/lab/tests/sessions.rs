@@ -57,8 +57,10 @@ fn f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster(lab:
     let lines = about(&log()) - about(&before);
     assert!(lines <= flaps, "{lines} lines of {flaps} restarts");
     let waits = between(&came_up(&log()[before.len()..], "Global_192_168_50_20"));
+    // A busy machine may miss one of the first.
+    let shortest = waits.iter().copied().fold(f64::INFINITY, f64::min);
     let longest = waits.iter().copied().fold(0.0, f64::max);
-    assert!(longest > 3.0 * waits[0], "who restarts on and on waits longer: {waits:?}");
+    assert!(longest > 3.0 * shortest, "who restarts on and on waits longer: {waits:?}");
 }
 
 /// When sessions with a peer came up, by a log: the second of the day.
