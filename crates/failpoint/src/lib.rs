@@ -4,6 +4,7 @@
 //!   failpoint!("file: renamed")       in the code, once for each name
 //!   TORTIE_FAILPOINT="file: renamed"  of the process: it dies there, as if by SIGKILL: nothing is flushed, nobody is told
 //!   TORTIE_FAILPOINT="file: renamed#7"  it dies when it comes there the seventh time
+//!   TORTIE_FAILPOINT="file: renamed~/tmp/halt"  the thread stands still there for as long as there is such a file
 //!
 //!   failpoint!("BGP: octets are read", octets)         where what is done depends on octets of somebody else
 //!   TORTIE_FAILPOINT="BGP: octets are read=18cb0071"   it panics when these are among them
@@ -15,10 +16,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use std::{fs, io};
 
 /// The variable that names the place to die at.
 pub const VARIABLE: &str = "TORTIE_FAILPOINT";
+/// How often a thread that stands still looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Marks a place under a name that no other place has.
 #[macro_export]
@@ -33,8 +37,13 @@ macro_rules! failpoint {
     };
 }
 
-/// Dies, if this is the place.
+/// Dies or stands still, if this is the place.
 pub fn pass(name: &str) {
+    if let Some(halt) = beyond(name, '~').map(Path::new) {
+        while halt.exists() {
+            std::thread::sleep(LOOK);
+        }
+    }
     static CHOSEN: LazyLock<Option<(String, u32)>> =
         LazyLock::new(|| std::env::var(VARIABLE).ok().map(|text| chosen(&text)));
     static PASSED: AtomicU32 = AtomicU32::new(0);
@@ -55,11 +64,15 @@ fn chosen(text: &str) -> (String, u32) {
 /// Dies, if this is the place, or panics, if it is the place for such octets.
 pub fn pass_with(name: &str, octets: &[u8]) {
     pass(name);
-    static CHOSEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(VARIABLE).ok());
-    let wanted = CHOSEN.as_deref().and_then(|chosen| chosen.strip_prefix(name)?.strip_prefix('='));
-    if let Some(wanted) = wanted.filter(|wanted| contains(octets, wanted)) {
+    if let Some(wanted) = beyond(name, '=').filter(|wanted| contains(octets, wanted)) {
         panic!("octets {wanted} at `{name}`");
     }
+}
+
+/// What the variable says beyond the name of this place and a sign.
+fn beyond(name: &str, sign: char) -> Option<&'static str> {
+    static CHOSEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(VARIABLE).ok());
+    CHOSEN.as_deref()?.strip_prefix(name)?.strip_prefix(sign)
 }
 
 /// Whether octets have others among them, which are written in hexadecimal digits.

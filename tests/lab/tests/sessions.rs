@@ -1,11 +1,14 @@
 //! BGP sessions in trouble: a peer that restarts, ends the agent or calls by the thousand, a split mesh, an underlay that loses
 //! packets or goes away. Cluster traffic notices none of it.
 
-use lab_tests::bgp::{ExternalRouter, ROUTER, SOON, between_pods, found, mesh_is_up, routes, session, since};
+use lab_tests::bgp::{
+    ExternalRouter, MESH, ROUTER, SOON, between_pods, found, mesh_is_up, routes, session, since,
+};
 use lab_tests::{Badness, Lab, at_length, cases, suite, within};
 use rustix::net::{self, AddressFamily, SocketType};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
             f57_a_peer_that_ends_the_agent_again_and_again_is_held_off_and_nothing_else_suffers,
             f51_an_underlay_that_loses_delays_repeats_and_reorders_ends_no_session_and_moves_no_route,
             f45_a_session_with_a_short_hold_time_outlives_an_uplink_that_was_down,
+            a_core_that_stands_still_longer_than_the_hold_time_delays_no_keepalive,
         ],
     )
 }
@@ -289,4 +293,50 @@ fn f45_a_session_with_a_short_hold_time_outlives_an_uplink_that_was_down(lab: &L
     sleep(Duration::from_secs(9));
     assert_eq!(since(lab, ROUTER), up_since, "the session outlives it");
     drop(router);
+}
+
+/// What the agent does with its World may take as long as it will, and what peers say meanwhile be as much as it will.
+fn a_core_that_stands_still_longer_than_the_hold_time_delays_no_keepalive(lab: &Lab) {
+    let prefixes: Vec<String> = (0..1000).map(|n| format!("10.77.{}.{}/32", n / 256, n % 256)).collect();
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let halt = lab.root().join("halt");
+    let here = format!("call: heard~{}", halt.display());
+    let agent = lab.take_over("master1", &[], &[], &[("TORTIE_FAILPOINT", &here)]);
+    let router = ExternalRouter::start_with(lab, ROUTER, &prefixes, "hold time 6;", "");
+    let given = || routes(lab, "master1").matches("10.77.").count();
+    within(SOON, "every route of the router is there", || given() == prefixes.len());
+    mesh_is_up(lab);
+    let sessions = || [ROUTER, MESH[0], MESH[1]].map(|peer| since(lab, peer));
+    let (before, pod) = (sessions(), Netns::new());
+    assert_eq!(found(lab, "master1", ROUTER)["holdTimeSeconds"], 6);
+
+    std::fs::write(&halt, "").expect("the lab's folder can be written");
+    std::thread::scope(|scope| {
+        // The call is carried to the core by the core's own thread.
+        let call = scope.spawn(|| lab.cni("master1", "ADD", "late", pod.path()));
+        within(SOON, "the core stands still", || !answers(lab, "master1", Duration::from_millis(500)));
+        let end = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < end {
+            router.ask("disable static1");
+            router.ask("enable static1");
+            assert!(!answers(lab, "master1", Duration::from_secs(1)), "the core stands still");
+        }
+        std::fs::remove_file(&halt).expect("it is ours");
+        call.join().expect("the plugin runs").expect("ADD");
+    });
+    assert_eq!(sessions(), before, "no session ended");
+    within(SOON, "every route of the router is there", || given() == prefixes.len());
+    lab.cni("master1", "DEL", "late", pod.path()).expect("DEL");
+    drop(router);
+    drop(agent);
+    lab.verb(&["start", "node-master1"]);
+    mesh_is_up(lab);
+}
+
+/// Whether a node's agent says within this time how it is.
+fn answers(lab: &Lab, node: &str, patience: Duration) -> bool {
+    let mut stream = UnixStream::connect(lab.node_file(node, "agent.sock")).expect("the agent listens");
+    stream.set_read_timeout(Some(patience)).expect("a socket's option");
+    stream.write_all(b"\"status\"\n").expect("there is room");
+    stream.read(&mut [0; 1]).is_ok_and(|heard| heard > 0)
 }
