@@ -53,6 +53,10 @@ fn f52_a_router_that_restarts_again_and_again_moves_no_route_of_the_cluster(lab:
         router.ask("enable \"n*\"");
         sleep(half);
     }
+    // Who waits at the end may have to wait two minutes (`LONGEST_IDLE` of a session).
+    within(Duration::from_secs(130), "master1 and the router talk again", || {
+        session(lab, "master1", ROUTER).is_some_and(|line| line.contains("Established"))
+    });
     monitor.kill().expect("it runs");
     monitor.wait().expect("it ends");
     sampler.stop().assert_nothing_lost();
