@@ -212,6 +212,38 @@ mod tests {
     }
 
     #[test]
+    fn s37_whatever_an_attachment_is_called_its_file_is_in_the_directory() {
+        let top = TempDir::new().unwrap();
+        let dir = top.path().join("state/attachments");
+        let hostile = include_str!("../../cni/tests/traversal.json");
+        let hostile: Vec<String> = serde_json::from_str(hostile).unwrap();
+        let named = |id: &String| {
+            let mut attachment = attachment(id);
+            attachment.id.network.clone_from(id);
+            attachment
+        };
+        assert_eq!(load(&dir).unwrap(), []);
+        for (n, id) in hostile.iter().enumerate() {
+            for op in [FileOp::Begin(named(id)), FileOp::Write(named(id))] {
+                let done = carry_out(&dir, &dir, vec![Job::Change { id: EffectId(1), op }]);
+                assert_eq!(filed(&done), [Ok(())], "{id:?}");
+            }
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), n + 1, "{id:?} has a file of its own");
+        }
+        let mut expected: Vec<Attachment> = hostile.iter().map(named).collect();
+        expected.sort_by(|a, b| a.id.cmp(&b.id));
+        assert_eq!(load(&dir).unwrap(), expected);
+        for folder in [top.path(), dir.parent().unwrap()] {
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "nothing stands in {}", folder.display());
+        }
+        for id in &hostile {
+            let op = FileOp::Remove(named(id).id);
+            carry_out(&dir, &dir, vec![Job::Change { id: EffectId(2), op }]);
+        }
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_change_of_an_attachment_is_read_whether_it_fits_into_its_place_or_not() {
         let dir = TempDir::new().unwrap();
         carry_out(dir.path(), dir.path(), vec![write("a")]);
