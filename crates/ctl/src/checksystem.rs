@@ -2,6 +2,7 @@
 //! from its configuration or its modules: what an agent would write is written, in network namespaces that are gone afterwards.
 
 use crate::failure::Failure;
+use crate::output::safe::safe;
 use crate::session::Session;
 use derive::example::{article_with_pod, pool_mode};
 use derive::{Uplink, World};
@@ -34,7 +35,7 @@ pub fn run(session: &mut Session<'_>, kernel_config: Option<&Path>) -> Result<()
     if let Some(path) = kernel_config {
         let text = format!("{} is not read: this kernel itself is tried out\n", path.display());
         // Nobody is left to tell if the stream is closed.
-        let _ = session.io.err.write_all(text.as_bytes());
+        let _ = session.io.err.write_all(safe(&text).as_bytes());
     }
     let (text, is_met) = check()?;
     session.print(&text)?;
