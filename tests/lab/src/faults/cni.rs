@@ -250,6 +250,7 @@ pub fn s36_only_a_pods_own_network_namespace_is_taken(lab: &Lab) {
 
 /// What a runtime does when the plugin after ours fails: it takes the whole chain down again.
 pub fn f29_an_add_that_fails_after_us_in_the_chain_is_taken_down_clean(lab: &Lab) {
+    let sampler = super::sample_between(lab, crate::PODS[2], crate::PODS[0]);
     without_a_trace(lab, || {
         let pod = Netns::new();
         for turn in 0..3 {
@@ -265,6 +266,9 @@ pub fn f29_an_add_that_fails_after_us_in_the_chain_is_taken_down_clean(lab: &Lab
             });
         }
     });
+    let report = sampler.stop();
+    println!("{report}");
+    report.assert_nothing_lost();
 }
 
 pub fn f35_gc_takes_exactly_those_that_are_not_on_the_list(lab: &Lab) {
