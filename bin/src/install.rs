@@ -3,6 +3,7 @@
 
 use anyhow::Context;
 use cni::durable;
+use failpoint::failpoint;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::io;
@@ -88,7 +89,9 @@ fn copy(program: &Path, directory: &Path, name: &str) -> io::Result<()> {
         fs::copy(program, &unfinished)?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o755))?;
         fs::File::open(&unfinished)?.sync_all()?;
+        failpoint!("program: copied");
         fs::rename(&unfinished, directory.join(name))?;
+        failpoint!("program: renamed");
         durable::sync_directory(directory)
     };
     put().inspect_err(|_| {
@@ -100,7 +103,9 @@ fn replace_link(directory: &Path, name: &str, target: &Path) -> io::Result<()> {
     let unfinished = directory.join(format!(".{name}{}", durable::UNFINISHED));
     durable::remove(directory, &format!(".{name}{}", durable::UNFINISHED))?;
     symlink(target, &unfinished)?;
+    failpoint!("link: made");
     fs::rename(&unfinished, directory.join(name))?;
+    failpoint!("link: renamed");
     durable::sync_directory(directory)
 }
 

@@ -99,6 +99,9 @@ fn written(request: &Request) -> fn() {
         Request::Annotate { .. } => || {
             failpoint!("API: pod written");
         },
+        Request::Condition { .. } => || {
+            failpoint!("API: condition written");
+        },
         _ => || (),
     }
 }

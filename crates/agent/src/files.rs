@@ -77,7 +77,9 @@ fn parse(directory: &Path, name: &str) -> Result<Attachment, String> {
 pub(crate) fn put_aside(directory: &Path, name: &str, why: &str) {
     let path = directory.join(name);
     let aside = directory.join(format!("{name}{UNREADABLE}"));
-    match fs::rename(&path, &aside) {
+    let renamed = fs::rename(&path, &aside);
+    failpoint!("file: put aside");
+    match renamed {
         Ok(()) => tracing::warn!("{} cannot be used and is now {}: {why}", path.display(), aside.display()),
         Err(e) => tracing::error!("{} cannot be used ({why}) nor renamed: {e}", path.display()),
     }

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::inbox::Message;
 use crate::server;
 use datastore::{Client, Scope};
+use failpoint::failpoint;
 use futures::StreamExt;
 use model::store::{Error, Event, Kind, Object, Request};
 use model::v3::CalicoNodeStatus;
@@ -48,7 +49,9 @@ pub(crate) async fn serve(client: Client, node: String, inbox: mpsc::Sender<Mess
 /// Writes the answer; when the next one is due.
 async fn next(client: &Client, question: &mut Question) -> Option<Instant> {
     let object = Object::CalicoNodeStatus(Box::new(question.asked.clone()));
-    match client.request(Request::Status(object)).await {
+    let answered = client.request(Request::Status(object)).await;
+    failpoint!("question: answered");
+    match answered {
         Ok(written) => {
             if let Some(Object::CalicoNodeStatus(written)) = written {
                 question.asked = *written;

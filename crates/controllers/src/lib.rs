@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, env = "NODE_GRACE_PERIOD", value_name = "SPAN", default_value = "1m", value_parser = span)]
     pub node_grace_period: Duration,
 
+    /// How long a command's question to a node may stand before it is taken away: longer than any command waits
+    #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = span, hide = true)]
+    pub question_grace_period: Duration,
+
     /// Namespace of the Lease `tortie-controller`
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "kube-system")]
     pub namespace: String,
@@ -64,6 +68,10 @@ impl Args {
             SHORTEST_LEAK.to_go()
         );
         anyhow::ensure!(patience.node >= Duration::from_secs(1), "--node-grace-period must be at least 1s");
+        anyhow::ensure!(
+            self.question_grace_period >= Duration::from_secs(1),
+            "--question-grace-period must be at least 1s"
+        );
         Ok(patience)
     }
 }

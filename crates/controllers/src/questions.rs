@@ -1,21 +1,19 @@
 //! Questions to nodes whose askers died.
 //!
 //! `calicoctl node status --node` and `mode plan` ask agents by CalicoNodeStatuses that they mark as theirs and take away
-//! after some seconds. One that is there at two looks, a minute apart, has nobody left who waits for it, and its node would
-//! answer it for ever.
+//! after some seconds. One that is there at two looks, a minute apart unless the command line says otherwise, has nobody left
+//! who waits for it, and its node would answer it for ever.
 
 use datastore::{Client, Error, Preconditions, Resource};
+use failpoint::failpoint;
 use model::v3::QUESTION;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Between two looks: longer than any command waits.
-const ROUND: Duration = Duration::from_secs(60);
-
-/// Takes them away as long as this one leads.
-pub(crate) async fn collect(client: Client, mut leads: watch::Receiver<bool>) {
+/// Takes them away as long as this one leads, with `patience` between two looks.
+pub(crate) async fn collect(client: Client, patience: Duration, mut leads: watch::Receiver<bool>) {
     let mut seen = BTreeMap::new();
     let mut problem: Option<String> = None;
     loop {
@@ -33,7 +31,7 @@ pub(crate) async fn collect(client: Client, mut leads: watch::Receiver<bool>) {
             tracing::warn!("cannot remove CalicoNodeStatuses whose commands have died: {why}");
         }
         problem = error;
-        tokio::time::sleep(ROUND).await;
+        tokio::time::sleep(patience).await;
     }
 }
 
@@ -52,7 +50,9 @@ async fn look(client: &Client, seen: &mut BTreeMap<String, String>) -> Result<us
     let mut removed = 0;
     for (uid, name) in seen.iter().filter(|(uid, _)| before.contains_key(*uid)) {
         let this = Preconditions { uid: Some(uid.clone()), resource_version: None };
-        match client.delete_json(kind, None, name, &this).await {
+        let answer = client.delete_json(kind, None, name, &this).await;
+        failpoint!("question: removed");
+        match answer {
             Ok(_) => removed += 1,
             // Its asker took it away, or somebody made another of that name.
             Err(e) if e.is_not_found() || e.is_conflict() => {}

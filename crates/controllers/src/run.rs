@@ -50,10 +50,11 @@ async fn serve(args: Args, patience: Patience) -> anyhow::Result<()> {
     let (leads_sender, mut leads) = watch::channel(false);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}_{}", host.trim(), std::process::id());
+    let question_patience = std::time::Duration::from_micros(args.question_grace_period.micros());
     let (told, telling) = watch::channel("{}".to_owned());
     tokio::spawn(lead::lead(client.clone(), args.namespace, me, leads_sender, telling));
     tokio::spawn(describe_cluster(client.clone(), leads.clone()));
-    tokio::spawn(questions::collect(client.clone(), leads.clone()));
+    tokio::spawn(questions::collect(client.clone(), question_patience, leads.clone()));
     let (said, account) = watch::channel(String::new());
     tokio::spawn(serve_account(args.metrics, account));
 

@@ -15,6 +15,7 @@ use super::Clock;
 use bgp::PeerId;
 use bgp::speaker::quarantine_time;
 use cni::{durable, sealed};
+use failpoint::failpoint;
 use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -79,8 +80,10 @@ impl Slot {
                 ordinal(of_peer.count)
             );
             durable::replace_unsynced(directory, ENDS, &sealed::seal(format(&ends).into_bytes()))?;
+            failpoint!("slot: blame written");
         }
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        failpoint!("slot: opened");
         let held = ends.iter().filter_map(|(peer, ends)| held_off(peer, *ends, now, clock.now()));
         Ok((Slot(Some(file)), held.collect()))
     }
@@ -90,11 +93,13 @@ impl Slot {
         let mut hasher = DefaultHasher::new();
         hasher.write(octets);
         self.write(format!("{:016x} {peer}\n", hasher.finish()).as_bytes());
+        failpoint!("slot: entered");
     }
 
     /// It was survived.
     pub fn leave(&self) {
         self.write(NOBODY);
+        failpoint!("slot: left");
     }
 
     fn write(&self, text: &[u8]) {
@@ -110,6 +115,7 @@ pub(crate) fn forget(directory: &Path) {
     let slot: PathBuf = directory.join(SLOT);
     // It may not have come so far as to make it.
     let _ = fs::remove_file(slot);
+    failpoint!("slot: removed");
 }
 
 fn held_off(peer: &PeerId, ends: Ends, wall: i64, now: Instant) -> Option<HeldOff> {

@@ -1,7 +1,7 @@
 //! An agent that dies at every place at which something that outlives it has just been done, or is about to be.
 
 use super::cni::{blocks, owned, without_a_trace};
-use super::namespaces;
+use super::{blame, namespaces};
 use crate::{Lab, program, suite, within};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub fn topology() -> serde_json::Value {
 
 pub fn f03_an_agent_that_dies_anywhere_leaves_nothing_behind_and_pods_come_and_go_afterwards(lab: &Lab) {
     let mut places: Vec<String> = ["agent", "cni", "netlink"].iter().flat_map(|of| places_of(of)).collect();
-    places.retain(|place| !is_plugins(place));
+    places.retain(|place| !is_plugins(place) && !blame::is_slots(place));
     assert!(places.len() >= 35, "{places:?}");
     // It may die while it reads what a peer sent, and says so when it is back.
     suite::expect_complaint("the agent ended while it read");
@@ -76,12 +76,16 @@ pub(super) fn places_of(of: &str) -> Vec<String> {
     failpoint::names(&sources).expect("the sources are there")
 }
 
-/// The crates whose places are hit: here, by `commands`, or by a test of the crate's own.
-const HIT: [&str; 6] = ["agent", "apiserver", "cni", "controllers", "ctl", "netlink"];
+/// The crates whose places are hit: here, by `blame` and `commands`, or by a test of the crate's own.
+const HIT: [&str; 7] = ["agent", "apiserver", "../bin", "cni", "controllers", "ctl", "netlink"];
 
 pub fn every_place_at_which_a_process_may_die_is_hit_by_a_test(_: &Lab) {
-    let all = failpoint::names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates")).expect("sources");
+    let places = |folder: &str| {
+        failpoint::names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)).expect("sources")
+    };
+    let all: Vec<String> = ["crates", "bin"].into_iter().flat_map(places).collect();
     let hit: BTreeSet<String> = HIT.iter().flat_map(|of| places_of(of)).collect();
+    assert_eq!(hit.len(), all.len(), "a name stands at two places");
     assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), hit);
     println!("  {} places", hit.len());
     assert!(hit.len() >= 60, "{hit:?}");
@@ -91,10 +95,15 @@ fn die_at(lab: &Lab, place: &str) {
     let (before, had, known) = (Inventory::of(&namespaces(lab)), of_pods(lab), blocks(lab));
     // A tunnel that goes and comes may have another address then.
     let mut tunnels = tunnel_addresses(lab);
+    let mut aside = None;
     if place.starts_with("queued DEL") {
         make_pods(lab, &["q"]);
         lab.verb(&["kill", AGENT]);
         delete_pods(lab, &["q"]);
+    } else if place == "file: put aside" {
+        make_pods(lab, &["q"]);
+        lab.verb(&["kill", AGENT]);
+        aside = Some(cut_the_newest_file(lab));
     } else {
         lab.verb(&["kill", AGENT]);
     }
@@ -115,13 +124,20 @@ fn die_at(lab: &Lab, place: &str) {
     within(ACT, &format!("the agent dies at `{place}`"), || !lives(lab, AGENT));
 
     lab.verb(&["start", AGENT]);
+    if let Some(aside) = aside {
+        std::fs::remove_file(aside).expect("what is put aside is kept");
+    }
+    the_question_is_answered_again(lab);
+    within(ACT, &format!("after `{place}` the Node says that its network is up"), || {
+        lab.exec("master1", CONDITION).contains("False")
+    });
     restore_pool(lab);
     if pods(lab).is_empty() {
         make_pods(lab, &names);
     } else {
         await_running(lab);
     }
-    delete_pods(lab, &names);
+    delete_pods(lab, &[&names[..], &["q"]].concat());
     within(Duration::from_secs(15), &format!("after `{place}` nothing has an owner that is gone"), || {
         of_pods(lab) == had
     });
@@ -151,6 +167,40 @@ pub(super) fn of_pods(lab: &Lab) -> BTreeSet<String> {
 fn tunnel_addresses(lab: &Lab) -> BTreeSet<String> {
     let address = |node| lab.exec(node, "ip -4 -o address show dev tunl0 | awk '{print $4}' | cut -d/ -f1");
     ["master1", NODE].map(|node| address(node).trim().to_owned()).into()
+}
+
+/// Asks the node how it is, again and again.
+const QUESTION: &str = r#"{"apiVersion":"projectcalico.org/v3","kind":"CalicoNodeStatus","metadata":{"name":"f03"},"spec":{"node":"master2","classes":["Agent"],"updatePeriodSeconds":1}}"#;
+const ANSWER: &str = "kubectl get caliconodestatuses.projectcalico.org f03 --ignore-not-found -o jsonpath='{.metadata.name} {.status.lastUpdated}'";
+
+/// If it was asked. An agent that died right after an answer leaves the next one to be given.
+fn the_question_is_answered_again(lab: &Lab) {
+    let answer = lab.exec("master1", ANSWER);
+    if answer.trim().is_empty() {
+        return;
+    }
+    within(ACT, &format!("the question is answered again, after {answer}"), || {
+        let again = lab.exec("master1", ANSWER);
+        again != answer && again.trim() != "f03"
+    });
+    lab.exec("master1", "kubectl delete caliconodestatuses.projectcalico.org f03");
+}
+
+/// The condition that is the agent's to give.
+const CONDITION: &str =
+    r#"kubectl get node master2 -o jsonpath='{.status.conditions[?(@.type=="NetworkUnavailable")].status}'"#;
+const TAKE_BACK: &str = r#"kubectl patch node master2 --subresource=status -p '{"status":{"conditions":[{"type":"NetworkUnavailable","status":"True","reason":"Test"}]}}'"#;
+
+/// Of the attachments of the node, the last that was made; where its file will be kept. The agent makes another, from the
+/// kernel and the block.
+fn cut_the_newest_file(lab: &Lab) -> PathBuf {
+    let folder = lab.node_file(NODE, "state/attachments");
+    let files = std::fs::read_dir(&folder).expect("the agent made it").flatten().map(|entry| entry.path());
+    let newest = files.max_by_key(|file| file.metadata().and_then(|it| it.modified()).ok());
+    let newest = newest.expect("a pod is attached");
+    let text = std::fs::read(&newest).expect("the agent wrote it");
+    std::fs::write(&newest, &text[..text.len() / 4]).expect("it is there");
+    PathBuf::from(format!("{}.unreadable", newest.display()))
 }
 
 /// So many pods that the node's blocks, of four addresses each, are too few. Two addresses are the tunnel's and a pod's.
@@ -205,6 +255,8 @@ fn provoke(lab: &Lab, names: &[&str]) {
     if !lives(lab, AGENT) {
         return;
     }
+    lab.exec("master1", &format!("echo '{QUESTION}' | kubectl create -f -"));
+    lab.exec("master1", TAKE_BACK);
     create(lab, names);
     if !until_dead(&|| running(lab) == names.len()) {
         return;

@@ -1,6 +1,7 @@
 //! Faults and threats, in whatever mode the lab is: what must hold while something is killed, cut, deleted or forged.
 //! Names begin with the fault's (`f…`) or the threat's (`s…`) number in the catalogue of the project.
 
+pub mod blame;
 pub mod cni;
 pub mod commands;
 pub mod compaction;
