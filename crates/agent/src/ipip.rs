@@ -15,22 +15,31 @@ pub enum Choice {
     StandIn,
 }
 
-/// The driver that is asked for, or that there is. `None`: this kernel can neither be taught nor has it the module.
+/// The driver that there is; if one is asked for, that one or none. `None`: nobody carries IP in IP here.
 pub(crate) fn driver(choice: Choice) -> Option<IpipDriver> {
     match choice {
-        Choice::Kernel => Some(IpipDriver::Kernel),
-        Choice::StandIn => Some(IpipDriver::StandIn),
-        Choice::Auto => found(),
+        Choice::Kernel if has_module() => judged(),
+        Choice::Kernel => {
+            tracing::warn!(
+                "--ipip-driver=kernel, but this kernel lacks its module ipip: nobody carries IPIP here"
+            );
+            None
+        }
+        Choice::StandIn => taught(),
+        Choice::Auto if has_module() => judged(),
+        Choice::Auto => taught(),
     }
 }
 
-fn found() -> Option<IpipDriver> {
-    match probe::has_ipip() {
-        Ok(true) => return judged(),
-        Ok(false) => {}
-        Err(error) => tracing::warn!("cannot find out whether this kernel has IPIP: {error}"),
-    }
-    taken("lacks IPIP and does not take the stand-in for it", probe::takes_stand_in())
+fn has_module() -> bool {
+    probe::has_ipip().unwrap_or_else(|error| {
+        tracing::warn!("cannot find out whether this kernel has IPIP: {error}");
+        false
+    })
+}
+
+fn taught() -> Option<IpipDriver> {
+    taken("does not take the stand-in for its module ipip", probe::takes_stand_in())
         .then_some(IpipDriver::StandIn)
 }
 
