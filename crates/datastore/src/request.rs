@@ -36,12 +36,14 @@ impl Client {
                 let path = format!("{}/status", path(&object.key()));
                 self.write(Method::PUT, &path, JSON, &object).await
             }
-            Request::Condition { key, condition } => {
+            Request::Condition { key, condition, turned } => {
                 let now = jiff::Timestamp::now();
                 let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
                 let mut condition = serde_json::to_value(condition).expect("texts become JSON");
                 condition["lastHeartbeatTime"] = json!(now);
-                condition["lastTransitionTime"] = json!(now);
+                if turned {
+                    condition["lastTransitionTime"] = json!(now);
+                }
                 let body = json!({"status": {"conditions": [condition]}}).to_string().into_bytes();
                 let path = format!("{}/status", path(&key));
                 let patch = "application/strategic-merge-patch+json";

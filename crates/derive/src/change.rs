@@ -2,6 +2,7 @@
 //!
 //! Both read a `World` that stands on the API alone: [`World::from_announcement`] puts in what the node says of its kernel.
 
+use crate::path::pool_lack;
 use crate::{Learnt, Path, Why, World, bgp, mtu, path};
 use model::v3::EncapMode;
 use model::{Cidr, Mtu};
@@ -41,7 +42,7 @@ pub enum Obstacle {
     NoAddress,
     /// It does not say how far it is with modes: Calico runs there, or nothing.
     Silent,
-    /// Some nodes could not be reached any more.
+    /// Some nodes could not be reached any more, or the node could not have the mode at all.
     NoPath(Why),
 }
 
@@ -139,7 +140,8 @@ pub fn change(world: &World, pool: &str, modes: Modes) -> Change {
     let ways: Vec<Way> = others
         .map(|node| Way { node: node.clone(), now: path(&now, dst, node), then: path(&then, dst, node) })
         .collect();
-    let mut obstacles = Vec::new();
+    let lack = then.pools.get(pool).and_then(|spec| pool_lack(&then, pool, spec));
+    let mut obstacles: Vec<Obstacle> = lack.into_iter().map(Obstacle::NoPath).collect();
     for way in &ways {
         if let Path::Unreachable(why) = &way.then
             && !obstacles.contains(&Obstacle::NoPath(why.clone()))
@@ -240,6 +242,10 @@ mod tests {
     fn what_a_node_cannot_do_is_known_beforehand() {
         let world = seen(None);
         let obstacles = change(&world, &pool(&world), modes(Always, Never)).obstacles;
+        assert_eq!(obstacles, [Obstacle::NoPath(Why::NoIpipDriver { pool: pool(&world) })]);
+        let mut alone = world.clone();
+        alone.peers.retain(|node, _| node != "master4");
+        let obstacles = change(&alone, &pool(&world), modes(CrossSubnet, Never)).obstacles;
         assert_eq!(obstacles, [Obstacle::NoPath(Why::NoIpipDriver { pool: pool(&world) })]);
         let obstacles = change(&world, &pool(&world), modes(Never, Never)).obstacles;
         assert!(

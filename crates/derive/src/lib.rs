@@ -36,7 +36,7 @@ pub use endpoint::{endpoint_keys, endpoint_objects, moved_endpoints};
 pub use kernel::{IPIP_DEVICE, VXLAN_DEVICE};
 pub use learnt::{moved_learnt, refused};
 pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};
-pub use path::{Path, Why, kept, path};
+pub use path::{Path, Why, kept, lacks, path};
 pub use routes::paths;
 pub use sent::Sent;
 pub use world::{Attachment, AttachmentId, Endpoint, IpipDriver, Learnt, Peer, Scope, Uplink, World};

@@ -120,7 +120,7 @@ impl World {
     /// Whether some pool wants it, at least to some nodes.
     pub fn wants(&self, encap: Encap) -> bool {
         self.pools.values().any(|pool| match encap {
-            Encap::Ipip => pool.ipip_mode != EncapMode::Never,
+            Encap::Ipip => pool.ipip() != EncapMode::Never,
             Encap::Vxlan => pool.vxlan_mode != EncapMode::Never,
             Encap::Direct => true,
         })

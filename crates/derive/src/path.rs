@@ -2,7 +2,7 @@
 
 use crate::mode::{self, Encap};
 use crate::{IPIP_DEVICE, Peer, VXLAN_DEVICE, World};
-use model::v3::IpPoolSpec;
+use model::v3::{EncapMode, IpPoolSpec};
 use model::{Cidr, IfName, Mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -50,7 +50,7 @@ pub enum Why {
     NoTunnelAddress,
     /// The pool wants no encapsulation, and the node is behind a router that has no route to the block.
     AcrossRouter { node: String, addr: IpAddr },
-    /// The pool wants IPIP, and this kernel can neither do it nor be taught.
+    /// The pool wants IPIP, and no driver for it is to be had here.
     NoIpipDriver { pool: String },
     /// The pool wants IPIP, which carries IPv4 between IPv4 addresses only.
     IpipIsIpv4 { pool: String },
@@ -68,13 +68,16 @@ pub fn path(world: &World, dst: Cidr, owner: &str) -> Path {
     choose(world, dst, owner).0
 }
 
-/// Modes that pools want and cannot have here, each with what is kept instead, in words.
+/// Modes that pools want and that some nodes cannot be reached by, each with what is kept instead, in words. Those that this node
+/// cannot have at all are told by [`lacks`].
 pub fn kept(world: &World) -> Vec<String> {
     let mut kept: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
     let blocks = world.blocks.iter().map(|(cidr, owner)| (*cidr, owner.as_str()));
     let borrowed = world.borrowed.iter().map(|(addr, owner)| (Cidr::host(*addr), owner.as_str()));
+    let lacks = lacks(world);
     for (dst, owner) in blocks.chain(borrowed) {
         if let (_, Some(why)) = choose(world, dst, owner)
+            && !lacks.contains(&why)
             && let (Some((pool, _)), Some(sent)) = (world.pool_of(dst), world.sent.get(dst))
         {
             let text = format!("IPPool {pool} cannot have the mode that it wants: {why}; {sent} is kept");
@@ -85,6 +88,28 @@ pub fn kept(world: &World) -> Vec<String> {
         format!("{text} to {}", owners.into_iter().collect::<Vec<_>>().join(", "))
     };
     kept.into_iter().map(said).collect()
+}
+
+/// Why this node cannot have the modes of pools, whatever node is to be reached: what only a change of the pool or of the node
+/// mends.
+pub fn lacks(world: &World) -> Vec<Why> {
+    world.pools.iter().filter_map(|(name, pool)| pool_lack(world, name, pool)).collect()
+}
+
+/// Why this node cannot have the mode of a pool.
+pub(crate) fn pool_lack(world: &World, name: &str, pool: &IpPoolSpec) -> Option<Why> {
+    let wants_ipip = pool.ipip_mode != EncapMode::Never;
+    wants_ipip.then(|| lack(world, name, pool.cidr)).flatten()
+}
+
+/// Why this node cannot send to `dst` of a pool by IP in IP.
+fn lack(world: &World, pool: &str, dst: Cidr) -> Option<Why> {
+    let pool = || pool.to_owned();
+    match (dst.is_ipv4(), world.ipip) {
+        (false, _) => Some(Why::IpipIsIpv4 { pool: pool() }),
+        (true, None) => Some(Why::NoIpipDriver { pool: pool() }),
+        (true, Some(_)) => None,
+    }
 }
 
 /// The path, and if it is one that the pool does not want any more: why what it wants cannot be.
@@ -121,11 +146,10 @@ fn choose(world: &World, dst: Cidr, owner: &str) -> (Path, Option<Why>) {
 }
 
 fn ipip(world: &World, pool: &str, dst: Cidr, peer: &Peer) -> Path {
-    let pool = pool.to_owned();
-    match (dst.addr(), peer.addr.addr()) {
-        (IpAddr::V4(_), IpAddr::V4(remote)) if world.ipip.is_some() => Path::Ipip { remote },
-        (IpAddr::V4(_), IpAddr::V4(_)) => Path::Unreachable(Why::NoIpipDriver { pool }),
-        _ => Path::Unreachable(Why::IpipIsIpv4 { pool }),
+    match (lack(world, pool, dst), peer.addr.addr()) {
+        (Some(why), _) => Path::Unreachable(why),
+        (None, IpAddr::V4(remote)) => Path::Ipip { remote },
+        (None, IpAddr::V6(_)) => Path::Unreachable(Why::IpipIsIpv4 { pool: pool.to_owned() }),
     }
 }
 
@@ -202,7 +226,7 @@ impl fmt::Display for Why {
             Why::NoIpipDriver { pool } => {
                 write!(
                     f,
-                    "pool {pool} wants IPIP, which this kernel lacks: install its module `ipip` (of the package with extra modules, where the distribution has one), or set ipipMode to Never and vxlanMode to Always"
+                    "pool {pool} wants IPIP, for which this node has no driver: install the kernel's module `ipip` (of the package with extra modules, where the distribution has one), start its agent with --ipip-driver=auto, or set ipipMode to Never and vxlanMode to Always"
                 )
             }
             Why::IpipIsIpv4 { pool } => {
@@ -243,16 +267,47 @@ mod tests {
 
     #[test]
     fn a_mode_that_cannot_be_had_is_said_once_with_all_that_keep_the_old_one() {
-        let mut world = pool_mode(article("master1"), Always);
-        world.sent = world.blocks.keys().map(|block| (*block, Encap::Vxlan)).collect();
+        let mut world = pool_mode(article("master1"), Never);
+        world.sent = world.blocks.keys().map(|block| (*block, Encap::Direct)).collect();
         assert_eq!(kept(&world), Vec::<String>::new());
-        let pool = world.pools.values_mut().next().expect("a pool");
-        (pool.ipip_mode, pool.vxlan_mode) = (Always, Never);
-        world.ipip = None;
+        world = pool_mode(world, Always);
+        world.peers.get_mut("master1").expect("master1").vxlan_tunnel = None;
         let said = kept(&world);
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("cannot have the mode that it wants: pool "), "{said:?}");
-        assert!(said[0].ends_with("vxlan is kept to master2, master3, master4"), "{said:?}");
+        assert!(said[0].contains("cannot have the mode that it wants: this node has no VXLAN"), "{said:?}");
+        assert!(said[0].ends_with("direct is kept to master2, master3"), "{said:?}");
+    }
+
+    #[test]
+    fn a_mode_that_this_node_cannot_have_is_said_once_though_every_path_is_kept() {
+        let mut world = pool_mode(article("master1"), Always);
+        world.ipip = None;
+        world.sent = world.blocks.keys().map(|block| (*block, Encap::Vxlan)).collect();
+        assert_eq!(lacks(&world), []);
+        let name = world.pools.keys().next().expect("a pool").clone();
+        for ipip in [Always, CrossSubnet] {
+            let pool = world.pools.get_mut(&name).expect("it is there");
+            (pool.ipip_mode, pool.vxlan_mode) = (ipip, Never);
+            assert_eq!(lacks(&world), [Why::NoIpipDriver { pool: name.clone() }]);
+            assert_eq!(kept(&world), Vec::<String>::new());
+            assert_eq!(shown(&world, "6.2.182.0/26", "master4"), "vxlan via 192.168.60.164");
+        }
+        world.ipip = Some(crate::IpipDriver::Kernel);
+        assert_eq!(lacks(&world), []);
+    }
+
+    #[test]
+    fn a_pool_of_ipv6_never_gets_ip_in_ip_whoever_has_let_it_wish_so() {
+        let mut world = pool_mode(article("master1"), Always);
+        let mut pool = world.pools.values().next().expect("a pool").clone();
+        (pool.cidr, pool.ipip_mode, pool.vxlan_mode) =
+            ("fd00:6::/48".parse().expect("a CIDR"), Always, Never);
+        world.pools.insert("six".into(), pool);
+        assert_eq!(lacks(&world), [Why::IpipIsIpv4 { pool: "six".into() }]);
+        assert!(!world.wants(Encap::Ipip) && !world.accepts(Encap::Ipip));
+        let six = shown(&world, "fd00:6:0:1::/64", "master2");
+        assert!(six.starts_with("unreachable: pool six wants IPIP, which carries IPv4 only"), "{six}");
+        assert_eq!(shown(&world, "6.2.180.0/26", "master2"), "vxlan via 192.168.50.162");
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Tunnel {
     /// Whether a pool's packets go through this tunnel.
     pub fn runs_in(self, pool: &IpPoolSpec) -> bool {
         let mode = match self {
-            Tunnel::Ipip => pool.ipip_mode,
+            Tunnel::Ipip => pool.ipip(),
             Tunnel::Vxlan => pool.vxlan_mode,
         };
         mode != EncapMode::Never

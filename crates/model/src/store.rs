@@ -98,8 +98,9 @@ pub enum Request {
     Annotate { key: Key, annotations: BTreeMap<String, Option<String>> },
     /// Compare-and-swap of the `status` of a CalicoNodeStatus, through the subresource.
     Status(Object),
-    /// Sets one condition of a Node, by its type, through the `status` subresource.
-    Condition { key: Key, condition: Condition },
+    /// Sets one condition of a Node, by its type, through the `status` subresource; `turned`: its status was another before, so
+    /// that `lastTransitionTime` is now.
+    Condition { key: Key, condition: Condition, turned: bool },
 }
 
 /// The answer: the object as it is stored now, `None` after a deletion.

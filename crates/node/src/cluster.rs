@@ -358,7 +358,7 @@ fn put_pool(world: &mut World, pool: IpPool) -> BTreeSet<Section> {
 }
 
 /// What a node says of pools' modes. What cannot be read says that it is ready for nothing.
-fn announcement(node: &k8s::Node) -> Option<Announcement> {
+pub fn announcement(node: &k8s::Node) -> Option<Announcement> {
     let text = node.metadata.annotations.get(k8s::annotation::ENCAPSULATION)?;
     Some(serde_json::from_str(text).unwrap_or_default())
 }

@@ -1,13 +1,12 @@
-//! What this node says of itself in its Node: its address, the addresses of its tunnels, and that its network is up.
+//! What this node says of itself in its Node: its address, the addresses of its tunnels, how far it is with modes, conditions.
 
 use crate::effect::Report;
 use crate::node::{Call, Node};
 use derive::{Announcement, Encap, Section};
 use ipam::{RequestId, Tunnel, Want};
-use model::k8s::{self, Condition, annotation};
+use model::k8s::{self, annotation};
 use model::selector::Selector;
 use model::store::{Key, Kind, Reply, Request as Ask};
-use model::v3::{EncapMode, IpPoolSpec};
 use model::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -100,8 +99,11 @@ impl Node {
             Ask::Annotate { key, annotations: texts }
         } else if let Some((tunnel, want)) = wish {
             return self.request_tunnel(tunnel, want);
-        } else if self.ready && !own.status.conditions.contains(&network_is_up()) {
-            Ask::Condition { key, condition: network_is_up() }
+        } else if let Some((condition, turned)) = self.wrong_condition(own) {
+            if condition.status == "True" && self.identity.problem.is_none() {
+                self.report(Report::warn(condition.message.clone()));
+            }
+            Ask::Condition { key, condition, turned }
         } else {
             (self.identity.problem, self.identity.waited) = (None, None);
             return;
@@ -172,11 +174,7 @@ impl Node {
             Tunnel::Ipip => Encap::Ipip,
             Tunnel::Vxlan => Encap::Vxlan,
         };
-        let mode = |pool: &IpPoolSpec| match tunnel {
-            Tunnel::Ipip => pool.ipip_mode,
-            Tunnel::Vxlan => pool.vxlan_mode,
-        };
-        let wanting = || self.world.pools.values().filter(|pool| mode(pool) != EncapMode::Never);
+        let wanting = || self.world.pools.values().filter(|pool| tunnel.runs_in(pool));
         if wanting().any(|pool| !pool.disabled && selects(&pool.node_selector)) {
             TunnelNeed::Must
         } else if wanting().next().is_some() || self.world.accepts(encap) {
@@ -245,15 +243,5 @@ fn annotation_of(tunnel: Tunnel) -> &'static str {
     match tunnel {
         Tunnel::Ipip => annotation::IPV4_IPIP_TUNNEL_ADDR,
         Tunnel::Vxlan => annotation::IPV4_VXLAN_TUNNEL_ADDR,
-    }
-}
-
-/// What lets the scheduler place pods here, in Calico's words. It is never taken back: the kernel keeps forwarding without us.
-fn network_is_up() -> Condition {
-    Condition {
-        condition_type: "NetworkUnavailable".into(),
-        status: "False".into(),
-        reason: "CalicoIsUp".into(),
-        message: "Calico is running on this node".into(),
     }
 }

@@ -18,6 +18,7 @@ mod annotate;
 pub mod bgp_status;
 mod cluster;
 pub mod cni;
+mod condition;
 mod datapath;
 mod decide;
 pub mod effect;
@@ -35,7 +36,8 @@ pub mod socket;
 pub mod speaker;
 mod status;
 
-pub use cluster::{WATCHED, seen_from};
+pub use cluster::{WATCHED, announcement, seen_from};
+pub use condition::troubles;
 pub use datapath::Applied;
 pub use effect::{CniId, Effect, EffectId, FileOp, Input, Level, NotOpened, Notice, Report};
 pub use node::{Config, Node, OWN_NETNS, Reason};

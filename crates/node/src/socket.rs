@@ -4,6 +4,7 @@
 use crate::bgp_status::BgpStatus;
 use crate::cni;
 pub use derive::{Encap, IpipDriver};
+use model::k8s::Condition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -44,7 +45,9 @@ pub struct NodeStatus {
     /// One line for each remote block: CIDR, node, how (`ipip via …`, `vxlan via …`, `direct via …`, `unreachable: why`).
     pub paths: Vec<PathStatus>,
     pub endpoints: usize,
-    /// Objects of the kernel that are wanted and not there, or in the way, in words.
+    /// What is wrong with the node as a whole: conditions of its Node that are `True`.
+    pub conditions: Vec<Condition>,
+    /// The same in words, and objects of the kernel that are wanted and not there, or in the way.
     pub problems: Vec<String>,
     /// What was repaired lately, newest last, with counts.
     pub repairs: Vec<Repair>,

@@ -13,6 +13,8 @@ impl Node {
         problems.extend(self.identity.problem.clone());
         problems.extend(self.speech.problem.clone());
         problems.extend(self.refused_paths());
+        let conditions = self.troubles();
+        problems.extend(conditions.iter().map(|condition| condition.message.clone()));
         problems.extend(derive::kept(&self.world));
         problems.extend(self.held_problems());
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
@@ -34,6 +36,7 @@ impl Node {
                 })
                 .collect(),
             endpoints: self.world.endpoints.len(),
+            conditions,
             problems,
             repairs: self.datapath.repairs().to_vec(),
             repairs_total: self.datapath.repairs_total(),

@@ -67,6 +67,11 @@ pub enum AssignmentMode {
 }
 
 impl IpPoolSpec {
+    /// Its `ipipMode` as far as it can be had: IP in IP carries IPv4 only.
+    pub fn ipip(&self) -> EncapMode {
+        if self.cidr.is_ipv4() { self.ipip_mode } else { EncapMode::Never }
+    }
+
     /// The spec with the defaults in place of what is empty: what every reader must reckon with, since pools that were
     /// written around the API server may lack them.
     pub fn defaulted(mut self) -> IpPoolSpec {

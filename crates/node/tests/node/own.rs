@@ -81,6 +81,90 @@ fn a_node_whose_data_path_is_programmed_says_that_its_network_is_up() {
     assert_eq!(condition.map(|c| c.status.as_str()), Some("False"));
 }
 
+/// What the Node says of pools' modes: status, reason, message.
+fn pool_modes(rig: &mut Rig) -> Option<[String; 3]> {
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let said = own.status.conditions.into_iter().find(|c| c.condition_type == "PoolModeUnavailable");
+    said.map(|said| [said.status, said.reason, said.message])
+}
+
+fn set_modes(rig: &mut Rig, ipip: EncapMode, vxlan: EncapMode) {
+    let Some(Object::IpPool(mut pool)) = rig.get(Kind::IpPool, "pool") else { panic!("the pool is there") };
+    (pool.spec.ipip_mode, pool.spec.vxlan_mode) = (ipip, vxlan);
+    rig.api.apply(&Ask::Update(pool.into())).unwrap();
+    rig.settle();
+}
+
+#[test]
+fn a_pool_whose_mode_this_node_cannot_have_is_a_condition_until_it_is_set_back() {
+    use EncapMode::{Always, Never};
+    let mut rig = Rig::new(Always);
+    rig.ipip = None;
+    rig.restart();
+    assert_eq!(pool_modes(&mut rig), None, "nothing was ever wrong");
+    assert_eq!(rig.node.status().conditions, []);
+    rig.conditions.clear();
+
+    set_modes(&mut rig, Always, Never);
+    let [status, reason, message] = pool_modes(&mut rig).expect("it is said");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "NoIPIPDriver"));
+    assert!(
+        message.contains("pool pool wants IPIP, for which this node has no driver: install"),
+        "{message}"
+    );
+    let status = rig.node.status();
+    assert_eq!(status.conditions.iter().map(|c| &c.message).collect::<Vec<_>>(), [&message]);
+    assert!(status.problems.contains(&message) && rig.reports.contains(&message), "{status:?}");
+    assert!(!rig.listing().iter().any(|line| line.contains("tunl0")), "{:#?}", rig.listing());
+    // The next agent says the same, which is no news.
+    rig.restart();
+    assert_eq!(pool_modes(&mut rig).map(|said| said[2].clone()), Some(message));
+
+    let spec = json!({"cidr": "fd00:6::/48", "blockSize": 122, "ipipMode": "Always"});
+    let pool = model::v3::IpPool {
+        metadata: model::Metadata::named("six"),
+        spec: serde_json::from_value::<model::v3::IpPoolSpec>(spec).unwrap().defaulted(),
+    };
+    rig.api.apply(&Ask::Create(pool.into())).unwrap();
+    rig.settle();
+    set_modes(&mut rig, Never, Always);
+    let six = pool_modes(&mut rig).expect("it is said");
+    assert_eq!((six[0].as_str(), six[1].as_str()), ("True", "IPIPIsIPv4"));
+    assert!(six[2].starts_with("pool six wants IPIP, which carries IPv4 only"), "{}", six[2]);
+
+    let Some(Object::IpPool(six)) = rig.get(Kind::IpPool, "six") else { panic!("it is there") };
+    let (uid, resource_version) = (six.metadata.uid.clone(), six.metadata.resource_version.clone());
+    rig.api.apply(&Ask::Delete { key: Key::cluster(Kind::IpPool, "six"), uid, resource_version }).unwrap();
+    rig.settle();
+    assert_eq!(pool_modes(&mut rig).map(|said| said[0].clone()), Some("False".into()));
+    assert_eq!(rig.node.status().conditions, []);
+    let written = [
+        ("True NoIPIPDriver", true),
+        // Both pools, then the one that is left.
+        ("True NoIPIPDriver", false),
+        ("True IPIPIsIPv4", false),
+        ("False EveryModeAvailable", true),
+    ];
+    assert_eq!(rig.conditions, written.map(|(said, turned)| (said.to_owned(), turned)));
+}
+
+#[test]
+fn a_pool_of_ipv6_that_wants_ip_in_ip_changes_nothing_but_the_condition() {
+    let mut rig = direct();
+    let before = rig.listing();
+    rig.steps.clear();
+    let spec = json!({"cidr": "fd00:6::/48", "blockSize": 122, "ipipMode": "Always"});
+    let spec = serde_json::from_value::<model::v3::IpPoolSpec>(spec).unwrap().defaulted();
+    let pool = model::v3::IpPool { metadata: model::Metadata::named("six"), spec };
+    rig.api.apply(&Ask::Create(pool.into())).unwrap();
+    rig.settle();
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(pool_modes(&mut rig).map(|said| said[1].clone()), Some("IPIPIsIPv4".into()));
+    assert_eq!(rig.listing(), before);
+    let problems = rig.node.status().problems;
+    assert!(problems.len() == 1 && problems[0].contains("pool six wants IPIP"), "{problems:?}");
+}
+
 #[test]
 fn a_node_that_is_deleted_and_registered_again_gets_its_address_back_and_loses_no_route() {
     for address in [Some("192.168.0.1/24".parse().unwrap()), None] {

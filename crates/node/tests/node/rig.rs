@@ -44,6 +44,10 @@ pub struct Rig {
     pub boot_id: &'static str,
     /// What the agent is told of its address.
     pub address: Option<model::IfAddr>,
+    /// Who carries IP in IP.
+    pub ipip: Option<derive::IpipDriver>,
+    /// Conditions that were written: status and reason, and whether the status turned.
+    pub conditions: Vec<(String, bool)>,
     /// The inode of every request's namespace, if not one of its own.
     pub inode: Option<u64>,
     next_cni: u64,
@@ -97,8 +101,10 @@ impl Rig {
             watched: Vec::new(),
             reports: Vec::new(),
             replies: BTreeMap::new(),
-            node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()))),
+            node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()), STAND_IN)),
             address: Some("192.168.0.1/24".parse().unwrap()),
+            ipip: STAND_IN,
+            conditions: Vec::new(),
             now: Instant::ZERO,
             boot_id: "boot-1",
             inode: None,
@@ -111,7 +117,7 @@ impl Rig {
 
     /// A new process on the same kernel and files, which has done nothing yet.
     pub fn begin_anew(&mut self) {
-        self.node = Node::new(config(self.address));
+        self.node = Node::new(config(self.address, self.ipip));
         self.steps.clear();
         let attachments = self.files.values().cloned().collect();
         self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
@@ -245,6 +251,9 @@ impl Rig {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Api { id, request } => {
+                if let Ask::Condition { condition, turned, .. } = &request {
+                    self.conditions.push((format!("{} {}", condition.status, condition.reason), *turned));
+                }
                 let lost = || Err(Error::Unknown("connection refused".into()));
                 let reply = if self.api_is_up { self.api.apply(&request) } else { lost() };
                 Some(Input::Answered { id, reply })
@@ -467,13 +476,15 @@ impl Rig {
     }
 }
 
-fn config(address: Option<model::IfAddr>) -> Config {
+const STAND_IN: Option<derive::IpipDriver> = Some(derive::IpipDriver::StandIn);
+
+fn config(address: Option<model::IfAddr>, ipip: Option<derive::IpipDriver>) -> Config {
     Config {
         node: "n1".into(),
         address,
         bgp: true,
         router_id: derive::bgp::RouterId::Address,
-        ipip: Some(derive::IpipDriver::StandIn),
+        ipip,
         epoch_micros: 1_700_000_000_000_000,
     }
 }

@@ -55,7 +55,7 @@ impl FakeApi {
                 old.status = new.status.clone();
                 Ok(Some(self.store((*old).into())))
             }
-            Request::Condition { key, condition } => {
+            Request::Condition { key, condition, .. } => {
                 let mut object = self.objects.get(key).cloned().ok_or(Error::NotFound)?;
                 let Object::Node(node) = &mut object else {
                     return Err(Error::Refused(format!("{:?} has no conditions here", key.kind)));

@@ -105,7 +105,11 @@ fn absent(server: &mut dyn Server) {
         Request::Update(gone.clone()),
         delete(&gone),
         Request::Annotate { key: key(Kind::Node, "nobody"), annotations },
-        Request::Condition { key: key(Kind::Node, "nobody"), condition: condition("Ready", "True") },
+        Request::Condition {
+            key: key(Kind::Node, "nobody"),
+            condition: condition("Ready", "True"),
+            turned: true,
+        },
     ];
     for request in requests {
         assert_eq!(server.request(request.clone()), Err(Error::NotFound), "{request:?}");
@@ -172,7 +176,7 @@ fn conditioned(server: &mut dyn Server) {
     let made = create(server, node("a"));
     for (condition_type, value) in [("Up", "False"), ("Wet", "True"), ("Up", "True")] {
         let condition = condition(condition_type, value);
-        stored(server, Request::Condition { key: made.key(), condition });
+        stored(server, Request::Condition { key: made.key(), condition, turned: true });
     }
     let Object::Node(after) = stored(server, Request::Get(made.key())) else { panic!("a Node is one") };
     let mut said: Vec<(&str, &str)> = after
