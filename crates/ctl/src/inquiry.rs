@@ -6,6 +6,7 @@ use crate::ipam::all;
 use crate::store::Store;
 use datastore::{Preconditions, Resource};
 use failpoint::failpoint;
+use model::k8s;
 use model::v3::{CalicoNodeStatus, CalicoNodeStatusStatus, QUESTION};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +21,22 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Calico's agents answer only who wants to be answered again.
 const PERIOD_SECONDS: u32 = 10;
 
+/// What a node says of itself through the API.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Its agent's answer: speakers, sessions, routes.
+    pub answer: CalicoNodeStatusStatus,
+    /// What its agent has written there besides.
+    pub node: k8s::Node,
+}
+
 /// What `node` says of its agent and its sessions.
-pub async fn ask(store: &Store, node: &str) -> Result<CalicoNodeStatusStatus, Failure> {
+pub async fn ask(store: &Store, node: &str) -> Result<Account, Failure> {
     let nodes = Resource::of_kind("Node").expect("the kind is in the table");
     let found = store.client.get_json(nodes, None, node).await;
-    found.map_err(|e| Fault::of(&format!("Node({node})"), e))?;
+    let found: Value = found.map_err(|e| Fault::of(&format!("Node({node})"), e))?;
+    let known = serde_json::from_value(found)
+        .map_err(|e| Failure::new(format!("Node({node}) cannot be read: {e}")))?;
     let kind = status_kind();
     let question = json!({
         "apiVersion": kind.api_version(),
@@ -46,7 +58,7 @@ pub async fn ask(store: &Store, node: &str) -> Result<CalicoNodeStatusStatus, Fa
     };
     let answer = answer?;
     deleted.map_err(|e| Fault::of(&format!("CalicoNodeStatus({name})"), e))?;
-    Ok(answer)
+    Ok(Account { answer, node: known })
 }
 
 async fn answer(store: &Store, kind: &Resource, name: &str) -> Result<CalicoNodeStatusStatus, Failure> {

@@ -3,12 +3,13 @@
 use crate::agent::{self, Error};
 use crate::cli::NodeStatusArgs;
 use crate::failure::Failure;
-use crate::inquiry;
+use crate::inquiry::{self, Account};
 use crate::output::boxed::Boxed;
 use crate::output::{json, yaml};
 use crate::session::Session;
-use model::v3::{CalicoNodeStatusStatus, NodePeerStatus, SpeakerState, SpeakerStatus};
-use node::bgp_status::{BgpStatus, PeerSort, SessionState, SessionStatus};
+use model::k8s::Condition;
+use model::v3::{NodePeerStatus, SpeakerState, SpeakerStatus};
+use node::bgp_status::{PeerSort, SessionState, SessionStatus};
 use node::socket::NodeStatus;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,8 +36,8 @@ pub async fn run(session: &mut Session<'_>, args: &NodeStatusArgs) -> Result<(),
 }
 
 async fn through_the_api(session: &Session<'_>, node: &str, format: &str) -> Result<String, Failure> {
-    let answer = inquiry::ask(&session.store().await?, node).await?;
-    render_answer(&answer, format, now())
+    let account = inquiry::ask(&session.store().await?, node).await?;
+    render_account(&account, format, now())
 }
 
 /// This node's name as its agent finds it: the one that is given, the one that it keeps for others, or the host's.
@@ -52,9 +53,16 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What a node said of itself by a CalicoNodeStatus, in a format.
-fn render_answer(answer: &CalicoNodeStatusStatus, format: &str, now: u64) -> Result<String, Failure> {
-    let value = || serde_json::to_value(answer).expect("its keys are texts");
+/// What a node said of itself through the API, in a format.
+fn render_account(account: &Account, format: &str, now: u64) -> Result<String, Failure> {
+    let answer = &account.answer;
+    let conditions = node::troubles(&account.node);
+    let value = || {
+        let mut value = serde_json::to_value(answer).expect("its keys are texts");
+        value["ipip"] = json!(node::announcement(&account.node).and_then(|said| said.able.ipip));
+        value["conditions"] = json!(conditions);
+        value
+    };
     match format {
         "table" => {
             let sessions = |speaker: &SpeakerStatus, peers: &[NodePeerStatus]| {
@@ -64,8 +72,8 @@ fn render_answer(answer: &CalicoNodeStatusStatus, format: &str, now: u64) -> Res
             let v4 = sessions(&answer.agent.v4, &answer.bgp.peers_v4);
             let v6 = sessions(&answer.agent.v6, &answer.bgp.peers_v6);
             let speaks = v4.is_some() || v6.is_some();
-            Ok(RUNS.to_owned()
-                + &if speaks { families(v4.as_deref(), v6.as_deref(), now) } else { NO_BGP.to_owned() })
+            let shown = if speaks { families(v4.as_deref(), v6.as_deref(), now) } else { NO_BGP.to_owned() };
+            Ok(RUNS.to_owned() + &shown + &complaints(&conditions, &[]))
         }
         "json" => Ok(json::render(&value()) + "\n"),
         "yaml" => Ok(yaml::render(&value())),
@@ -91,12 +99,20 @@ fn told(peer: &NodePeerStatus) -> SessionStatus {
     }
 }
 
-/// What the agent of this node says of sessions and routes in a format, `now` being seconds since 1970. The table is
+/// What the agent of this node says in a format, `now` being seconds since 1970. The table is
 /// calicoctl's; the others have what it has no room for.
 fn render(status: &NodeStatus, format: &str, now: u64) -> Result<String, Failure> {
-    let value = || json!({ "running": true, "bgp": status.bgp, "routes": status.paths });
+    let value = || {
+        json!({
+            "running": true,
+            "ipip": status.ipip,
+            "conditions": status.conditions,
+            "bgp": status.bgp,
+            "routes": status.paths,
+        })
+    };
     match format {
-        "table" => Ok(tables(status.bgp.as_ref(), now)),
+        "table" => Ok(tables(status, now)),
         "json" => Ok(json::render(&value()) + "\n"),
         "yaml" => Ok(yaml::render(&value())),
         other => Err(unknown_format(other)),
@@ -123,18 +139,20 @@ fn families(v4: Option<&[SessionStatus]>, v6: Option<&[SessionStatus]>, now: u64
     text
 }
 
-/// What the speaker of this node says.
-fn tables(bgp: Option<&BgpStatus>, now: u64) -> String {
-    let mut text = RUNS.to_owned();
-    let Some(bgp) = bgp else { return text + NO_BGP };
-    text += &families(bgp.v4.as_deref(), bgp.v6.as_deref(), now);
-    for complaint in &bgp.complaints {
-        text += &format!("INFO: {complaint}\n");
-    }
-    if !bgp.complaints.is_empty() {
-        text.push('\n');
-    }
-    text
+/// What the agent of this node and its speaker say.
+fn tables(status: &NodeStatus, now: u64) -> String {
+    let (sessions, of_bgp) = match &status.bgp {
+        Some(bgp) => (families(bgp.v4.as_deref(), bgp.v6.as_deref(), now), &bgp.complaints[..]),
+        None => (NO_BGP.to_owned(), &[][..]),
+    };
+    RUNS.to_owned() + &sessions + &complaints(&status.conditions, of_bgp)
+}
+
+/// What is wrong, a line each; nothing where nothing is.
+fn complaints(conditions: &[Condition], of_bgp: &[String]) -> String {
+    let all = conditions.iter().map(|condition| &condition.message).chain(of_bgp);
+    let lines: String = all.map(|complaint| format!("INFO: {complaint}\n")).collect();
+    if lines.is_empty() { lines } else { lines + "\n" }
 }
 
 fn table(family: &str, sessions: &[SessionStatus], now: u64) -> String {
@@ -192,8 +210,9 @@ mod tests {
     use super::*;
     use insta::assert_snapshot;
     use model::Asn;
-    use node::bgp_status::SessionDetail;
-    use node::socket::PathStatus;
+    use model::k8s;
+    use node::bgp_status::{BgpStatus, SessionDetail};
+    use node::socket::{IpipDriver, PathStatus};
     use std::net::Ipv4Addr;
 
     /// 2026-11-23 02:30:00.
@@ -223,6 +242,10 @@ mod tests {
         }
     }
 
+    fn speaking(bgp: BgpStatus) -> NodeStatus {
+        NodeStatus { bgp: Some(bgp), ..NodeStatus::default() }
+    }
+
     #[test]
     fn the_articles_mesh_is_shown_to_the_letter() {
         let up = |address| SessionStatus {
@@ -230,7 +253,7 @@ mod tests {
             ..session(address, PeerSort::Mesh, SessionState::Up, 0, "Established")
         };
         let sessions = vec![up("192.168.50.162"), up("192.168.50.163")];
-        assert_snapshot!(tables(Some(&status(Some(sessions), None)), NOW), @"
+        assert_snapshot!(tables(&speaking(status(Some(sessions), None)), NOW), @"
         Calico process is running.
 
         IPv4 BGP status
@@ -255,7 +278,7 @@ mod tests {
         ];
         let mut status = status(Some(v4), Some(Vec::new()));
         status.complaints = vec!["BGPPeer p: BGPFilter f does not exist and filters nothing".into()];
-        assert_snapshot!(tables(Some(&status), NOW), @"
+        assert_snapshot!(tables(&speaking(status.clone()), NOW), @"
         Calico process is running.
 
         IPv4 BGP status
@@ -274,7 +297,7 @@ mod tests {
         ");
         let v6 = vec![session("fd00::4", PeerSort::Mesh, SessionState::Start, 5, "Connect")];
         status = BgpStatus { v4: None, v6: Some(v6), complaints: Vec::new(), ..status };
-        assert_snapshot!(tables(Some(&status), NOW), @"
+        assert_snapshot!(tables(&speaking(status.clone()), NOW), @"
         Calico process is running.
 
         IPv6 BGP status
@@ -288,7 +311,7 @@ mod tests {
 
     #[test]
     fn another_nodes_answer_is_shown_in_the_same_way() {
-        let answer: CalicoNodeStatusStatus = serde_json::from_value(serde_json::json!({
+        let answer = serde_json::from_value(serde_json::json!({
             "agent": {"birdV4": {"state": "Ready"}, "birdV6": {"state": "NotReady"}},
             "bgp": {"numberEstablishedV4": 1, "numberNotEstablishedV4": 1,
                 "peersV4": [
@@ -296,7 +319,8 @@ mod tests {
                     {"peerIP": "10.0.2.5", "since": "2026-11-23T02:21:57Z", "state": "Active", "type": "GlobalPeer"}]},
         }))
         .expect("an answer");
-        assert_snapshot!(render_answer(&answer, "table", NOW).map_err(|failure| failure.text).expect("a table"), @"
+        let account = Account { answer, ..Account::default() };
+        assert_snapshot!(render_account(&account, "table", NOW).map_err(|failure| failure.text).expect("a table"), @"
         Calico process is running.
 
         IPv4 BGP status
@@ -307,9 +331,9 @@ mod tests {
         | 10.0.2.4     | node-to-node mesh | up    | 02:21:59 | Established |
         +--------------+-------------------+-------+----------+-------------+
         ");
-        let silent = CalicoNodeStatusStatus::default();
+        let silent = Account::default();
         assert_eq!(
-            render_answer(&silent, "table", NOW).map_err(|failure| failure.text),
+            render_account(&silent, "table", NOW).map_err(|failure| failure.text),
             Ok(RUNS.to_owned() + NO_BGP)
         );
     }
@@ -362,9 +386,37 @@ mod tests {
         assert!(said("yaml").expect("YAML").contains("routerID: 10.0.2.15\n"));
         assert_eq!(said("xml"), Err("unrecognized output format 'xml': use table, json or yaml".to_owned()));
         assert_eq!(
-            tables(None, NOW),
+            tables(&NodeStatus::default(), NOW),
             "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n\n"
         );
+    }
+
+    #[test]
+    fn a_condition_is_a_line_here_and_from_afar_and_the_driver_is_for_programs() {
+        let node: k8s::Node = serde_json::from_value(json!({
+            "metadata": {"name": "n2", "annotations": {
+                "tortie/encapsulation": r#"{"able":{"ipip":"stand-in"}}"#}},
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it runs"},
+                {"type": "PoolModeUnavailable", "status": "True", "reason": "IPIPIsIPv4", "message": "pool p is odd"}]},
+        }))
+        .expect("a Node");
+        let conditions = node::troubles(&node);
+        let here = NodeStatus { conditions, ipip: Some(IpipDriver::StandIn), ..NodeStatus::default() };
+        let account = Account { node, ..Account::default() };
+        let said = |format: &str| {
+            [render(&here, format, NOW), render_account(&account, format, NOW)]
+                .map(|said| said.unwrap_or_else(|failure| failure.text))
+        };
+        for text in said("table") {
+            assert_eq!(text, format!("{RUNS}{NO_BGP}INFO: pool p is odd\n\n"));
+        }
+        for text in said("json") {
+            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(json["ipip"], "stand-in", "{text}");
+            assert_eq!(json["conditions"][0]["reason"], "IPIPIsIPv4", "{text}");
+            assert_eq!(json["conditions"].as_array().map(Vec::len), Some(1), "{text}");
+        }
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use crate::agent;
 use crate::cli::StatusArgs;
 use crate::failure::{Failure, Fault};
+use crate::ipam::all;
 use crate::kind::Kind;
 use crate::output::{json, table, yaml};
 use crate::session::Session;
 use crate::store::Store;
 use datastore::Resource;
+use model::k8s;
 use node::socket::{Encap, IpipDriver, NodeStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -54,17 +56,20 @@ async fn nodes(store: &Store) -> Result<Vec<Value>, Failure> {
             *pods.entry(node.to_owned()).or_default() += 1;
         }
     }
-    let kubernetes = list(store, "Node").await?;
+    let kubernetes: BTreeMap<String, k8s::Node> = all::<k8s::Node>(store, "Node")
+        .await?
+        .into_iter()
+        .map(|node| (node.metadata.name.clone(), node))
+        .collect();
     let views = store.list(kind, None).await?;
     let views = views["items"].as_array().cloned().unwrap_or_default();
     let status = |view: Value| {
         let name = view["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let node = kubernetes.iter().find(|node| node["metadata"]["name"] == name.as_str());
         json!({
             "node": name,
             "address": view["spec"]["bgp"]["ipv4Address"],
             "tunnel": view["spec"]["ipv4VXLANTunnelAddr"],
-            "network": node.map_or_else(|| "gone".to_owned(), network),
+            "network": kubernetes.get(&name).map_or_else(|| "gone".to_owned(), network),
             "blocks": blocks.get(&name).copied().unwrap_or_default(),
             "pods": pods.get(&name).copied().unwrap_or_default(),
         })
@@ -72,19 +77,18 @@ async fn nodes(store: &Store) -> Result<Vec<Value>, Failure> {
     Ok(views.into_iter().map(status).collect())
 }
 
-/// What the node's `NetworkUnavailable` condition says, in words.
-fn network(node: &Value) -> String {
-    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    let Some(condition) = conditions.into_iter().find(|c| c["type"] == "NetworkUnavailable") else {
+/// What a node's conditions say of its network: in words if there is none, by its reason if something is wrong with it.
+fn network(node: &k8s::Node) -> String {
+    let conditions = &node.status.conditions;
+    let Some(network) = conditions.iter().find(|c| c.condition_type == "NetworkUnavailable") else {
         return "unknown".to_owned();
     };
-    match condition["status"].as_str() {
-        Some("False") => "ok".to_owned(),
-        _ => {
-            let said = condition["message"].as_str().filter(|text| !text.is_empty());
-            said.or(condition["reason"].as_str()).unwrap_or("unavailable").to_owned()
-        }
+    if network.status != "False" {
+        let said = [&network.message, &network.reason].into_iter().find(|text| !text.is_empty());
+        return said.map_or_else(|| "unavailable".to_owned(), String::clone);
     }
+    let trouble = node::troubles(node).into_iter().next();
+    trouble.map_or_else(|| "ok".to_owned(), |trouble| trouble.reason)
 }
 
 async fn pools(store: &Store) -> Result<Vec<Value>, Failure> {
@@ -145,7 +149,7 @@ fn agent_text(agent: &NodeStatus) -> String {
     match agent.ipip {
         Some(IpipDriver::Kernel) => say(format_args!("  IPIP by the kernel's module")),
         Some(IpipDriver::StandIn) => say(format_args!("  IPIP by the stand-in for the kernel's module")),
-        None => say(format_args!("  IPIP is not possible in this kernel")),
+        None => say(format_args!("  IPIP has no driver here")),
     }
     let accepted: Vec<String> = agent.accepts.iter().map(Encap::to_string).collect();
     let accepted = if accepted.is_empty() { "none".to_owned() } else { accepted.join(", ") };
