@@ -3,8 +3,8 @@
 
 use lab_tests::faults::cni::without_a_trace;
 use lab_tests::faults::damage::f07_an_agent_whose_files_are_cut_or_flipped_is_up_within_five_seconds_and_no_packet_is_lost;
-use lab_tests::{Answer, Lab, PODS, cases, program, suite, within};
-use serde_json::json;
+use lab_tests::{Answer, Lab, PODS, cases, has_ipip_module, program, suite, within};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             f07_an_agent_whose_files_are_cut_or_flipped_is_up_within_five_seconds_and_no_packet_is_lost,
             a_node_that_the_api_does_not_know_is_named,
             f11_an_add_without_an_api_server_says_so_and_leaves_nothing,
+            a_pool_set_to_ipip_where_no_driver_works_is_refused_beforehand_and_takes_no_path_down,
             f33_a_full_pool_says_so_and_a_freed_address_is_given_again,
         ],
     )
@@ -197,6 +198,104 @@ fn f11_an_add_without_an_api_server_says_so_and_leaves_nothing(lab: &Lab) {
         });
         lab.cni(NODE, "DEL", "f11", pod.path()).expect("DEL");
     });
+}
+
+/// The Node's condition about pools' modes: null if it has none.
+fn pool_modes(lab: &Lab, node: &str) -> Value {
+    let node = lab.json(&format!("kubectl get node {node} -o json"));
+    let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|said| said["type"] == "PoolModeUnavailable").unwrap_or_default()
+}
+
+/// The tunnels of a node's routes to other nodes' blocks, sorted.
+fn ways_out(lab: &Lab, node: &str) -> Vec<String> {
+    let routes = lab.exec(node, "ip -4 route show proto 80");
+    let device = |route: &str| route.split(" dev ").nth(1)?.split(' ').next().map(str::to_owned);
+    let devices = routes.lines().filter_map(device).filter(|device| !device.starts_with("cali"));
+    let mut devices: Vec<String> = devices.collect();
+    devices.sort();
+    devices
+}
+
+const NO_DRIVER: &str = "pool default-ipv4-ippool wants IPIP, for which this node has no driver";
+
+fn a_pool_set_to_ipip_where_no_driver_works_is_refused_beforehand_and_takes_no_path_down(lab: &Lab) {
+    let agent = lab.take_over("master2", &[], &["--ipip-driver=kernel"], &[]);
+    let mode = |words: &str| {
+        let output = lab.try_exec("master1", &format!("calicoctl mode {words}"));
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    if has_ipip_module() {
+        // Here that driver works, and the node follows like any other.
+        for (to, device) in [("ipip", "tunl0"), ("vxlan", "vxlan.calico")] {
+            let (done, shown) = mode(&format!("apply default-ipv4-ippool --to {to}"));
+            assert!(done, "{shown}");
+            assert_eq!(ways_out(lab, "master2"), [device; 2]);
+        }
+        drop(agent);
+        lab.verb(&["start", "node-master2"]);
+        return;
+    }
+    within(Duration::from_secs(10), "master2 says that it has no driver", || {
+        lab.json("calicoctl node status --node master2 -o json")["ipip"].is_null()
+    });
+    for words in ["plan default-ipv4-ippool --to ipip", "apply default-ipv4-ippool --to ipip-cross-subnet"] {
+        let (done, shown) = mode(words);
+        let named: Vec<&str> = shown.lines().filter(|line| line.contains(NO_DRIVER)).collect();
+        assert!(!done && named.len() == 1 && named[0].starts_with("  master2: "), "{words}: {shown}");
+    }
+    assert_eq!(pool_modes(lab, "master2"), Value::Null, "nothing was changed");
+
+    let [one, two, three] = PODS.map(|(node, pod, _)| lab.place(node, pod));
+    let samplers = [(&one, &two), (&two, &three), (&three, &one)].map(|(a, b)| Sampler::start(a, b));
+    lab.patch_pool(r#"{"ipipMode":"Always","vxlanMode":"Never"}"#);
+    within(Duration::from_secs(20), "who can has switched, and who cannot says so", || {
+        ways_out(lab, "master1") == ["tunl0", "vxlan.calico"]
+            && ways_out(lab, "master3") == ["tunl0", "vxlan.calico"]
+            && pool_modes(lab, "master2")["status"] == "True"
+    });
+    assert_eq!(ways_out(lab, "master2"), ["vxlan.calico"; 2]);
+    assert_eq!(lab.tunnels("master2"), ["vxlan.calico"]);
+    let said = pool_modes(lab, "master2");
+    assert_eq!(said["reason"], "NoIPIPDriver");
+    assert!(said["message"].as_str().is_some_and(|message| message.starts_with(NO_DRIVER)), "{said}");
+    assert_eq!(pool_modes(lab, "master1"), Value::Null);
+    let shown = |at: &str, flags: &str| lab.exec(at, &format!("calicoctl node status {flags}"));
+    for (at, flags) in [("master2", ""), ("master1", "--node master2")] {
+        let lines = format!("INFO: {}\n\n", said["message"].as_str().unwrap_or_default());
+        assert!(shown(at, flags).ends_with(&lines), "{at} {flags}: {}", shown(at, flags));
+        let json = lab.exec(at, &format!("calicoctl node status {flags} -o json"));
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        assert!(json["ipip"].is_null() && json["conditions"][0]["reason"] == "NoIPIPDriver", "{json}");
+    }
+    assert!(!shown("master1", "").contains("INFO"), "{}", shown("master1", ""));
+    assert_eq!(lab.json("calicoctl node status -o json")["ipip"], "stand-in");
+
+    // What changes without a turn keeps the time of the last one.
+    let turned = said["lastTransitionTime"].as_str().expect("a time").to_owned();
+    within(Duration::from_secs(5), "it is a second later", || {
+        lab.exec("master1", "date -u +%Y-%m-%dT%H:%M:%SZ").trim() > turned.as_str()
+    });
+    let more = r#"{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"more"},
+        "spec":{"cidr":"10.77.0.0/24","ipipMode":"CrossSubnet","disabled":true}}"#;
+    lab.exec("master1", &format!("echo '{more}' | calicoctl create -f -"));
+    let says_more = || pool_modes(lab, "master2")["message"].to_string().contains("pool more wants IPIP");
+    within(Duration::from_secs(10), "the condition names both pools", says_more);
+    assert_eq!(pool_modes(lab, "master2")["lastTransitionTime"], turned);
+    lab.exec("master1", "calicoctl delete ippool more");
+
+    lab.patch_pool(r#"{"ipipMode":"Never","vxlanMode":"Always"}"#);
+    within(Duration::from_secs(20), "all is as before", || {
+        pool_modes(lab, "master2")["status"] == "False"
+            && ["master1", "master2", "master3"].iter().all(|node| lab.tunnels(node) == ["vxlan.calico"])
+    });
+    assert!(!shown("master2", "").contains("INFO"), "{}", shown("master2", ""));
+    drop(agent);
+    lab.verb(&["start", "node-master2"]);
+    for report in Sampler::stop_all(samplers.into()) {
+        println!("{report}");
+        report.assert_nothing_lost();
+    }
 }
 
 fn f33_a_full_pool_says_so_and_a_freed_address_is_given_again(lab: &Lab) {

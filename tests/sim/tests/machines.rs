@@ -42,3 +42,25 @@ fn no_change_of_mode_loses_a_packet() {
         }
     }
 }
+
+#[test]
+fn a_mode_that_one_node_cannot_have_loses_no_packet_and_is_a_condition_until_it_is_set_back() {
+    use Mode::{Direct, Ipip, IpipCrossSubnet, Vxlan, VxlanCrossSubnet};
+    for (from, to) in
+        [Vxlan, VxlanCrossSubnet, Direct].iter().flat_map(|from| [(*from, Ipip), (*from, IpipCrossSubnet)])
+    {
+        let at =
+            |result: Result<(), _>| result.unwrap_or_else(|broken| panic!("{from:?} to {to:?}: {broken}"));
+        let mut cluster = three(from).bgp().without_ipip(1);
+        cluster.admin(Duration::from_secs(3), Admin::SetMode(to));
+        // The agent that comes back knows no other way, and a pod more needs one.
+        cluster.admin(Duration::from_secs(5), Admin::Crash(1));
+        cluster.admin(Duration::from_secs(8), Admin::AddPod(3, 1));
+        at(cluster.settle());
+        let said = |cluster: &Machines| (0..3).map(|node| cluster.pool_modes(node)).collect::<Vec<_>>();
+        assert_eq!(said(&cluster), [None, Some("True".to_owned()), None], "{from:?} to {to:?}");
+        cluster.admin(Duration::from_millis(1), Admin::SetMode(from));
+        at(cluster.come_to_rest());
+        assert_eq!(said(&cluster), [None, Some("False".to_owned()), None], "{from:?} to {to:?}");
+    }
+}

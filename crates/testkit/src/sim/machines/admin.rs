@@ -94,7 +94,7 @@ impl Machines {
             Admin::DeletePod(pod) => return self.del_pod(&format!("p{pod}")),
             Admin::SetMode(mode) => self.set_mode(mode, |_| true),
             Admin::SetModeOf(pool, mode) => self.set_mode(mode, |n| n == pool),
-            Admin::Join(subnet, ipip) => self.add_machine(subnet, ipip),
+            Admin::Join(subnet, ipip) => self.add_machine(subnet, Some(ipip)),
             Admin::Remove(node) => return self.remove_machine(node),
             Admin::Crash(node) if self.machines[node].agent.is_some() => self.crash(node),
             Admin::Reboot(node) if self.machines[node].agent.is_some() => self.reboot(node),
@@ -202,7 +202,8 @@ impl Machines {
         let router = self.router(node);
         let machine = &mut self.machines[node];
         machine.boot += 1;
-        machine.kernel = FakeKernel::boot(machine.kernel.addr(), router, machine.ipip == IpipDriver::Kernel);
+        machine.kernel =
+            FakeKernel::boot(machine.kernel.addr(), router, machine.ipip == Some(IpipDriver::Kernel));
         self.kubelet_hears_of_reboot(node);
     }
 

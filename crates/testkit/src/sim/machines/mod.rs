@@ -95,7 +95,7 @@ struct Machine {
     boot: u64,
     /// By so many seconds the clock on its wall is ahead of the others'. Who runs already has read it.
     ahead: i64,
-    ipip: IpipDriver,
+    ipip: Option<IpipDriver>,
     told: BTreeMap<Kind, Revision>,
     /// Kinds that this life of the agent has been told whole.
     listed: BTreeSet<Kind>,
@@ -149,23 +149,33 @@ impl Machines {
         };
         cluster.create(k8s::Namespace { metadata: Metadata::named("default") }.into());
         for n in 0..near + far {
-            cluster.add_machine(usize::from(n >= near), drivers[n % drivers.len()]);
+            cluster.add_machine(usize::from(n >= near), Some(drivers[n % drivers.len()]));
         }
         cluster
     }
 
+    /// Nobody carries IP in IP on a node, from its start on.
+    #[must_use]
+    pub fn without_ipip(mut self, node: usize) -> Machines {
+        let machine = &mut self.machines[node];
+        machine.ipip = None;
+        machine.kernel =
+            FakeKernel::boot(machine.kernel.addr(), router_of(machine.kernel.addr().subnet()), false);
+        self
+    }
+
     /// A node of a subnet that is about to start.
-    fn add_machine(&mut self, subnet: usize, ipip: IpipDriver) {
+    fn add_machine(&mut self, subnet: usize, ipip: Option<IpipDriver>) {
         let name = format!("n{}", self.machines.len() + 1);
         self.add_machine_named(name, subnet, ipip);
     }
 
     /// The same with a name that an earlier machine may have had.
-    fn add_machine_named(&mut self, name: String, subnet: usize, ipip: IpipDriver) {
+    fn add_machine_named(&mut self, name: String, subnet: usize, ipip: Option<IpipDriver>) {
         let index = self.machines.len();
         let addr = Ipv4Addr::new(192, 168, 10 + subnet as u8, 1 + index as u8);
         let addr = IfAddr::new(addr.into(), 24).expect("24 fits IPv4");
-        let has_ipip = ipip == IpipDriver::Kernel;
+        let has_ipip = ipip == Some(IpipDriver::Kernel);
         let labels = [("subnet".to_owned(), router::subnet_label(addr.subnet()))].into();
         let metadata = Metadata { labels, ..Metadata::named(&name) };
         self.create(k8s::Node { metadata, ..k8s::Node::default() }.into());
@@ -272,7 +282,7 @@ impl Machines {
             address: Some(machine.kernel.addr()),
             bgp,
             router_id: derive::bgp::RouterId::Address,
-            ipip: Some(machine.ipip),
+            ipip: machine.ipip,
             epoch_micros: EPOCH_MICROS + machine.ahead * 1_000_000,
         });
         let attachments = machine.files.values().cloned().collect();

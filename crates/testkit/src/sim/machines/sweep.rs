@@ -47,6 +47,16 @@ impl Machines {
         self.connected()
     }
 
+    /// What a node's condition `PoolModeUnavailable` says; `None`: it never had one.
+    pub fn pool_modes(&self, node: usize) -> Option<String> {
+        let own = self.api.objects().find_map(|object| match object {
+            Object::Node(own) if own.metadata.name == self.machines[node].name => Some(own),
+            _ => None,
+        })?;
+        let said = own.status.conditions.iter().find(|said| said.condition_type == "PoolModeUnavailable");
+        said.map(|said| said.status.clone())
+    }
+
     /// What is not done, in words.
     pub fn pending(&self) -> Vec<String> {
         let mut pending = Vec::new();
@@ -59,10 +69,11 @@ impl Machines {
             let status = agent.status();
             pending.extend((!status.ready).then(|| format!("{name} is not ready")));
             pending.extend(status.waiting_for.iter().map(|kind| format!("{name} waits for {kind}")));
-            // A full pool is a reason, and so is a router that does not know the way.
+            // A full pool is a reason, and so are a router that does not know the way and a node without IP in IP.
             let is_honest = |problem: &&String| {
                 problem.contains("No IPs available")
                     || problem.contains("is in another subnet and the pool wants no encapsulation")
+                    || problem.contains("for which this node has no driver")
             };
             let problems = status.problems.iter().filter(|problem| !is_honest(problem));
             pending.extend(problems.map(|problem| format!("{name}: {problem}")));
@@ -188,7 +199,7 @@ impl Machines {
         for (index, machine) in self.machines.iter().enumerate() {
             let addr = machine.kernel.addr();
             let mut kernel =
-                FakeKernel::boot(addr, router_of(addr.subnet()), machine.ipip == IpipDriver::Kernel);
+                FakeKernel::boot(addr, router_of(addr.subnet()), machine.ipip == Some(IpipDriver::Kernel));
             let pods = self.pods.values().filter(|pod| pod.node == index);
             pods.filter_map(|pod| pod.sandbox.as_ref()).for_each(|sandbox| kernel.make_space(sandbox.space));
             twin.machines.push(super::Machine {
