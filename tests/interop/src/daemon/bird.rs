@@ -35,9 +35,8 @@ fn configuration(host: &Host, setup: &Setup, directory: &Path) -> String {
     );
     for family in ["ipv4", "ipv6"] {
         let _ = writeln!(text, "protocol static s{family} {{ {family};");
-        for prefix in
-            setup.announce.iter().chain(&setup.decorated).filter(|prefix| super::family(prefix) == family)
-        {
+        let own = setup.announce.iter().chain(&setup.decorated).chain(&setup.loaded);
+        for prefix in own.filter(|prefix| super::family(prefix) == family) {
             let _ = writeln!(text, "  route {prefix} blackhole;");
         }
         text.push_str("}\n");
@@ -55,6 +54,7 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
         (peer.gtsm, "ttl security on;".to_owned()),
         (peer.multihop, "multihop;".to_owned()),
         (peer.client, "rr client;".to_owned()),
+        (peer.extended, "enable extended messages on;".to_owned()),
         (setup.cluster_id.is_some(), format!("rr cluster id {};", setup.cluster_id.unwrap_or(host.v4))),
         (peer.password.is_some(), format!("password \"{}\";", peer.password.unwrap_or_default())),
     ];
@@ -70,15 +70,22 @@ fn protocol(host: &Host, setup: &Setup, number: usize, peer: &Peering) -> String
         .map(|prefix| {
             format!(
                 "if net = {prefix} then {{ bgp_community.add((64512,7)); bgp_large_community.add((64512,1,2)); \
-                 bgp_med = 50; bgp_local_pref = 250; }} "
+                 bgp_ext_community.add((rt,64512,9)); bgp_med = 50; bgp_local_pref = 250; }} "
             )
         })
+        .collect();
+    let load: String = (0..600).map(|n| format!("bgp_large_community.add((64512,2,{n})); ")).collect();
+    let load: String = setup
+        .loaded
+        .iter()
+        .filter(|prefix| super::family(prefix) == family)
+        .map(|prefix| format!("if net = {prefix} then {{ {load}}} "))
         .collect();
     let port = |port: Option<u16>| port.map_or(String::new(), |port| format!(" port {port}"));
     format!(
         "protocol bgp p{number} {{ local {}{} as {}; neighbor {}{} as {}; hold time {}; graceful restart on; \
          connect delay time 1; connect retry time 1; error wait time 1, 1;{options} \
-         {family} {{ import all; export filter {{ {decorate} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
+         {family} {{ import all; export filter {{ {decorate}{load} if source ~ [RTS_STATIC, RTS_BGP] then accept; reject; }}; }}; }}\n",
         setup.source.map_or(host.like(peer.addr), IpAddr::from),
         port(peer.port),
         setup.asn,
@@ -106,6 +113,7 @@ pub fn path(text: &str) -> Option<Seen> {
         as_path: value("BGP.as_path").unwrap_or_default().to_owned(),
         communities: list("BGP.community"),
         large: list("BGP.large_community"),
+        extended: list("BGP.ext_community"),
         med: value("BGP.med").and_then(|text| text.parse().ok()),
         local_pref: value("BGP.local_pref").and_then(|text| text.parse().ok()),
     })

@@ -43,7 +43,7 @@ pub fn follow(daemon: &Daemon<'_>, before: &Setup) {
 
 fn configuration(host: &Host, setup: &Setup, directory: &Path) -> String {
     let mut text = format!(
-        "log file {}/log informational\nroute-map DECORATE permit 10\n set community 64512:7\n set large-community 64512:1:2\n set metric 50\n \
+        "log file {}/log informational\nroute-map DECORATE permit 10\n set community 64512:7\n set large-community 64512:1:2\n set extcommunity rt 64512:9\n set metric 50\n \
          set local-preference 250\n!\nrouter bgp {}\n bgp router-id {}\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n \
          no bgp network import-check\n bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp log-neighbor-changes\n",
         directory.display(),
@@ -110,6 +110,7 @@ pub fn path(text: &str, prefix: &str) -> Option<Seen> {
         as_path: if as_path == "Local" { String::new() } else { as_path },
         communities: list(&best["community"]),
         large: list(&best["largeCommunity"]),
+        extended: list(&best["extendedCommunity"]).iter().map(|one: &String| one.to_lowercase()).collect(),
         med: number(["metric", "med"]),
         local_pref: number(["locPrf", "localpref"]),
     })

@@ -20,7 +20,12 @@ pub fn announce_all(daemon: &Daemon<'_>) {
         announce(daemon, "add", prefix, "");
     }
     for prefix in &daemon.setup.decorated {
-        announce(daemon, "add", prefix, "community 64512:7 large-community 64512:1:2 med 50 local-pref 250");
+        announce(
+            daemon,
+            "add",
+            prefix,
+            "community 64512:7 large-community 64512:1:2 rt 64512:9 med 50 local-pref 250",
+        );
     }
 }
 
@@ -69,14 +74,17 @@ fn configuration(host: &Host, setup: &Setup) -> String {
     text
 }
 
-/// The numbers of path attributes (RFC 4271 §5, RFC 1997, RFC 8092).
+/// The numbers of path attributes (RFC 4271 §5, RFC 1997, RFC 4360, RFC 8092).
 const AS_PATH: u64 = 2;
 const NEXT_HOP: u64 = 3;
 const MULTI_EXIT_DISC: u64 = 4;
 const LOCAL_PREF: u64 = 5;
 const COMMUNITIES: u64 = 8;
 const MP_REACH_NLRI: u64 = 14;
+const EXTENDED_COMMUNITIES: u64 = 16;
 const LARGE_COMMUNITY: u64 = 32;
+/// The subtype of an extended community that is a route target (RFC 4360 §4).
+const ROUTE_TARGET: u64 = 2;
 
 /// Reads `global rib P -j`.
 pub fn path(text: &str) -> Option<Seen> {
@@ -107,6 +115,11 @@ pub fn path(text: &str) -> Option<Seen> {
         let each = large["value"].as_array().into_iter().flatten();
         seen.large =
             each.map(|one| format!("{}:{}:{}", one["ASN"], one["LocalData1"], one["LocalData2"])).collect();
+    }
+    if let Some(extended) = attribute(EXTENDED_COMMUNITIES) {
+        let each = extended["value"].as_array().into_iter().flatten();
+        let targets = each.filter(|one| one["subtype"] == ROUTE_TARGET);
+        seen.extended = targets.filter_map(|one| Some(format!("rt:{}", one["value"].as_str()?))).collect();
     }
     seen.med = attribute(MULTI_EXIT_DISC).and_then(|attribute| number(&attribute["metric"]));
     seen.local_pref = attribute(LOCAL_PREF).and_then(|attribute| number(&attribute["value"]));

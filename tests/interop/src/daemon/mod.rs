@@ -34,8 +34,11 @@ pub struct Setup {
     pub peers: Vec<Peering>,
     /// Prefixes of its own.
     pub announce: BTreeSet<String>,
-    /// Prefixes of its own with community 64512:7, large community 64512:1:2, MED 50 and, inside its AS, LOCAL_PREF 250.
+    /// Prefixes of its own with community 64512:7, large community 64512:1:2, route target 64512:9, MED 50 and, inside its AS,
+    /// LOCAL_PREF 250.
     pub decorated: BTreeSet<String>,
+    /// Prefixes of its own with large communities 64512:2:0 to 64512:2:599, more than 4096 octets have room for. For BIRD only.
+    pub loaded: BTreeSet<String>,
     /// The address of its end, if that is not on the segment. For BIRD only.
     pub source: Option<Ipv4Addr>,
 }
@@ -59,6 +62,8 @@ pub struct Peering {
     pub port: Option<u16>,
     /// The neighbour's port, if it is not 179. For BIRD only.
     pub calls: Option<u16>,
+    /// It announces that it takes messages of more than 4096 octets (RFC 8654). For BIRD only.
+    pub extended: bool,
 }
 
 /// A path as a daemon has it.
@@ -71,6 +76,8 @@ pub struct Seen {
     pub communities: BTreeSet<String>,
     /// As in `64512:1:2`.
     pub large: BTreeSet<String>,
+    /// As in `rt:64512:9`.
+    pub extended: BTreeSet<String>,
     pub med: Option<u32>,
     pub local_pref: Option<u32>,
 }
@@ -89,6 +96,7 @@ impl Peering {
             multihop: false,
             port: None,
             calls: None,
+            extended: false,
         }
     }
 
@@ -106,6 +114,7 @@ impl Setup {
             peers: peers.into(),
             announce: BTreeSet::new(),
             decorated: BTreeSet::new(),
+            loaded: BTreeSet::new(),
             source: None,
         }
     }
@@ -117,6 +126,11 @@ impl Setup {
 
     pub fn decorating(mut self, prefixes: &[impl AsRef<str>]) -> Setup {
         self.decorated.extend(prefixes.iter().map(|prefix| prefix.as_ref().to_owned()));
+        self
+    }
+
+    pub fn loading(mut self, prefixes: &[impl AsRef<str>]) -> Setup {
+        self.loaded.extend(prefixes.iter().map(|prefix| prefix.as_ref().to_owned()));
         self
     }
 }
