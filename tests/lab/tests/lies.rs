@@ -1,11 +1,16 @@
 //! Who lies over BGP: a router beside the nodes, a node of the mesh that runs somebody else's speaker, a reflector of every node,
-//! and one whom nobody asked. No route moves, and each lie is named with its teller (S27).
+//! and one whom nobody asked. No route moves, and each lie is named with its teller (S27). What a peer writes for people does no
+//! harm to them (S26).
 
 use lab_tests::bgp::{
-    ExternalRouter, ROUTER, SOON, apply, between_pods, configure, mesh_is_up, routes, session,
+    ExternalRouter, ROUTER, SOON, apply, between_pods, configure, found, mesh_is_up, routes, session,
 };
 use lab_tests::{Lab, PODS, cases, suite, within};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::ExitCode;
+use std::time::Duration;
 use testkit::sampler::Sampler;
 
 /// Who is lied to, and may notice nothing.
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
             s27_a_router_that_lies_moves_no_route_and_is_named,
             s27_a_node_of_the_mesh_that_lies_moves_no_route_and_is_named,
             s27_a_reflector_that_lies_moves_no_route_and_is_named,
+            s26_what_a_peer_writes_is_one_line_that_steers_no_terminal,
         ],
     )
 }
@@ -225,4 +231,93 @@ fn s27_a_reflector_that_lies_moves_no_route_and_is_named(lab: &Lab) {
     drop(bird);
     mesh_is_up(lab);
     quiet.assert_kept(lab);
+}
+
+/// A message of BGP (RFC 4271 §4.1).
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + body.len()).expect("a message is short").to_be_bytes();
+    [&[0xff; 16][..], &length, &[kind], body].concat()
+}
+
+/// A session of AS 65001 with master1 from its OPEN to a shutdown, with texts wherever a peer may write some.
+fn shut_down_with(text: &[u8]) {
+    let named = b"\x1b]0;r\x07\n\xff";
+    let length = u8::try_from(named.len()).expect("it is short");
+    // Its name, and the version of its program (IANA's capabilities 73 and 75).
+    let name = [&[73, length + 2, length][..], named, &[0]].concat();
+    let version = [&[75, length + 1, length][..], named].concat();
+    let capabilities = [name, version].concat();
+    let size = u8::try_from(capabilities.len()).expect("they are short");
+    let fixed = [4, 0xfd, 0xe9, 0, 90, 192, 168, 50, 26, size + 2, 2, size];
+    let open = message(1, &[&fixed[..], &capabilities].concat());
+    let said = [open, message(4, &[]), message(3, &[&[6, 2], text].concat())].concat();
+    if let Ok(mut stream) = TcpStream::connect("192.168.50.161:179") {
+        // Who is held off is not listened to.
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = stream.write_all(&said);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+fn is_harmless(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || !c.is_control())
+}
+
+/// Whether no text anywhere in a document could harm who prints it.
+fn holds_no_harm(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains('\n') && is_harmless(text),
+        Value::Array(values) => values.iter().all(holds_no_harm),
+        Value::Object(fields) => fields.values().all(holds_no_harm),
+        _ => true,
+    }
+}
+
+fn s26_what_a_peer_writes_is_one_line_that_steers_no_terminal(lab: &Lab) {
+    const PEER: &str = "192.168.50.26";
+    suite::allow_drops(&["master1: nft bgp-stranger"]);
+    let texts: [(&[u8], String); 3] = [
+        (
+            b"\x1f\x1b[2J\x1b]0;gone\x07\r\n| 10.0.0.1 |\0",
+            r#""\u{1b}[2J\u{1b}]0;gone\u{7}\r\n| 10.0.0.1 |\0""#.into(),
+        ),
+        (
+            b"\x10\xff\xfe\xc2\x9b31m \xe2\x80\xaex\xc3\x9f\xc3",
+            "\"\u{fffd}\u{fffd}\\u{9b}31m \\u{202e}xß\u{fffd}\"".into(),
+        ),
+        (&[[0xff].as_slice(), &[0x1b; 4000]].concat(), format!("\"{}\"", r"\u{1b}".repeat(255))),
+    ];
+    let stranger = lab.stranger(&format!("{PEER}/24"));
+    // So that a call of master1's is neither answered nor refused, and what was said last is what is shown.
+    stranger.run(
+        "nft 'add table inet s; add chain inet s in { type filter hook input priority 0; }; add rule inet s in tcp dport 179 drop'",
+    );
+    apply(lab, "BGPPeer", "talker", &format!("{{peerIP: {PEER}, asNumber: 65001, node: master1}}"));
+    within(SOON, "it is awaited", || session(lab, "master1", PEER).is_some());
+    for (text, printed) in texts {
+        within(SOON * 3, &format!("{printed} is shown"), || {
+            stranger.inside(|| shut_down_with(text));
+            found(lab, "master1", PEER)["info"].as_str().is_some_and(|info| info.ends_with(&printed))
+        });
+        let table = lab.exec("master1", "calicoctl node status");
+        assert!(is_harmless(&table), "{table:?}");
+        // A long cell has several lines, each in its frame.
+        let rows = table.lines().skip(3).take_while(|line| !line.is_empty());
+        assert!(
+            rows.clone().all(|line| line.starts_with(['|', '+']) && line.ends_with(['|', '+'])),
+            "{table}"
+        );
+        let bare = |text: &str| text.chars().filter(|c| !" |\n".contains(*c)).collect::<String>();
+        assert!(bare(&rows.collect::<String>()).contains(&bare(&printed)), "{table}");
+        let json = lab.exec("master1", "calicoctl node status -o json");
+        assert!(is_harmless(&json), "{json:?}");
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        assert!(holds_no_harm(&json) && json.to_string().contains("shutdown"), "{json}");
+        assert!(is_harmless(&lab.exec("master1", "calicoctl node status -o yaml")));
+        let log = lab.log("node-master1");
+        let line = log.lines().find(|line| line.ends_with(&printed)).expect("it is in the log");
+        assert!(line.starts_with("20") && line.contains("BGP: Node_192_168_50_26 is"), "{line}");
+        assert!(is_harmless(&log), "{log:?}");
+    }
+    lab.exec("master1", "calicoctl delete bgppeer talker");
 }
