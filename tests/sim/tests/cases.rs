@@ -3,7 +3,8 @@
 use model::Duration;
 use model::store::Kind;
 use model::v3::IpamConfigurationSpec;
-use testkit::sim::{Moment, Sim, Verb};
+use testkit::sim::faults::{Sort, What};
+use testkit::sim::{Sim, Verb};
 
 fn pair() -> Sim {
     Sim::cluster(2).pool("10.0.0.0/28", 29)
@@ -177,19 +178,19 @@ fn a_block_that_is_used_while_it_is_being_taken_over_stays() {
 }
 
 #[test]
-fn a_crash_at_any_request_of_a_take_over_loses_nothing() {
+fn whatever_befalls_a_request_of_a_take_over_nothing_is_lost() {
     let strict = IpamConfigurationSpec { strict_affinity: true, ..IpamConfigurationSpec::default() };
     let mut ended = 0;
     for n in 0..20 {
-        for moment in [Moment::Before, Moment::After] {
+        for what in Sort::Request.all() {
             let mut sim = one_block(strict.clone());
             sim.pod("a").del();
             sim.run_for(Duration::from_millis(1_500));
             sim.pod("b").on("n2").add();
             let at = sim.effects() + 1 + n;
-            sim.crash_at(at, moment);
+            sim.befall(at, what);
             sim.settle().expect_clean();
-            assert_eq!(sim.node("n2").blocks().len(), 1, "crash {moment:?} request {n}");
+            assert_eq!(sim.node("n2").blocks().len(), 1, "{what:?} at request {n}");
             ended += usize::from(sim.effects() < at);
         }
     }
@@ -257,26 +258,26 @@ fn what_a_machine_forgot_when_it_was_installed_anew_is_collected() {
 }
 
 #[test]
-fn a_crash_at_any_request_of_the_collector_loses_nothing() {
-    let story = |crash: Option<(u64, Moment)>| {
+fn whatever_befalls_a_request_of_the_collector_nothing_is_lost() {
+    let story = |fault: Option<(u64, What)>| {
         let mut sim = pair().tunnels().collector();
         sim.pod("a").on("n1").add();
         sim.pod("b").on("n2").add();
         sim.run_for(Duration::from_millis(300));
         sim.node("n1").lose();
         let begin = sim.effects();
-        if let Some((n, moment)) = crash {
-            sim.crash_at(begin + n, moment);
+        if let Some((n, what)) = fault {
+            sim.befall(begin + n, what);
         }
         sim.settle().expect_clean();
-        assert!(sim.node("n1").blocks().is_empty(), "{crash:?}");
+        assert!(sim.node("n1").blocks().is_empty(), "{fault:?}");
         sim.effects() - begin
     };
     let effects = story(None);
     assert!(effects > 8, "{effects} requests are too few to prove anything");
     for n in 1..=effects {
-        for moment in [Moment::Before, Moment::After] {
-            story(Some((n, moment)));
+        for what in Sort::Request.all() {
+            story(Some((n, what)));
         }
     }
 }

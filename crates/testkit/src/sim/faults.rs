@@ -50,12 +50,38 @@ impl Verb {
 /// Where in an effect its node crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
-    /// The request was not sent.
+    /// Nothing of it is done.
     Before,
-    /// The request was carried out, its outcome is not known.
+    /// It was carried out, its outcome is not known.
     After,
-    /// After so many messages of a plan.
+    /// After so many messages of a plan. Of a request: it is on its way, and arrives. What else there is has no middle: after it.
     Within(usize),
+}
+
+/// What an effect is, as far as it may break off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// To the API server.
+    Request,
+    /// To the kernel: so many messages.
+    Plan(usize),
+    /// It is done at once, or not.
+    Whole,
+}
+
+impl Sort {
+    /// All that can befall it.
+    pub fn all(self) -> Vec<What> {
+        let within = match self {
+            Sort::Request => 1..2,
+            Sort::Plan(messages) => 1..messages,
+            Sort::Whole => 0..0,
+        };
+        let moments = [Moment::Before].into_iter().chain(within.map(Moment::Within)).chain([Moment::After]);
+        let crashes = moments.map(What::Crash);
+        let fates = [Fate::RequestLost, Fate::AnswerLost, Fate::Late, Fate::Failed].map(What::Request);
+        crashes.chain(fates.into_iter().filter(|_| self == Sort::Request)).collect()
+    }
 }
 
 /// One thing that goes wrong.
@@ -88,7 +114,7 @@ pub enum What {
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sort {
+enum Count {
     Request,
     Effect,
     Telling,
@@ -98,14 +124,14 @@ enum Sort {
 }
 
 impl What {
-    fn sort(self) -> Sort {
+    fn counted(self) -> Count {
         match self {
-            What::Request(_) => Sort::Request,
-            What::Crash(_) => Sort::Effect,
-            What::BreakWatch => Sort::Telling,
-            What::OldList(_) => Sort::List,
-            What::Reset | What::Swallow => Sort::Piece,
-            What::Overrun => Sort::Notice,
+            What::Request(_) => Count::Request,
+            What::Crash(_) => Count::Effect,
+            What::BreakWatch => Count::Telling,
+            What::OldList(_) => Count::List,
+            What::Reset | What::Swallow => Count::Piece,
+            What::Overrun => Count::Notice,
         }
     }
 }
@@ -208,11 +234,11 @@ pub struct Faults {
     seed: u64,
     /// The time for which a delay was drawn last, and how many were.
     drawn: (Instant, u64),
-    scheduled: BTreeMap<(usize, Sort, u64), What>,
-    counted: BTreeMap<(usize, Sort), u64>,
+    scheduled: BTreeMap<(usize, Count, u64), What>,
+    counted: BTreeMap<(usize, Count), u64>,
     on_demand: Vec<(usize, Verb, Kind, Fate)>,
-    /// The crash of a sweep: at which effect of all nodes, counted from one.
-    pub crash_at: Option<(u64, Moment)>,
+    /// What a sweep does: at which effect of all nodes, counted from one.
+    pub at: Option<(u64, What)>,
 }
 
 impl Faults {
@@ -223,7 +249,7 @@ impl Faults {
 
     /// These faults.
     pub fn scheduled(seed: u64, pace: Pace, faults: &[Fault]) -> Faults {
-        let key = |fault: &Fault| (fault.node, fault.what.sort(), fault.nth);
+        let key = |fault: &Fault| (fault.node, fault.what.counted(), fault.nth);
         Faults {
             pace,
             seed,
@@ -231,7 +257,7 @@ impl Faults {
             scheduled: faults.iter().map(|fault| (key(fault), fault.what)).collect(),
             counted: BTreeMap::new(),
             on_demand: Vec::new(),
-            crash_at: None,
+            at: None,
         }
     }
 
@@ -247,15 +273,15 @@ impl Faults {
     }
 
     /// Counts one more thing of a node; what befalls it.
-    fn befalls(&mut self, node: usize, sort: Sort) -> Option<What> {
+    fn befalls(&mut self, node: usize, sort: Count) -> Option<What> {
         let nth = self.counted.entry((node, sort)).or_default();
         *nth += 1;
         self.scheduled.remove(&(node, sort, *nth))
     }
 
-    /// What becomes of a request.
-    pub fn fate(&mut self, node: usize, request: &Request) -> Fate {
-        let scheduled = self.befalls(node, Sort::Request);
+    /// What becomes of a request, the so-manieth effect of all.
+    pub fn fate(&mut self, node: usize, effect: u64, request: &Request) -> Fate {
+        let scheduled = self.befalls(node, Count::Request);
         let (verb, kind) = Verb::of(request);
         let same = |(_, v, k, _): &&mut (usize, Verb, Kind, Fate)| *v == verb && *k == kind;
         for wish in self.on_demand.iter_mut().filter(same) {
@@ -264,17 +290,18 @@ impl Faults {
         if let Some(at) = self.on_demand.iter().position(|wish| wish.0 == 0) {
             return self.on_demand.remove(at).3;
         }
-        match scheduled {
-            Some(What::Request(fate)) => fate,
+        match (self.at, scheduled) {
+            (Some((at, What::Request(fate))), _) if at == effect => fate,
+            (_, Some(What::Request(fate))) => fate,
             _ => Fate::Answered,
         }
     }
 
     /// Where in this effect of a node, the so-manieth of all, the node crashes, if it does.
     pub fn moment(&mut self, node: usize, effect: u64) -> Option<Moment> {
-        let scheduled = self.befalls(node, Sort::Effect);
-        match (self.crash_at, scheduled) {
-            (Some((at, moment)), _) if at == effect => Some(moment),
+        let scheduled = self.befalls(node, Count::Effect);
+        match (self.at, scheduled) {
+            (Some((at, What::Crash(moment))), _) if at == effect => Some(moment),
             (_, Some(What::Crash(moment))) => Some(moment),
             _ => None,
         }
@@ -282,12 +309,12 @@ impl Faults {
 
     /// Whether the watch breaks that would tell a node of a change.
     pub fn breaks_watch(&mut self, node: usize) -> bool {
-        self.befalls(node, Sort::Telling).is_some()
+        self.befalls(node, Count::Telling).is_some()
     }
 
     /// How many revisions old a list of a node is.
     pub fn age_of_list(&mut self, node: usize) -> u64 {
-        match self.befalls(node, Sort::List) {
+        match self.befalls(node, Count::List) {
             Some(What::OldList(age)) => age,
             _ => 0,
         }
@@ -295,12 +322,12 @@ impl Faults {
 
     /// What becomes of a node's connection with the piece that comes now.
     pub fn strikes(&mut self, node: usize) -> Option<What> {
-        self.befalls(node, Sort::Piece)
+        self.befalls(node, Count::Piece)
     }
 
     /// Whether there is no room for what a node's kernel tells now.
     pub fn overruns(&mut self, node: usize) -> bool {
-        self.befalls(node, Sort::Notice).is_some()
+        self.befalls(node, Count::Notice).is_some()
     }
 
     /// A span from a range of microseconds.

@@ -92,7 +92,7 @@ impl Sim {
         self.effects += 1;
         let life = self.nodes[node].life;
         let moment = self.faults.moment(node, self.effects);
-        let fate = self.faults.fate(node, &request);
+        let fate = self.faults.fate(node, self.effects, &request);
         if moment == Some(Moment::Before) {
             return self.crash(node);
         }
@@ -108,9 +108,12 @@ impl Sim {
             }
             _ => {}
         }
-        if moment.is_some() {
+        if moment == Some(Moment::After) {
             self.arrive(node, life, call, &request, fate);
             return self.crash(node);
+        }
+        if moment.is_some() {
+            self.crash(node);
         }
         self.queue.push(span, Happening::Arrive { node, life, call, request: Box::new(request), fate });
     }

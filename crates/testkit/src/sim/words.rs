@@ -1,6 +1,6 @@
 //! The words in which a case is written: what there is, what happens, what is expected.
 
-use super::faults::{Fate, Moment};
+use super::faults::{Fate, What};
 use super::kubelet::Pod;
 use super::simulation::{Clock, Happening};
 use super::{Sim, Verb, laws};
@@ -77,9 +77,9 @@ impl Sim {
         NodeWords { sim: self, index }
     }
 
-    /// The node that makes the `n`th request crashes with it.
-    pub fn crash_at(&mut self, n: u64, moment: Moment) {
-        self.faults.crash_at = Some((n, moment));
+    /// This befalls the `n`th request, or the node that makes it.
+    pub fn befall(&mut self, n: u64, what: What) {
+        self.faults.at = Some((n, what));
     }
 
     /// All blocks that there are.

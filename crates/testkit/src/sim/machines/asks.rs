@@ -2,7 +2,7 @@
 
 use super::carry::Happening;
 use super::{EffectId, Machines};
-use crate::sim::faults::Fate;
+use crate::sim::faults::{Fate, Sort};
 use crate::sim::{Moment, Verb, wire};
 use model::Duration;
 use model::store::{self, Reply, Request};
@@ -17,15 +17,18 @@ impl Machines {
     /// A request is on its way to the API server.
     pub(super) fn ask(&mut self, node: usize, id: EffectId, request: Request) {
         let life = self.machines[node].life;
-        let fate = self.faults.fate(node, &request);
+        let moment = self.moment(node, Sort::Request);
+        let fate = self.faults.fate(node, self.effects(), &request);
         let fate = if self.reaches_api(node) { fate } else { Fate::RequestLost };
-        let moment = self.moment(node);
         if moment == Some(Moment::Before) {
             return self.crash(node);
         }
-        if moment.is_some() {
+        if moment == Some(Moment::After) {
             self.arrive(node, life, id, &request, fate);
             return self.crash(node);
+        }
+        if moment.is_some() {
+            self.crash(node);
         }
         let mut span = self.span(self.faults.pace.latency);
         match fate {

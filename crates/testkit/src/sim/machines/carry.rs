@@ -2,7 +2,7 @@
 
 use super::{Broken, EffectId, Machines, Plan};
 use crate::sim::Moment;
-use crate::sim::faults::Fate;
+use crate::sim::faults::{Fate, Sort};
 use ::kernel::{ApplyError, Outcome, PodNs, Step};
 use model::Duration;
 use model::store::{Kind, Request};
@@ -196,7 +196,7 @@ impl Machines {
             Effect::Sockets { id, .. } => self.input(node, Input::Sockets { id, used: BTreeSet::new() }),
             Effect::File { id, op } => {
                 let op = Box::new(op);
-                match self.moment(node) {
+                match self.moment(node, Sort::Whole) {
                     Some(Moment::Before) => self.crash(node),
                     Some(_) => {
                         self.happen(Happening::File { node, life, id, op })?;
@@ -238,7 +238,7 @@ impl Machines {
         node: usize,
         carry_out: impl FnOnce(&mut Machines) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
-        let moment = self.moment(node);
+        let moment = self.moment(node, Sort::Whole);
         if moment != Some(Moment::Before) {
             carry_out(self)?;
         }
@@ -254,7 +254,7 @@ impl Machines {
         let waits = !self.machines[node].plans.is_empty();
         assert!(!waits || steps.iter().all(adds_route), "what waits behind a plan only adds routes");
         self.may_write(node)?;
-        let moment = self.moment(node);
+        let moment = self.moment(node, Sort::Plan(steps.len()));
         if moment == Some(Moment::Before) {
             self.crash(node);
             return Ok(());

@@ -34,6 +34,7 @@ pub use schedule::{Entry, Schedule};
 pub use walk::{End, Underlay};
 
 use super::api::Revision;
+use super::faults::Sort;
 use super::trace::Trace;
 use super::{Broken, FakeApi, Faults, Moment, Queue, Rng};
 use ::kernel::{Outcome, Step};
@@ -78,8 +79,8 @@ pub struct Machines {
     bgp: bool,
     speakers: Speakers,
     events: u64,
-    /// Effects so far: what a crash sweep counts.
-    effects: u64,
+    /// Effects so far: what a sweep counts.
+    effects: Vec<Sort>,
     numbers: u32,
 }
 
@@ -144,7 +145,7 @@ impl Machines {
             bgp: false,
             speakers: Speakers::default(),
             events: 0,
-            effects: 0,
+            effects: Vec::new(),
             numbers: 0,
         };
         cluster.create(k8s::Namespace { metadata: Metadata::named("default") }.into());
@@ -205,9 +206,14 @@ impl Machines {
         self.announce(kind);
     }
 
-    /// Effects that nodes wanted so far.
+    /// How many effects nodes wanted so far.
     pub fn effects(&self) -> u64 {
-        self.effects
+        self.effects.len() as u64
+    }
+
+    /// What the `nth` effect is, counted from one.
+    pub fn effect(&self, nth: u64) -> Sort {
+        self.effects[nth as usize - 1]
     }
 
     /// Events so far.
@@ -319,9 +325,9 @@ impl Machines {
     }
 
     /// Where in the effect that comes now its node crashes, if it does.
-    fn moment(&mut self, node: usize) -> Option<Moment> {
-        self.effects += 1;
-        self.faults.moment(node, self.effects)
+    fn moment(&mut self, node: usize, sort: Sort) -> Option<Moment> {
+        self.effects.push(sort);
+        self.faults.moment(node, self.effects())
     }
 }
 

@@ -140,13 +140,13 @@ impl Machines {
             // Whoever lacks an address asks again.
             return Ok(());
         }
-        let (revision, effects, updates) = (self.api.revision(), self.effects, self.speakers.updates);
+        let (revision, effects, updates) = (self.api.revision(), self.effects(), self.speakers.updates);
         self.run_for(SILENCE)?;
-        if self.api.revision() != revision || self.effects != effects || self.speakers.updates != updates {
+        if self.api.revision() != revision || self.effects() != effects || self.speakers.updates != updates {
             let what = format!(
                 "at rest {} objects were written, {} things done and {} UPDATEs sent",
                 self.api.revision().0 - revision.0,
-                self.effects - effects,
+                self.effects() - effects,
                 self.speakers.updates - updates
             );
             return Err(self.broken("silence", what));
