@@ -1,6 +1,8 @@
-//! Packets that no honest stack would send: made byte by byte, and sent as they are.
+//! Packets that no honest stack would send: made byte by byte, and sent as they are; and what is heard of them.
 
-use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, eth, ipproto, sockopt};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// An IPv4 packet (RFC 791 §3.1) under construction.
@@ -100,6 +102,50 @@ pub fn send(packet: &Ipv4, count: usize) {
         let _ = rustix::net::sendto(&socket, &bytes, SendFlags::empty(), &to);
         if n % 100 == 99 {
             std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// Hears packets in the namespace of the thread that opens it.
+#[derive(Debug)]
+pub struct Ear(OwnedFd);
+
+impl Ear {
+    /// Every frame of every interface, in and out, with what is before its IP header (packet(7)).
+    ///
+    /// # Panics
+    /// If it is refused: tests run as root.
+    pub fn of_frames() -> Ear {
+        Ear::open(AddressFamily::PACKET, eth::ALL)
+    }
+
+    /// ICMP packets that are for the namespace itself, with their IPv4 header (raw(7)).
+    ///
+    /// # Panics
+    /// If it is refused: tests run as root.
+    pub fn of_icmp() -> Ear {
+        Ear::open(AddressFamily::INET, ipproto::ICMP)
+    }
+
+    fn open(family: AddressFamily, protocol: Protocol) -> Ear {
+        let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol)).expect("tests run as root");
+        sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20).expect("tests run as root");
+        Ear(socket)
+    }
+
+    /// What came since it was asked last.
+    ///
+    /// # Panics
+    /// If the socket fails.
+    pub fn heard(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 1 << 16];
+        loop {
+            match rustix::net::recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => all.push(buffer[..length].to_vec()),
+                Err(Errno::AGAIN) => return all,
+                Err(error) => panic!("a raw socket: {error}"),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A node whose kernel holds exactly what `derive` wants, with a pod behind it.
 
+pub mod laid;
+
 use derive::example::attachment;
 use derive::{Endpoint, Scope, World};
 use kernel::{Key, Netns, Objects, PodNs, diff, ours, plan};

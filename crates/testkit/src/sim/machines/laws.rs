@@ -57,7 +57,8 @@ pub(super) struct Laws {
 }
 
 /// A sandbox that runs.
-pub(super) struct Running {
+#[derive(Clone, Debug)]
+pub struct Running {
     pub pod: String,
     pub container: String,
     pub node: usize,
@@ -77,7 +78,8 @@ impl Laws {
 }
 
 impl Machines {
-    pub(super) fn running(&self) -> Vec<Running> {
+    /// All of them, on nodes that are there.
+    pub fn running(&self) -> Vec<Running> {
         let alive = self.pods.iter().filter(|(_, pod)| !self.machines[pod.node].is_gone);
         alive
             .filter_map(|(name, pod)| {

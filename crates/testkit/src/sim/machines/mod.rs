@@ -30,8 +30,9 @@ mod watch;
 
 pub use self::kernel::FakeKernel;
 pub use admin::{Admin, Mode};
+pub use laws::Running;
 pub use schedule::{Entry, Schedule};
-pub use walk::{End, Underlay};
+pub use walk::{End, FOR_THE_NODE, Underlay, route};
 
 use super::api::Revision;
 use super::faults::Sort;
@@ -261,7 +262,8 @@ impl Machines {
         self.trace.push(self.queue.now(), line);
     }
 
-    fn underlay(&self) -> Underlay<'_> {
+    /// The kernels as they are, and what lies between them.
+    pub fn underlay(&self) -> Underlay<'_> {
         Underlay {
             kernels: self.machines.iter().map(|machine| &machine.kernel).collect(),
             cut: &self.cut,

@@ -10,6 +10,9 @@ use kernel::{Key, Value};
 use model::{Mac, Vni};
 use std::net::Ipv4Addr;
 
+/// What is said of a packet that would not keep its source.
+pub(super) const MASQUERADED: &str = "masqueraded: it would not keep its source";
+
 /// An IPv4 packet.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -103,7 +106,7 @@ fn run(
             Action::SetMark { value, mask } => packet.mark = packet.mark & !mask ^ value,
             Action::Masquerade { .. } | Action::Snat { .. } => {
                 assert!(nat, "source NAT stands in nat chains only");
-                return Err("masqueraded: it would not keep its source".to_owned());
+                return Err(MASQUERADED.to_owned());
             }
             Action::Dispatch(fields, map) => {
                 let key: Vec<Range> =

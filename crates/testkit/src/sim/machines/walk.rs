@@ -8,7 +8,7 @@
 //! ```
 
 use super::kernel::{FakeKernel, UPLINK, host_link};
-use super::packet::{Load, Packet, Place, judge};
+use super::packet::{Load, MASQUERADED, Packet, Place, judge};
 use super::tunnels::{encapsulate_ipip, encapsulate_vxlan, ingress, is_vxlan};
 use kernel::nft::HookPoint;
 use kernel::route::TABLE_MAIN;
@@ -21,7 +21,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What is said of a packet that came to the node itself.
-pub(super) const FOR_THE_NODE: &str = "it is for the node itself";
+pub const FOR_THE_NODE: &str = "it is for the node itself";
 /// More nodes than this no packet passes.
 const TTL: usize = 16;
 /// How large the packets are that nodes send.
@@ -69,13 +69,24 @@ fn dropped<T>(node: usize, why: impl Into<String>) -> Result<T, Dropped> {
 
 impl Underlay<'_> {
     /// From a pod to an address: a packet as large as the pod sends, but no larger than `at_most`.
-    pub fn from_pod(&self, node: usize, space: PodNs, (src, dst): (Ipv4Addr, Ipv4Addr), at_most: u32) -> End {
+    pub fn from_pod(&self, node: usize, space: PodNs, ends: (Ipv4Addr, Ipv4Addr), at_most: u32) -> End {
+        self.way_from_pod(node, space, ends, at_most).1
+    }
+
+    /// The same with the nodes to which it comes, in turn.
+    pub fn way_from_pod(
+        &self,
+        node: usize,
+        space: PodNs,
+        (src, dst): (Ipv4Addr, Ipv4Addr),
+        at_most: u32,
+    ) -> (Vec<usize>, End) {
         match self.leave_pod(node, space, src) {
             Ok((iif, largest)) => {
                 let size = largest.min(at_most);
                 self.walk(node, iif.as_str(), Packet { src, dst, mark: 0, size, load: Load::Echo })
             }
-            Err((node, why)) => End::Dropped { node, why },
+            Err((node, why)) => (vec![node], End::Dropped { node, why }),
         }
     }
 
@@ -86,6 +97,11 @@ impl Underlay<'_> {
 
     /// From a node itself to an address.
     pub fn from_node(&self, node: usize, dst: Ipv4Addr) -> End {
+        self.way_from_node(node, dst).1
+    }
+
+    /// The same with the nodes to which it comes, in turn.
+    pub fn way_from_node(&self, node: usize, dst: Ipv4Addr) -> (Vec<usize>, End) {
         let IpAddr::V4(src) = self.kernels[node].addr().addr() else { unreachable!("uplinks are IPv4 here") };
         self.walk(node, "lo", Packet { src, dst, mark: 0, size: PING, load: Load::Echo })
     }
@@ -114,16 +130,20 @@ impl Underlay<'_> {
         }
     }
 
-    fn walk(&self, from: usize, iif: &str, packet: Packet) -> End {
-        let (mut node, mut iif, mut packet) = (from, iif.to_owned(), packet);
+    fn walk(&self, from: usize, iif: &str, packet: Packet) -> (Vec<usize>, End) {
+        let (mut node, mut iif, mut packet, mut way) = (from, iif.to_owned(), packet, vec![from]);
         for _ in 0..TTL {
             match self.pass(node, &iif, packet) {
-                Ok(Passed::To(space)) => return End::Delivered { node, space },
+                Ok(Passed::To(space)) => return (way, End::Delivered { node, space }),
                 Ok(Passed::On(next, device, changed)) => (node, iif, packet) = (next, device, changed),
-                Err((node, why)) => return End::Dropped { node, why },
+                Err((node, why)) => {
+                    way.push(node);
+                    return (way, End::Dropped { node, why });
+                }
             }
+            way.push(node);
         }
-        End::Loop
+        (way, End::Loop)
     }
 
     /// Through one node, up to the pod or to the next node's routing.
@@ -135,23 +155,11 @@ impl Underlay<'_> {
             |packet: &mut Packet, place: Place<'_>| judge(kernel, packet, &place).map_err(|why| (node, why));
         if iif != "lo" {
             ask(&mut packet, place(HookPoint::Prerouting, ""))?;
-            reverse_path(kernel, iif, packet.src).map_err(|why| (node, why))?;
-            if local(kernel, packet.dst) {
-                return dropped(node, FOR_THE_NODE);
-            }
-            if setting(kernel, "net/ipv4/ip_forward") != Some("1") {
-                return dropped(node, "ip_forward is off");
-            }
         }
-        let Some((dst, way)) = lookup(kernel, Netns::Host, packet.dst) else {
-            return dropped(node, format!("no route to {}", packet.dst));
-        };
+        let (dst, way) = route(kernel, iif, packet.src, packet.dst).map_err(|why| (node, why))?;
         // A router that happens to know the way may carry it by the default route: nothing that is kept.
         if dst.len() == 0 && matches!(packet.load, Load::Echo) {
             return dropped(node, format!("no route to {} but the default one", packet.dst));
-        }
-        if way.kind != RouteKind::Unicast {
-            return dropped(node, format!("{} is a blackhole", dst));
         }
         let device = way.device.clone().expect("a unicast route has a device here");
         let link = LinkKey { netns: Netns::Host, name: device.clone() };
@@ -161,9 +169,10 @@ impl Underlay<'_> {
         let limit = way.mtu.map_or_else(|| kernel.mtu(&link), |mtu| mtu.0);
         fits(packet.size, limit, &device).map_err(|why| (node, why))?;
         ask(&mut packet, place(HookPoint::Forward, device.as_str()))?;
-        let masked = ask(&mut packet, place(HookPoint::Postrouting, device.as_str()));
-        if iif != "lo" {
-            masked?;
+        match ask(&mut packet, place(HookPoint::Postrouting, device.as_str())) {
+            // What the node itself sends may have any source of the node's.
+            Err((_, why)) if why == MASQUERADED && iif == "lo" => packet.src = source(kernel, &device),
+            judged => judged?,
         }
         let hop = match way.gateway {
             Some(IpAddr::V4(gateway)) => gateway,
@@ -291,6 +300,29 @@ enum Passed {
     On(usize, String, Packet),
 }
 
+/// What routing says of a packet that came in by an interface, or is the node's own (`lo`): by which route it leaves.
+pub fn route<'a>(
+    kernel: &'a FakeKernel,
+    iif: &str,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+) -> Result<(Cidr, &'a RouteValue), String> {
+    if iif != "lo" {
+        reverse_path(kernel, iif, src)?;
+    }
+    if local(kernel, dst) {
+        return Err(FOR_THE_NODE.to_owned());
+    }
+    if iif != "lo" && setting(kernel, "net/ipv4/ip_forward") != Some("1") {
+        return Err("ip_forward is off".to_owned());
+    }
+    match lookup(kernel, Netns::Host, dst) {
+        Some((net, way)) if way.kind == RouteKind::Unicast => Ok((net, way)),
+        Some((net, _)) => Err(format!("{net} is a blackhole")),
+        None => Err(format!("no route to {dst}")),
+    }
+}
+
 /// The route that decides: the longest prefix.
 fn lookup(kernel: &FakeKernel, netns: Netns, dst: Ipv4Addr) -> Option<(Cidr, &RouteValue)> {
     let first = Key::Route(RouteKey {
@@ -312,6 +344,15 @@ fn local(kernel: &FakeKernel, addr: Ipv4Addr) -> bool {
     kernel.has(addr.into())
 }
 
+/// What masquerading puts in a packet's source: the address of the interface by which it leaves.
+fn source(kernel: &FakeKernel, device: &IfName) -> Ipv4Addr {
+    let on_it = kernel.addresses(Netns::Host).find(|key| key.device == *device).map(|key| key.addr.addr());
+    match on_it.unwrap_or_else(|| kernel.addr().addr()) {
+        IpAddr::V4(addr) => addr,
+        IpAddr::V6(_) => unreachable!("addresses are IPv4 here"),
+    }
+}
+
 fn setting<'a>(kernel: &'a FakeKernel, path: &str) -> Option<&'a str> {
     match kernel.objects().get(&Key::Sysctl(SysctlKey { netns: Netns::Host, path: path.to_owned() })) {
         Some(Value::Sysctl(value)) => Some(&value.0),
@@ -319,13 +360,18 @@ fn setting<'a>(kernel: &'a FakeKernel, path: &str) -> Option<&'a str> {
     }
 }
 
-/// Interfaces come up strict, as distributions have it: loose only where somebody says so.
+/// Interfaces come up strict, as distributions have it: loose only where somebody says so (`fib_validate_source`).
 fn reverse_path(kernel: &FakeKernel, iif: &str, src: Ipv4Addr) -> Result<(), String> {
-    if setting(kernel, &format!("net/ipv4/conf/{iif}/rp_filter")) == Some("2") {
-        return Ok(());
+    if local(kernel, src) {
+        return Err(format!("{src} is the node's own (martian source)"));
     }
-    match lookup(kernel, Netns::Host, src) {
-        Some((_, way)) if way.device.as_ref().is_some_and(|device| device.as_str() == iif) => Ok(()),
-        _ => Err(format!("the way back to {src} is not {iif} (rp_filter)")),
+    // An interface without an address is loose to nobody.
+    let is_loose = setting(kernel, &format!("net/ipv4/conf/{iif}/rp_filter")) == Some("2")
+        && kernel.addresses(Netns::Host).any(|key| key.device.as_str() == iif);
+    let back = lookup(kernel, Netns::Host, src).filter(|(_, way)| way.kind == RouteKind::Unicast);
+    match back.map(|(_, way)| &way.device) {
+        Some(device) if is_loose || device.as_ref().is_some_and(|device| device.as_str() == iif) => Ok(()),
+        Some(_) => Err(format!("the way back to {src} is not {iif} (rp_filter)")),
+        None => Err(format!("there is no way back to {src} (rp_filter)")),
     }
 }
