@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each program uses its own part")]
 
 pub mod codec;
+pub mod damage;
 pub mod session;
 pub mod speaker;
 
