@@ -303,7 +303,9 @@ impl Live {
     }
 
     fn spoke(mut self, cx: &Context<'_>, now: Instant) -> Live {
-        self.keepalive_at = self.terms.keepalive.map(|span| now + cx.jittered(span));
+        // Jittered or not, never more than one a second (RFC 4271 §4.4).
+        let next = |span| cx.jittered(span).max(Duration::from_secs(1));
+        self.keepalive_at = self.terms.keepalive.map(|span| now + next(span));
         self
     }
 }

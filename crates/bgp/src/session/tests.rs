@@ -203,6 +203,16 @@ fn waits_of_our_own_are_jittered_and_what_the_peer_counts_on_is_not() {
     assert_eq!(waits(750), ([3750, 3750, 3750, 7500], [30_000, 240_000]));
 }
 
+#[test]
+fn no_keepalive_follows_another_within_a_second() {
+    let (peer, local) = (peer(), local());
+    let cx = Context { jitter: 750, ..context(&peer, &local) };
+    let shortest = Open { hold_time: HoldTime::new(3).unwrap(), ..open() };
+    let (met, _) = step(state("OpenSent"), Event::Open(&shortest), &cx, NOW);
+    let State::OpenConfirm(live) = &met else { panic!("{met:?}") };
+    assert_eq!(live.keepalive_at, Some(NOW + secs(1)));
+}
+
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }

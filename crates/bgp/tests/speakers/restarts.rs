@@ -61,6 +61,17 @@ fn a_restarted_speaker_selects_when_its_time_is_over_even_if_a_peer_never_comes(
 }
 
 #[test]
+fn two_that_restart_at_once_do_not_wait_for_each_other() {
+    let mut configs = mesh(&[64512; 2]);
+    configs.iter_mut().for_each(|config| config.restarting = true);
+    let mut net = Net::new(1, &configs);
+    net.run(secs(10));
+    assert!(net.settled(0) && net.settled(1), "each has heard that the other restarts, too");
+    assert_eq!(net.nexthop(1, "10.0.0.0/26"), Some(addr(0)));
+    net.assert_agreement();
+}
+
+#[test]
 fn f54_a_second_break_before_end_of_rib_drops_what_was_stale() {
     let configs = mesh(&[64512; 3]);
     let mut net = Net::new(1, &configs);

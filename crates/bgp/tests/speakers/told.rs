@@ -69,6 +69,26 @@ fn a_reflector_tells_its_clients_what_it_hears_from_others() {
 }
 
 #[test]
+fn a_reflector_changes_nothing_of_a_path_but_what_is_its_own() {
+    let mut configs = mesh(&[64512, 64512, 64512]);
+    configs[0].peers.remove(&id(2));
+    configs[2].peers.remove(&id(0));
+    configs[1].cluster_id = Some([1, 1, 1, 1].into());
+    configs[1].peers.get_mut(&id(2)).unwrap().rr_client = true;
+    let origination = configs[0].originate.get_mut(&cidr("10.0.0.0/26")).unwrap();
+    origination.local_pref = Some(77);
+    origination.communities = [Community(64512 << 16 | 7)].into();
+    let mut net = Net::new(1, &configs);
+    net.run(secs(5));
+    let [first, last] = [1, 2].map(|node| net.best(node)[&cidr("10.0.0.0/26")][0].clone());
+    assert_eq!((first.attrs.local_pref, first.nexthop), (Some(77), last.nexthop));
+    let mut attrs = (*last.attrs).clone();
+    assert!(attrs.originator_id.take().is_some());
+    assert_eq!(std::mem::take(&mut attrs.cluster_list).len(), 1);
+    assert_eq!(attrs, *first.attrs);
+}
+
+#[test]
 fn two_reflectors_of_one_cluster_do_not_loop() {
     let mut configs = mesh(&[64512; 4]);
     for client in [2, 3] {
