@@ -1,11 +1,11 @@
 //! Faults in direct mode: those that a mode makes a difference for.
 
-use lab_tests::faults::{kill, meddle, renumber, takeover, uplink};
+use lab_tests::faults::{kill, meddle, refused, renumber, takeover, uplink};
 use lab_tests::{cases, suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use {kill::*, meddle::*, renumber::*, takeover::*, uplink::*};
+    use {kill::*, meddle::*, refused::*, renumber::*, takeover::*, uplink::*};
     suite::run(
         &["--mode", "direct"],
         cases![
@@ -13,6 +13,8 @@ fn main() -> ExitCode {
             no_packet_is_lost_when_a_node_of_calicos_is_taken_over,
             f11_no_packet_is_lost_while_the_api_server_is_dead,
             f36_a_storm_of_foreign_routes_does_not_hide_a_deletion,
+            f38_rules_that_the_kernel_refuses_lead_nobody_to_a_new_pod_and_take_nothing_from_others,
+            f38_a_tunnel_that_the_kernel_refuses_is_said_and_its_node_is_reached_as_before,
             f40_a_deleted_route_comes_back,
             f40_a_deleted_pod_route_comes_back,
             f45_after_the_uplink_was_down_traffic_flows_within_a_second_and_sessions_stay,

@@ -372,7 +372,8 @@ impl Datapath {
                 }
                 Err(error) => {
                     self.suspects.insert(key.clone());
-                    self.stale |= DISAGREES.contains(&error.errno) && self.refusals.get(&key).is_none();
+                    let is_news = self.refusals.get(&key).is_none_or(|before| before.errno != error.errno);
+                    self.stale |= is_news && DISAGREES.contains(&error.errno);
                     reports.extend(self.refusals.record(now, key, error));
                 }
             }

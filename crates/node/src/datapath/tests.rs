@@ -51,6 +51,26 @@ fn routes_that_the_kernel_takes_away_without_a_word_are_made_again() {
     }
 }
 
+/// A table that another process owned goes with it, and nobody is told.
+#[test]
+fn what_the_kernel_refuses_for_another_reason_than_before_is_read_again() {
+    let (key, value) = direct_route();
+    let mut datapath = Datapath::default();
+    datapath.want(Section::Routes, Objects::from([(key.clone(), value)]));
+    datapath.dumped(Instant::ZERO, Netns::Host, Objects::from([uplink(true), address()]));
+    let mut now = Instant::ZERO;
+    for (n, (errno, is_read_again)) in
+        [(1, false), (2, true), (2, false), (1, false), (17, true)].into_iter().enumerate()
+    {
+        let id = EffectId(n as u64);
+        datapath.plan(now, id).expect("it is tried");
+        let refused = Err(ApplyError { errno, text: "no".into() });
+        datapath.wrote(now, id, vec![Outcome { key: key.clone(), result: refused }]);
+        assert_eq!(datapath.take_stale(), is_read_again, "try {n}");
+        now = datapath.timeout().expect("it is tried again");
+    }
+}
+
 #[test]
 fn what_a_downed_interface_refused_is_tried_when_it_comes_up() {
     let (down, up) = (uplink(false), uplink(true));

@@ -12,6 +12,7 @@ pub mod kill;
 pub mod meddle;
 pub mod pieces;
 pub mod pod;
+pub mod refused;
 pub mod renumber;
 pub mod socket;
 pub mod spoof;
