@@ -1,7 +1,7 @@
 //! A peer that means no good, beside one that has a session: it costs memory that stays, time that others wait for, or
 //! neither. Measured from outside, one test at a time. `TORTIE_AT_LENGTH` gives as much as the catalogue of threats says.
 
-#![expect(clippy::disallowed_methods, reason = "what a peer costs is measured")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "what a peer costs is measured")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
