@@ -1,6 +1,6 @@
 //! An agent that dies around what a BGP peer sent: the next one holds off who was being read, and nobody else.
 
-use super::death::{lives, places_of, start};
+use super::death::{forgiven, lives, places_of, start};
 use crate::bgp::{SOON, found, session};
 use crate::{Lab, suite, within};
 use std::fs;
@@ -64,9 +64,10 @@ fn dies(lab: &Lab, place: &str) {
     within(SOON, &format!("the agent dies at `{place}`"), || !lives(lab, AGENT));
 }
 
-/// Without an agent, and without what the last one knew of peers.
+/// Without an agent, and without what the last one knew of peers, and they of it.
 fn begin_anew(lab: &Lab) {
     let _ = lab.try_verb(&["kill", AGENT]);
+    forgiven(lab);
     for file in ["speaker.reading", "speaker.quarantine"] {
         let _ = fs::remove_file(lab.node_file(NODE, file));
     }
