@@ -195,9 +195,10 @@ impl Ends<'_> {
     }
 }
 
-/// The interface of the connected subnet that an address lies in.
+/// The interface of the smallest connected subnet that an address lies in.
 fn interface(config: &Config, addr: IpAddr) -> Option<&str> {
-    config.connected.iter().find(|(subnet, _)| subnet.contains(addr)).map(|(_, name)| name.as_str())
+    // The smaller of two that overlap comes later.
+    config.connected.iter().rev().find(|(subnet, _)| subnet.contains(addr)).map(|(_, name)| name.as_str())
 }
 
 fn is_link_local(addr: Ipv6Addr) -> bool {
