@@ -27,9 +27,7 @@ impl Node {
             .any(|value| matches!(value, Value::Route(route) if route.protocol == PROTO_CALICO));
         for attachment in attachments {
             let id = attachment.id.clone();
-            // A DEL may have come before its attachment was taken up.
-            let asked_to_leave =
-                self.lives.get(&id).is_some_and(|life| matches!(life.stage, Stage::Leaving(_)));
+            let asked_to_leave = self.is_asked_to_leave(&id);
             // Without an address, its ADD was never answered.
             let is_begun = attachment.addresses.is_empty();
             let gone = attachment.deleted || attachment.boot_id != self.boot_id || is_begun || asked_to_leave;
@@ -44,15 +42,25 @@ impl Node {
         let known: BTreeSet<IfName> =
             self.lives.values().map(|life| life.attachment.host_interface.clone()).collect();
         for attachment in lost_files(self.datapath.actual(), &known, &self.boot_id) {
+            let id = attachment.id.clone();
+            let asked_to_leave = self.is_asked_to_leave(&id);
+            self.take_up(attachment.clone(), Stage::Live);
+            if asked_to_leave {
+                self.leave(&id, None);
+                continue;
+            }
             self.report(Report::warn(format!(
                 "the file of {} was lost; made anew from {}",
-                handle(&attachment.id),
+                handle(&id),
                 attachment.host_interface
             )));
-            let id = attachment.id.clone();
-            self.take_up(attachment.clone(), Stage::Live);
             self.file(&id, FileOp::Begin(attachment), Filing::Attach);
         }
+    }
+
+    /// Whether a DEL has come before its attachment was taken up.
+    fn is_asked_to_leave(&self, id: &AttachmentId) -> bool {
+        self.lives.get(id).is_some_and(|life| matches!(life.stage, Stage::Leaving(_)))
     }
 
     /// Takes over what Calico's BIRD left, once the pools are known: its routes lead to pods until ours do.
