@@ -15,12 +15,6 @@ fn spread() -> RouteValue {
 
 /// Where, what, and how iproute2 shows it.
 fn forms() -> Vec<((Key, Value), &'static str)> {
-    let plain = |dst, value| route(dst, value);
-    let v6 = |dst, value| {
-        let (Key::Route(mut key), value) = route(dst, value) else { unreachable!("a route") };
-        key.priority = 1024;
-        (Key::Route(key), value)
-    };
     let metric = {
         let (Key::Route(mut key), value) = route("10.4.0.0/16", blackhole()) else { unreachable!("a route") };
         key.priority = 1_048_576;
@@ -28,30 +22,30 @@ fn forms() -> Vec<((Key, Value), &'static str)> {
     };
     vec![
         (
-            plain("6.2.180.0/26", RouteValue { mtu: Some(Mtu(1450)), ..via("6.2.180.1", "vxlan.calico") }),
+            route("6.2.180.0/26", RouteValue { mtu: Some(Mtu(1450)), ..via("6.2.180.1", "vxlan.calico") }),
             "6.2.180.0/26 via 6.2.180.1 dev vxlan.calico proto 80 onlink mtu 1450",
         ),
         (
-            plain("6.2.136.0/26", via("192.168.50.162", "ens192")),
+            route("6.2.136.0/26", via("192.168.50.162", "ens192")),
             "6.2.136.0/26 via 192.168.50.162 dev ens192 proto 80 onlink",
         ),
-        (plain("6.2.137.64/26", blackhole()), "blackhole 6.2.137.64/26 proto 80"),
-        (plain("6.2.137.67/32", direct("ens192")), "6.2.137.67 dev ens192 proto 80 scope link"),
+        (route("6.2.137.64/26", blackhole()), "blackhole 6.2.137.64/26 proto 80"),
+        (route("6.2.137.67/32", direct("ens192")), "6.2.137.67 dev ens192 proto 80 scope link"),
         (
-            plain("10.3.0.0/16", RouteValue { source: Some([192, 168, 50, 161].into()), ..direct("ens192") }),
+            route("10.3.0.0/16", RouteValue { source: Some([192, 168, 50, 161].into()), ..direct("ens192") }),
             "10.3.0.0/16 dev ens192 proto 80 scope link src 192.168.50.161",
         ),
         (
-            plain("0.0.0.0/0", via("192.168.50.1", "ens192")),
+            route("0.0.0.0/0", via("192.168.50.1", "ens192")),
             "default via 192.168.50.1 dev ens192 proto 80 onlink",
         ),
         (
-            plain("10.8.0.0/16", spread()),
+            route("10.8.0.0/16", spread()),
             "10.8.0.0/16 proto 80 nexthop via 192.168.50.162 dev ens192 weight 1 onlink \
              nexthop via 192.168.50.163 dev ens192 weight 1 onlink",
         ),
         (
-            v6(
+            route(
                 "fd00:12::/64",
                 RouteValue { also: vec![way("fd00::3", "ens192")], ..via("fd00::2", "ens192") },
             ),
@@ -60,10 +54,13 @@ fn forms() -> Vec<((Key, Value), &'static str)> {
         ),
         (metric, "blackhole 10.4.0.0/16 proto 80 metric 1048576"),
         (
-            v6("fd00:10::/64", RouteValue { mtu: Some(Mtu(1430)), ..via("fd00::2", "ens192") }),
+            route("fd00:10::/64", RouteValue { mtu: Some(Mtu(1430)), ..via("fd00::2", "ens192") }),
             "fd00:10::/64 via fd00::2 dev ens192 proto 80 metric 1024 onlink mtu 1430 pref medium",
         ),
-        (v6("fd00:11::/64", blackhole()), "blackhole fd00:11::/64 dev lo proto 80 metric 1024 pref medium"),
+        (
+            route("fd00:11::/64", blackhole()),
+            "blackhole fd00:11::/64 dev lo proto 80 metric 1024 pref medium",
+        ),
     ]
 }
 

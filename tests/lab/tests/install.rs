@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use lab_tests::program;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -10,12 +11,11 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tortie");
 const CONFLIST: &str = "net.d/10-calico.conflist";
 
 /// Installs into a folder and dies at a place, or at none.
 fn install(folder: &Path, place: &str) -> ExitStatus {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     command.arg("install").arg("--cni-bin-dir").arg(folder.join("bin"));
     command.arg("--cni-conf-dir").arg(folder.join("net.d"));
     command.env(failpoint::VARIABLE, place).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
@@ -26,7 +26,8 @@ fn answers(program: &Path) -> bool {
     let mut command = Command::new(program);
     command.env("CNI_COMMAND", "VERSION").stdin(Stdio::piped()).stdout(Stdio::piped());
     let Ok(mut child) = command.spawn() else { return false };
-    child.stdin.take().unwrap().write_all(br#"{"cniVersion": "1.0.0"}"#).unwrap();
+    // Who answers without having read may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(br#"{"cniVersion": "1.0.0"}"#);
     let answer = child.wait_with_output().unwrap();
     answer.status.success() && String::from_utf8_lossy(&answer.stdout).contains("supportedVersions")
 }
@@ -42,7 +43,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 
 /// The places of the installer's own, and those of the writing of files that it comes to; the second is of another file.
 fn places() -> Vec<String> {
-    let own = failpoint::names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let own = failpoint::names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bin/src")).unwrap();
     assert!(own.len() >= 4, "{own:?}");
     let files = ["file: removed", "file: written", "file: renamed"].map(str::to_owned);
     let synced = (1..=3).map(|nth| format!("directory: synced#{nth}"));
