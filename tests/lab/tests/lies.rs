@@ -2,20 +2,22 @@
 //! and one whom nobody asked. No route moves, and each lie is named with its teller (S27). What a peer writes for people does no
 //! harm to them (S26).
 
-use lab_tests::bgp::{
-    ExternalRouter, ROUTER, SOON, apply, between_pods, configure, found, mesh_is_up, routes, session,
-};
+use lab_tests::bgp::{ExternalRouter, ROUTER, SOON, apply, configure, found, mesh_is_up, routes, session};
 use lab_tests::{Lab, PODS, cases, suite, within};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use testkit::sampler::Sampler;
 
 /// Who is lied to, and may notice nothing.
 const HONEST: [&str; 2] = ["master1", "master3"];
 const REFLECTOR: &str = "192.168.50.22";
+const STRANGER: &str = "192.168.50.23";
+/// How soon after it is told a lie is named.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The block of master3, parts of it and what it is part of, services, and what the nodes stand on.
 const LIES: [&str; 8] = [
@@ -38,58 +40,27 @@ fn main() -> ExitCode {
             s27_a_router_that_lies_moves_no_route_and_is_named,
             s27_a_node_of_the_mesh_that_lies_moves_no_route_and_is_named,
             s27_a_reflector_that_lies_moves_no_route_and_is_named,
+            s27_whom_nobody_asked_is_not_heard_and_is_counted,
             s26_what_a_peer_writes_is_one_line_that_steers_no_terminal,
         ],
     )
 }
 
-fn s27_a_router_that_lies_moves_no_route_and_is_named(lab: &Lab) {
-    configure(lab, "{serviceClusterIPs: [{cidr: 10.96.0.0/12}]}");
-    let before: Vec<String> = lab.nodes().iter().map(|node| routes(lab, node)).collect();
-    let lies = [
-        ("6.2.180.2/32", "no node holds exactly that"),
-        ("6.2.0.0/16", "no node holds exactly that"),
-        ("0.0.0.0/0", "accepts a default route"),
-        ("10.96.0.10/32", "a range of the cluster's services"),
-        ("192.168.50.0/25", "this node is on 192.168.50.0/24 itself"),
-        ("192.168.50.1/32", "this node is on 192.168.50.0/24 itself"),
-        ("192.168.50.162/32", "this node is on 192.168.50.0/24 itself"),
-    ];
-    let sampler = between_pods(lab);
-    let mut prefixes = lies.map(|(prefix, _)| prefix).to_vec();
-    // Whoever passes a node's block on is no liar; its word is not needed on the subnet of the node.
-    prefixes.extend(["6.2.180.0/26", "10.77.0.0/24"]);
-    let router = ExternalRouter::start(lab, ROUTER, &prefixes);
-    let honest = format!("10.77.0.0/24 via {ROUTER} dev ens192 proto 80 onlink");
-    for node in lab.nodes() {
-        within(SOON, &format!("{node} believes what is no lie"), || routes(lab, &node).contains(&honest));
-    }
-    for (node, before) in lab.nodes().iter().zip(&before) {
-        let now = routes(lab, node);
-        let others: Vec<&str> = now.lines().filter(|line| !line.starts_with("10.77.")).collect();
-        assert_eq!(others, before.lines().collect::<Vec<_>>(), "{node}");
-    }
-    let status = lab.exec("master1", "calicoctl node status");
-    for (prefix, why) in lies {
-        let said =
-            status.lines().find(|line| line.contains(&format!("says that {prefix} is behind {ROUTER}")));
-        let said = said.unwrap_or_else(|| panic!("nobody says {prefix}: {status}"));
-        assert!(
-            said.contains("RouteRejected: BGP peer Global_192_168_50_20") && said.contains(why),
-            "{said}"
-        );
-    }
-    sampler.stop().assert_nothing_lost();
-    drop(router);
-    within(SOON, "what the router said is forgotten", || !routes(lab, "master1").contains("10.77."));
-    configure(lab, "{}");
-}
-
-/// BIRD's protocol that gives the lies.
-fn lies() -> String {
-    let routes: String =
+/// BIRD's configuration for who lies to these nodes as soon as its protocol `lies` is enabled.
+fn liar(own: &str, asn: u32, nodes: &[u8], session: &str, export: &str) -> String {
+    let lies: String =
         LIES.iter().chain(&[OUTSIDE]).map(|prefix| format!("route {prefix} blackhole; ")).collect();
-    format!("protocol device {{ }}\nprotocol static {{ ipv4; {routes}}}\n")
+    let to = |number: &u8| {
+        format!(
+            "protocol bgp n{number} {{ local {own} as {asn}; neighbor 192.168.50.{number} as 64512; \
+             connect delay time 1; connect retry time 1; error wait time 1, 2; {session} \
+             ipv4 {{ import all; export filter {{ {export} }}; }}; }}\n"
+        )
+    };
+    let sessions: String = nodes.iter().map(to).collect();
+    format!(
+        "router id {own};\nprotocol device {{ }}\nprotocol static lies {{ disabled; ipv4; {lies}}}\n{sessions}"
+    )
 }
 
 /// What BIRD says to whom it lies to: that no path is better.
@@ -104,41 +75,75 @@ fn why(prefix: &str, outside: impl Fn(&str) -> &'static str) -> &'static str {
     }
 }
 
-/// Waits until every honest node names each of these lies, who tells it, and why it is not believed.
-fn each_is_named(lab: &Lab, teller: &str, lies: &[&str], outside: impl Fn(&str) -> &'static str) {
-    for node in HONEST {
-        let mut status = String::new();
-        let unnamed = |status: &str| {
-            let named = |prefix: &str| {
-                let lie = format!("RouteRejected: BGP peer {teller} says that {prefix} is behind ");
-                let said = status.lines().find(|said| said.contains(&lie));
-                said.is_some_and(|said| said.contains(why(prefix, &outside)))
-            };
-            lies.iter().find(|prefix| !named(prefix)).copied()
-        };
-        let took = within(SOON, &format!("{node} names each lie of {teller}"), || {
-            status = lab.exec(node, "calicoctl node status");
-            unnamed(&status).is_none()
-        });
-        println!("  {node} names all in {took:?}");
+/// Why what is outside the pools is not believed of who may speak of that.
+fn why_not_of_a_router(prefix: &str) -> &'static str {
+    match prefix {
+        "0.0.0.0/0" => "accepts a default route",
+        "10.96.0.10/32" => "a range of the cluster's services",
+        _ => "this node is on 192.168.50.0/24 itself",
     }
 }
 
-/// Packets between the honest nodes, and their routes.
+/// Lets a liar begin (`ask` asks its BIRD): within a second every honest node names each of these lies, who tells it, and why
+/// it is not believed.
+fn each_is_named(
+    lab: &Lab,
+    ask: impl FnOnce(&str) -> String,
+    teller: &str,
+    lies: &[&str],
+    outside: impl Fn(&str) -> &'static str,
+) {
+    let line_of = |prefix: &str| format!("RouteRejected: BGP peer {teller} says that {prefix} is behind ");
+    let names = |said: &str, prefix: &str| {
+        said.lines().any(|line| line.contains(&line_of(prefix)) && line.contains(why(prefix, &outside)))
+    };
+    let problems = |node: &str| {
+        let status = lab.agent(node);
+        let lines = status["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    for node in HONEST {
+        let early = problems(node);
+        assert!(!early.contains(&format!("RouteRejected: BGP peer {teller} ")), "{node}: {early}");
+    }
+    let told = Instant::now();
+    ask("enable lies");
+    for node in HONEST {
+        let mut said = String::new();
+        while !lies.iter().all(|prefix| names(&said, prefix)) {
+            let unnamed: Vec<_> = lies.iter().filter(|prefix| !names(&said, prefix)).collect();
+            assert!(
+                told.elapsed() < AT_ONCE * testkit::slowness(),
+                "{node} leaves out {unnamed:?} of {teller}: {said}"
+            );
+            sleep(Duration::from_millis(2));
+            said = problems(node);
+        }
+        println!("  {node} names all {} lies of {teller} in {:?}", lies.len(), told.elapsed());
+    }
+    for node in HONEST {
+        let shown = lab.exec(node, "calicoctl node status");
+        assert!(lies.iter().all(|prefix| names(&shown, prefix)), "{node}: {shown}");
+    }
+}
+
+/// Packets between the honest nodes, and the routes of some.
 struct Quiet {
     sampler: Sampler,
-    routes: [String; 2],
+    routes: Vec<(&'static str, String)>,
 }
 
 impl Quiet {
-    fn before(lab: &Lab) -> Quiet {
+    fn before(lab: &Lab, nodes: &[&'static str]) -> Quiet {
         let [(here, pod, _), _, (there, other, _)] = PODS;
         let sampler = Sampler::start(&lab.place(here, pod), &lab.place(there, other));
-        Quiet { sampler, routes: HONEST.map(|node| routes(lab, node)) }
+        Quiet { sampler, routes: nodes.iter().map(|node| (*node, routes(lab, node))).collect() }
     }
 
     fn assert_no_route_moved(&self, lab: &Lab) {
-        assert_eq!(HONEST.map(|node| routes(lab, node)), self.routes);
+        for (node, before) in &self.routes {
+            assert_eq!(&routes(lab, node), before, "{node}");
+        }
     }
 
     fn assert_kept(self, lab: &Lab) {
@@ -147,12 +152,46 @@ impl Quiet {
     }
 }
 
-fn talks(lab: &Lab, peer: &str) {
-    for node in HONEST {
+fn talks(lab: &Lab, nodes: &[&str], peer: &str) {
+    for node in nodes {
         within(SOON, &format!("{node} and {peer} talk"), || {
             session(lab, node, peer).is_some_and(|line| line.contains("Established"))
         });
     }
+}
+
+/// The router of the rack, which every node speaks with: beside what it may say, it gives a node's block to another node.
+fn s27_a_router_that_lies_moves_no_route_and_is_named(lab: &Lab) {
+    configure(lab, "{serviceClusterIPs: [{cidr: 10.96.0.0/12}]}");
+    // Whoever passes a node's block on is no liar; its word is not needed on the subnet of the node.
+    let honest =
+        "protocol static honest { ipv4; route 6.2.180.0/26 blackhole; route 10.78.0.0/24 blackhole; }\n";
+    let export = format!(
+        "if net = {OUTSIDE} then reject; if net = 6.2.136.0/26 then bgp_next_hop = 192.168.50.162; \
+         if source = RTS_STATIC then accept; reject;"
+    );
+    let host = lab.stranger(&format!("{ROUTER}/24"));
+    let configuration = liar(ROUTER, 65001, &[161, 162, 163], "", &export);
+    let bird = lab.bird(host.path(), "router", &format!("{configuration}{honest}"));
+    apply(lab, "BGPPeer", "router", &format!("{{peerIP: {ROUTER}, asNumber: 65001}}"));
+    let all = ["master1", "master2", "master3"];
+    talks(lab, &all, ROUTER);
+    let route = format!("10.78.0.0/24 via {ROUTER} dev ens192 proto 80 onlink");
+    for node in all {
+        within(SOON, &format!("{node} believes what is no lie"), || routes(lab, node).contains(&route));
+    }
+    let quiet = Quiet::before(lab, &all);
+    let ask = |words: &str| host.run(&bird.question(words));
+    each_is_named(lab, ask, "Global_192_168_50_20", &LIES, why_not_of_a_router);
+    let status = lab.exec("master1", "calicoctl node status");
+    for honest in ["6.2.180.0/26", "10.78.0.0/24"] {
+        assert!(!status.contains(&format!("says that {honest}")), "{status}");
+    }
+    quiet.assert_kept(lab);
+    lab.exec("master1", "calicoctl delete bgppeer router");
+    drop(bird);
+    within(SOON, "what the router said is forgotten", || !routes(lab, "master1").contains("10.78."));
+    configure(lab, "{}");
 }
 
 /// master2's agent is away, and another speaker stands in its place, whose paths are better than all others.
@@ -162,65 +201,46 @@ fn s27_a_node_of_the_mesh_that_lies_moves_no_route_and_is_named(lab: &Lab) {
     for node in HONEST {
         within(SOON, &format!("{node} has what is no lie"), || routes(lab, node).contains(OUTSIDE));
     }
-    let quiet = Quiet::before(lab);
+    let quiet = Quiet::before(lab, &HONEST);
     lab.verb(&["kill", "node-master2"]);
-    let to = |addr: &str| {
-        format!(
-            "protocol bgp {{ local 192.168.50.162 as 64512; neighbor {addr} as 64512; connect delay time 1; \
-             connect retry time 1; graceful restart on; ipv4 {{ import all; \
-             export filter {{ if source = RTS_STATIC then {{ {BEST}; accept; }} reject; }}; }}; }}\n"
-        )
-    };
-    let configuration =
-        format!("router id 192.168.50.162;\n{}{}{}", lies(), to("192.168.50.161"), to("192.168.50.163"));
-    let liar = lab.bird(&lab.netns("master2"), "liar", &configuration);
-    talks(lab, "192.168.50.162");
+    let export = format!("if source = RTS_STATIC then {{ {BEST}; accept; }} reject;");
+    let configuration = liar("192.168.50.162", 64512, &[161, 163], "graceful restart on;", &export);
+    let bird = lab.bird(&lab.netns("master2"), "liar", &configuration);
+    talks(lab, &HONEST, "192.168.50.162");
     let all = [&LIES[..], &[OUTSIDE]].concat();
+    let ask = |words: &str| lab.exec("master2", &bird.question(words));
     each_is_named(
         lab,
+        ask,
         "Mesh_192_168_50_162",
         &all,
         |_| "a node of the mesh has nothing to say outside the pools",
     );
     quiet.assert_kept(lab);
-    drop(liar);
+    drop(bird);
     lab.verb(&["start", "node-master2"]);
     mesh_is_up(lab);
     drop(router);
     lab.ping_all(&PODS);
 }
 
-/// The mesh is given up for a reflector, which calls before anybody asks it to, and then lies.
+/// The mesh is given up for a reflector, which passes on what nodes say, and then lies.
 fn s27_a_reflector_that_lies_moves_no_route_and_is_named(lab: &Lab) {
-    suite::expect_drops(&["nft bgp-stranger"]);
+    suite::allow_drops(&["nft bgp-stranger"]);
     mesh_is_up(lab);
-    let quiet = Quiet::before(lab);
-    let to = |number: u8| {
-        format!(
-            "protocol bgp n{number} {{ local {REFLECTOR} as 64512; neighbor 192.168.50.{number} as 64512; rr client; \
-             connect delay time 1; connect retry time 1; error wait time 1, 2; ipv4 {{ import all; export filter {{ \
-             if net = {OUTSIDE} then reject; \
-             if source = RTS_STATIC then {{ {BEST}; bgp_next_hop = 192.168.50.162; }} accept; }}; }}; }}\n"
-        )
-    };
-    let sessions = [161, 162, 163].map(to).concat();
+    let quiet = Quiet::before(lab, &HONEST);
+    let export = format!(
+        "if net = {OUTSIDE} then reject; \
+         if source = RTS_STATIC then {{ {BEST}; bgp_next_hop = 192.168.50.162; }} accept;"
+    );
     let host = lab.stranger(&format!("{REFLECTOR}/24"));
-    let bird = lab.bird(host.path(), "reflector", &format!("router id {REFLECTOR};\n{}{sessions}", lies()));
-    let calls = || lab.exec("master1", "nft list counter inet calico bgp-stranger");
-    let before = calls();
-    within(SOON, "it calls", || calls() != before);
-    let talk = host.run(&bird.question("show protocols")).matches("Established").count();
-    assert_eq!(talk, 0, "nobody asked it");
-    quiet.assert_no_route_moved(lab);
-
+    let configuration = liar(REFLECTOR, 64512, &[161, 162, 163], "rr client;", &export);
+    let bird = lab.bird(host.path(), "reflector", &configuration);
     apply(lab, "BGPPeer", "reflector", &format!("{{peerIP: {REFLECTOR}, asNumber: 64512}}"));
     configure(lab, "{nodeToNodeMeshEnabled: false, serviceClusterIPs: [{cidr: 10.96.0.0/12}]}");
-    talks(lab, REFLECTOR);
-    each_is_named(lab, "Global_192_168_50_22", &LIES, |prefix| match prefix {
-        "0.0.0.0/0" => "accepts a default route",
-        "10.96.0.10/32" => "a range of the cluster's services",
-        _ => "this node is on 192.168.50.0/24 itself",
-    });
+    talks(lab, &HONEST, REFLECTOR);
+    let ask = |words: &str| host.run(&bird.question(words));
+    each_is_named(lab, ask, "Global_192_168_50_22", &LIES, why_not_of_a_router);
     // What it passes on honestly is no lie.
     let status = lab.exec("master1", "calicoctl node status");
     assert!(!status.contains("says that 6.2.180.0/26"), "{status}");
@@ -230,6 +250,47 @@ fn s27_a_reflector_that_lies_moves_no_route_and_is_named(lab: &Lab) {
     lab.exec("master1", "calicoctl delete bgppeer reflector");
     drop(bird);
     mesh_is_up(lab);
+    quiet.assert_kept(lab);
+}
+
+/// Who calls without being a peer says nothing at all, of a node where nobody names it and of one that is not meant.
+fn s27_whom_nobody_asked_is_not_heard_and_is_counted(lab: &Lab) {
+    suite::expect_drops(&["master1: nft bgp-stranger", "master3: nft bgp-stranger"]);
+    suite::allow_drops(&["nft bgp-stranger"]);
+    mesh_is_up(lab);
+    let quiet = Quiet::before(lab, &HONEST);
+    let host = lab.stranger(&format!("{STRANGER}/24"));
+    let export = format!("if source = RTS_STATIC then {{ {BEST}; accept; }} reject;");
+    let counted = |node: &str| lab.exec(node, "nft list counter inet calico bgp-stranger");
+    let before = HONEST.map(counted);
+    let bird = lab.bird(host.path(), "stranger", &liar(STRANGER, 65001, &[161, 163], "", &export));
+    let ask = |words: &str| host.run(&bird.question(words));
+    for (node, before) in HONEST.iter().zip(&before) {
+        within(SOON, &format!("{node} counts that it calls"), || counted(node) != *before);
+    }
+    ask("enable lies");
+    let talk = || ask("show protocols").lines().filter(|line| line.contains("Established")).count();
+    assert_eq!(talk(), 0, "nobody asked it");
+    quiet.assert_no_route_moved(lab);
+
+    ask("disable lies");
+    apply(lab, "BGPPeer", "stranger", &format!("{{peerIP: {STRANGER}, asNumber: 65001, node: master1}}"));
+    talks(lab, &["master1"], STRANGER);
+    let let_in = counted("master3");
+    ask("enable lies");
+    within(SOON, "master1 has what is no lie", || routes(lab, "master1").contains(OUTSIDE));
+    ask("restart n163");
+    let closed = || ask("show protocols all n163").contains("Last error:");
+    within(SOON, "master3 ends the call of who is another node's peer", closed);
+    assert_eq!(talk(), 1, "{}", ask("show protocols"));
+    assert_eq!(counted("master3"), let_in, "it is the speaker that turns it away");
+    let status = lab.exec("master3", "calicoctl node status");
+    assert!(session(lab, "master3", STRANGER).is_none() && !status.contains("BGP peer Node_"), "{status}");
+    assert_eq!(routes(lab, "master3"), quiet.routes[1].1);
+
+    lab.exec("master1", "calicoctl delete bgppeer stranger");
+    drop(bird);
+    within(SOON, "what it said is forgotten", || !routes(lab, "master1").contains(OUTSIDE));
     quiet.assert_kept(lab);
 }
 
