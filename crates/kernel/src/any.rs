@@ -112,7 +112,7 @@ fn route(place: usize, pick: &mut impl FnMut(u64) -> usize) -> (Key, Value) {
     let (netns, device) = device(pick(6));
     let netns = if place < 4 { netns } else { Netns::Host };
     let dst = ["10.1.0.0/26", "10.1.0.64/26", "10.0.0.9/32"][place % 3].parse().unwrap();
-    let via = [None, Some(IpAddr::from([10, 0, 0, 9]))][pick(2)];
+    let via = [None, Some(IpAddr::from([10, 0, 0, 1]))][pick(2)];
     let value = RouteValue {
         kind: [RouteKind::Unicast, RouteKind::Blackhole][pick(2)],
         gateway: via,

@@ -54,7 +54,7 @@ pub type Objects = BTreeMap<Key, Value>;
 
 impl Key {
     /// The place of its kind in the order of keys.
-    fn kind(&self) -> u8 {
+    pub fn kind(&self) -> u8 {
         match self {
             Key::Link(_) => 0,
             Key::Sysctl(_) => 1,

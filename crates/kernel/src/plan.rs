@@ -1,6 +1,6 @@
 //! In which order to make changes, so that nothing needs what is not there yet and nothing is missed while it is replaced.
 
-use crate::{Change, Key, Netns, Value};
+use crate::{Change, Key, LinkKey, Netns, Value};
 use model::IfName;
 
 /// One thing for the writer to do.
@@ -17,6 +17,30 @@ pub enum Step {
 }
 
 impl Step {
+    /// The object that it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Step::Up(netns, name) => Key::Link(LinkKey { netns: *netns, name: name.clone() }),
+            Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
+        }
+    }
+
+    /// What the object is before it.
+    pub fn from(&self) -> Option<&Value> {
+        match self {
+            Step::Replace { from, .. } | Step::Remove(_, from) => Some(from),
+            Step::Create(..) | Step::Up(..) => None,
+        }
+    }
+
+    /// What the object is after it.
+    pub fn to(&self) -> Option<&Value> {
+        match self {
+            Step::Create(_, to) | Step::Replace { to, .. } => Some(to),
+            Step::Remove(..) | Step::Up(..) => None,
+        }
+    }
+
     /// The namespace in which it is carried out.
     pub fn netns(&self) -> Netns {
         match self {
@@ -107,7 +131,7 @@ fn need(step: &Step) -> u8 {
 mod tests {
     use super::*;
     use crate::any::{device_of, objects};
-    use crate::{LinkKey, LinkKind, Objects, diff, ours};
+    use crate::{LinkKind, Objects, diff, ours};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

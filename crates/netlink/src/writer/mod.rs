@@ -12,12 +12,10 @@ use crate::netns;
 use crate::nft::{self, Change};
 use crate::socket::{Protocol, Refusal, Socket};
 use failpoint::failpoint;
-use kernel::nft::TableKey;
 use kernel::{
     ApplyError, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, SysctlKey, SysctlValue, Value,
-    guard,
 };
-use run::{Run, Tolerance, outcomes};
+use run::{Run, Tolerance};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::{fs, io};
@@ -68,12 +66,16 @@ fn change_of_rules(step: &Step) -> Option<Change<'_>> {
     }
 }
 
-/// Whether the step must not be carried out if the rules before it were refused.
-fn needs_rules(step: &Step) -> bool {
-    match step {
-        Step::Create(key, value) | Step::Replace { key, to: value, .. } => guard::needs_rules(key, value),
-        Step::Up(..) | Step::Remove(..) => false,
-    }
+/// Whether a step may build on what the one before it wrote, so that the kernel must have answered: only then is it known
+/// whether it may be carried out at all.
+fn builds_on(before: &Step, step: &Step) -> bool {
+    let leads = |step: &Step| match step {
+        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => {
+            matches!(key, Key::Fdb(_) | Key::Neigh(_) | Key::Route(_)).then(|| key.kind())
+        }
+        Step::Up(..) => None,
+    };
+    leads(step).is_some_and(|kind| leads(before).is_some_and(|before| before != kind))
 }
 
 fn removed_link(step: &Step) -> Option<&LinkKey> {
@@ -112,7 +114,7 @@ impl Writer {
 
     /// Carries steps out, in order. One outcome for each key that has steps: its first refusal, or success.
     pub fn apply(&mut self, steps: &[Step]) -> Vec<Outcome> {
-        let mut run = Run::of(steps.len());
+        let mut run = Run::of(steps);
         let mut number = 0;
         while number < steps.len() {
             run.step = number;
@@ -134,7 +136,7 @@ impl Writer {
             };
         }
         self.flush(&mut run);
-        outcomes(steps, run.results)
+        run.outcomes()
     }
 
     /// Reads a namespace whole, with the settings named and, in the node's own, our rules. `None`: it is not open.
@@ -160,13 +162,16 @@ impl Writer {
         Ok(tables.into_iter().map(|(key, table)| (Key::Nft(key), Value::Nft(Box::new(table)))).collect())
     }
 
-    fn step(&mut self, run: &mut Run, step: &Step) {
+    fn step(&mut self, run: &mut Run<'_>, step: &Step) {
         if self.lacks_pair(run, step) {
             let error = ApplyError::not_tried("the pod's interface could not be made");
             return run.record(run.step, Err(error));
         }
-        if run.rules_are_refused && needs_rules(step) {
-            return run.record(run.step, Err(guard::unguarded()));
+        if run.step.checked_sub(1).is_some_and(|before| builds_on(&run.steps[before], step)) {
+            self.flush(run);
+        }
+        if let Some(error) = run.refused.forbids(step) {
+            return run.record(run.step, Err(error));
         }
         match step {
             Step::Up(netns, name) => {
@@ -211,7 +216,7 @@ impl Writer {
     }
 
     /// Whether the step is about a pod whose pair was refused: what has its name there is somebody else's.
-    fn lacks_pair(&mut self, run: &mut Run, step: &Step) -> bool {
+    fn lacks_pair(&mut self, run: &mut Run<'_>, step: &Step) -> bool {
         let Some(&pair) = run.pairs.get(&step.netns()) else { return false };
         if run.whose.iter().any(|(number, _)| *number == pair) {
             self.flush(run);
@@ -220,7 +225,7 @@ impl Writer {
     }
 
     /// Changes tables together. If the kernel refuses, one by one, so that each has the kernel's own word.
-    fn change_rules(&mut self, run: &mut Run, changes: &[Change<'_>]) {
+    fn change_rules(&mut self, run: &mut Run<'_>, changes: &[Change<'_>]) {
         self.flush(run);
         failpoint!("rules: to be sent");
         let result = nft::apply(&mut self.rules, changes);
@@ -233,14 +238,11 @@ impl Writer {
                 run.record(run.step + number, result);
             }
         }
-        let refused = run.results[run.step..][..changes.len()].iter().zip(changes);
-        run.rules_are_refused |=
-            refused.filter(|(result, _)| result.is_err()).any(|(_, change)| change.key == &TableKey::inet());
     }
 
     /// Removes interfaces as a group, for which the kernel waits once, not for each of them. Those that the group's removal
     /// leaves are removed one by one, so that each has the kernel's own word.
-    fn remove_pairs(&mut self, run: &mut Run, steps: &[Step]) {
+    fn remove_pairs(&mut self, run: &mut Run<'_>, steps: &[Step]) {
         self.flush(run);
         let links: Vec<&LinkKey> = steps.iter().filter_map(|step| removed_link(step)).collect();
         let mut marks: Vec<Message> =

@@ -9,7 +9,7 @@ use model::IfName;
 use std::os::fd::{AsFd, AsRawFd};
 
 impl Writer {
-    pub(super) fn write(&mut self, run: &mut Run, key: &Key, value: &Value, how: encode::Write) {
+    pub(super) fn write(&mut self, run: &mut Run<'_>, key: &Key, value: &Value, how: encode::Write) {
         if let (Key::Link(link), Value::Link(wanted)) = (key, value) {
             return self.make_link(run, link, wanted);
         }
@@ -22,7 +22,7 @@ impl Writer {
     /// The message that makes an object on a device.
     fn object(
         &mut self,
-        run: &mut Run,
+        run: &mut Run<'_>,
         key: &Key,
         value: &Value,
         how: encode::Write,
@@ -46,7 +46,7 @@ impl Writer {
         })
     }
 
-    fn make_link(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
+    fn make_link(&mut self, run: &mut Run<'_>, link: &LinkKey, wanted: &LinkValue) {
         let made = match &wanted.kind {
             LinkKind::Veth { peer: Some(peer) } => {
                 run.pairs.insert(peer.key.netns, run.step);
@@ -78,7 +78,7 @@ impl Writer {
     }
 
     /// The kernel takes no alias with the message that makes the interface.
-    fn enqueue_alias(&mut self, run: &mut Run, link: &LinkKey, wanted: &LinkValue) {
+    fn enqueue_alias(&mut self, run: &mut Run<'_>, link: &LinkKey, wanted: &LinkValue) {
         if let Some(alias) = &wanted.alias {
             self.enqueue_link(run, link, encode::alias(&link.name, alias), Tolerance::None);
         }
@@ -91,7 +91,7 @@ impl Writer {
         Ok(pod.netns.as_fd().as_raw_fd())
     }
 
-    pub(super) fn replace(&mut self, run: &mut Run, key: &Key, from: &Value, to: &Value) {
+    pub(super) fn replace(&mut self, run: &mut Run<'_>, key: &Key, from: &Value, to: &Value) {
         match (key, from, to) {
             (Key::Link(link), Value::Link(before), Value::Link(wanted))
                 if wanted.kind.compatible_with(&before.kind) =>
@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn remove(&mut self, run: &mut Run, key: &Key, value: &Value) {
+    pub(super) fn remove(&mut self, run: &mut Run<'_>, key: &Key, value: &Value) {
         let message = self.removal(run, key, value);
         match (key, message) {
             (Key::Link(link), Some(message)) => {
@@ -121,7 +121,7 @@ impl Writer {
     }
 
     /// The message that removes an object; `None` if its device is gone, and the object with it.
-    fn removal(&mut self, run: &mut Run, key: &Key, value: &Value) -> Option<Message> {
+    fn removal(&mut self, run: &mut Run<'_>, key: &Key, value: &Value) -> Option<Message> {
         let netns = key.netns();
         Some(match (key, value) {
             (Key::Link(link), _) => encode::del_link(&link.name),

@@ -5,13 +5,14 @@ use crate::encode;
 use crate::message::Message;
 use crate::socket::{BATCH, Refusal, Socket};
 use failpoint::failpoint;
-use kernel::{ApplyError, Key, LinkKey, Netns, Outcome, Step};
+use kernel::{ApplyError, LinkKey, Netns, Outcome, Refused, Step};
 use model::IfName;
 use std::collections::BTreeMap;
 
 /// One run of `apply`.
 #[derive(Default)]
-pub(super) struct Run {
+pub(super) struct Run<'a> {
+    pub steps: &'a [Step],
     /// Which step is being carried out.
     pub step: usize,
     /// What became of each step: its first refusal, or success.
@@ -26,8 +27,8 @@ pub(super) struct Run {
     indexes: BTreeMap<Netns, BTreeMap<IfName, u32>>,
     /// The step that makes the pair whose far end is in a pod's namespace.
     pub pairs: BTreeMap<Netns, usize>,
-    /// What should know the pods does not: nothing may lead to one.
-    pub rules_are_refused: bool,
+    /// What was refused or left out, as far as the kernel has answered.
+    pub refused: Refused,
 }
 
 /// Which refusals are as good as success.
@@ -42,7 +43,7 @@ impl Writer {
     /// Puts a message into the batch that concerns an interface itself.
     pub(super) fn enqueue_link(
         &mut self,
-        run: &mut Run,
+        run: &mut Run<'_>,
         link: &LinkKey,
         message: Message,
         tolerance: Tolerance,
@@ -51,7 +52,13 @@ impl Writer {
         run.batch_has_links = true;
     }
 
-    pub(super) fn enqueue(&mut self, run: &mut Run, netns: Netns, message: Message, tolerance: Tolerance) {
+    pub(super) fn enqueue(
+        &mut self,
+        run: &mut Run<'_>,
+        netns: Netns,
+        message: Message,
+        tolerance: Tolerance,
+    ) {
         if run.batch.len() == BATCH || run.batch_netns != Some(netns) {
             self.flush(run);
             run.batch_netns = Some(netns);
@@ -60,7 +67,7 @@ impl Writer {
         run.whose.push((run.step, tolerance));
     }
 
-    pub(super) fn flush(&mut self, run: &mut Run) {
+    pub(super) fn flush(&mut self, run: &mut Run<'_>) {
         run.batch_has_links = false;
         let Some(netns) = run.batch_netns.take() else { return };
         failpoint!("batch: to be sent");
@@ -83,14 +90,19 @@ impl Writer {
     }
 
     /// The number of a device that must be there.
-    pub(super) fn index(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Result<u32, ApplyError> {
+    pub(super) fn index(
+        &mut self,
+        run: &mut Run<'_>,
+        netns: Netns,
+        device: &IfName,
+    ) -> Result<u32, ApplyError> {
         self.index_of(run, netns, device).ok_or_else(|| ApplyError {
             errno: libc::ENODEV,
             text: format!("there is no interface {device}"),
         })
     }
 
-    pub(super) fn index_of(&mut self, run: &mut Run, netns: Netns, device: &IfName) -> Option<u32> {
+    pub(super) fn index_of(&mut self, run: &mut Run<'_>, netns: Netns, device: &IfName) -> Option<u32> {
         let known = run.indexes.get(&netns).and_then(|known| known.get(device)).copied();
         if known.is_some() {
             return known;
@@ -104,21 +116,41 @@ impl Writer {
     }
 }
 
-impl Run {
-    pub(super) fn of(steps: usize) -> Run {
-        Run { results: vec![Ok(()); steps], ..Run::default() }
+impl<'a> Run<'a> {
+    pub(super) fn of(steps: &'a [Step]) -> Run<'a> {
+        Run { steps, results: vec![Ok(()); steps.len()], ..Run::default() }
     }
 
     /// The first refusal of a step stays.
     pub(super) fn record(&mut self, step: usize, result: Result<(), ApplyError>) {
         let known = &mut self.results[step];
         if known.is_ok() {
+            if result.is_err() {
+                self.refused.add_step(&self.steps[step]);
+            }
             *known = result;
         }
     }
 
     pub(super) fn forget_index(&mut self, link: &LinkKey) {
         self.indexes.entry(link.netns).or_default().remove(&link.name);
+    }
+
+    /// What became of each key: the first refusal among its steps.
+    pub(super) fn outcomes(self) -> Vec<Outcome> {
+        let results = self.steps.iter().zip(self.results);
+        let mut outcomes: Vec<Outcome> =
+            results.map(|(step, result)| Outcome { key: step.key(), result }).collect();
+        // Stable: the steps of a key stay in their order.
+        outcomes.sort_by(|a, b| a.key.cmp(&b.key));
+        outcomes.dedup_by(|next, first| {
+            let same = next.key == first.key;
+            if same && first.result.is_ok() {
+                first.result = std::mem::replace(&mut next.result, Ok(()));
+            }
+            same
+        });
+        outcomes
     }
 }
 
@@ -130,24 +162,4 @@ impl Tolerance {
             result => result,
         }
     }
-}
-
-/// What became of each key: the first refusal among its steps.
-pub(super) fn outcomes(steps: &[Step], results: Vec<Result<(), ApplyError>>) -> Vec<Outcome> {
-    let key = |step: &Step| match step {
-        Step::Up(netns, name) => Key::Link(LinkKey { netns: *netns, name: name.clone() }),
-        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
-    };
-    let mut outcomes: Vec<Outcome> =
-        steps.iter().zip(results).map(|(step, result)| Outcome { key: key(step), result }).collect();
-    // Stable: the steps of a key stay in their order.
-    outcomes.sort_by(|a, b| a.key.cmp(&b.key));
-    outcomes.dedup_by(|next, first| {
-        let same = next.key == first.key;
-        if same && first.result.is_ok() {
-            first.result = std::mem::replace(&mut next.result, Ok(()));
-        }
-        same
-    });
-    outcomes
 }

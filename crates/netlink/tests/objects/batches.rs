@@ -66,11 +66,53 @@ fn nothing_leads_to_a_pod_if_the_rules_before_it_are_refused() {
         [
             "link calia: ok",
             "nftables inet calico: table inet calico: the table itself: File exists (errno 17)",
-            "route 6.2.137.67/32: the rules that guard the pod were refused (errno 125)",
+            "route 6.2.137.67/32: it needs nftables inet calico, which was refused (errno 125)",
             "route 6.2.180.0/26: ok",
         ]
     );
     assert_eq!(node.host.sh("ip route show proto 80").lines().count(), 1);
+}
+
+/// The kernel takes no far end of another address family: the route stays where packets arrive.
+#[test]
+fn a_route_does_not_move_to_a_neighbour_that_was_refused_and_its_old_one_stays() {
+    let node = Node::new();
+    node.create(&link(HOST, "vxlan.calico", vxlan(4096)));
+    node.done(Step::Up(HOST, IfName::fixed("vxlan.calico")));
+    let (old_entry, entry) =
+        (fdb("66:00:00:00:00:01", "192.168.50.162"), fdb("66:00:00:00:00:02", "fd00::162"));
+    let old_neighbour = neigh("vxlan.calico", "6.2.180.0", "66:00:00:00:00:01");
+    let neighbour = neigh("vxlan.calico", "6.2.180.1", "66:00:00:00:00:02");
+    let (block, to) = ("6.2.180.0/26", |gateway| via(gateway, "vxlan.calico"));
+    for object in [&old_entry, &old_neighbour, &route(block, to("6.2.180.0"))] {
+        node.create(object);
+    }
+    let (key, from) = route(block, to("6.2.180.0"));
+    let (_, moved) = route(block, to("6.2.180.1"));
+    let steps = [
+        create(entry),
+        create(neighbour),
+        Step::Replace { key, from, to: moved },
+        create(route("6.2.190.0/26", via("192.168.50.163", "ens192"))),
+        Step::Remove(old_neighbour.0, old_neighbour.1),
+        Step::Remove(old_entry.0, old_entry.1),
+    ];
+    assert_eq!(
+        node.apply(&steps),
+        [
+            "fdb 66:00:00:00:00:01 dev vxlan.calico: neighbour 6.2.180.0 dev vxlan.calico still needs it (errno 125)",
+            "fdb 66:00:00:00:00:02 dev vxlan.calico: Address family not supported by protocol (errno 97)",
+            "neighbour 6.2.180.0 dev vxlan.calico: route 6.2.180.0/26 still needs it (errno 125)",
+            "neighbour 6.2.180.1 dev vxlan.calico: it needs fdb 66:00:00:00:00:02 dev vxlan.calico, which was refused \
+             (errno 125)",
+            "route 6.2.180.0/26: it needs neighbour 6.2.180.1 dev vxlan.calico, which was refused (errno 125)",
+            "route 6.2.190.0/26: ok",
+        ]
+    );
+    assert_eq!(
+        node.host.sh("ip route show 6.2.180.0/26"),
+        "6.2.180.0/26 via 6.2.180.0 dev vxlan.calico proto 80 onlink \n"
+    );
 }
 
 #[test]

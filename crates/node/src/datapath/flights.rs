@@ -1,7 +1,7 @@
 //! The plans that the writer has, in the order in which it works on them: one, or one and what may follow it.
 
 use crate::effect::EffectId;
-use kernel::{Change, Key, Value};
+use kernel::{Key, Step, Value};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug, Default)]
@@ -38,9 +38,16 @@ impl Flights {
         }
     }
 
-    /// The writer is given a plan of these changes.
-    pub fn begin(&mut self, id: EffectId, changes: &[Change]) {
-        let keys = changes.iter().map(|change| (change.key().clone(), change.to().cloned())).collect();
+    /// What is being written that others may build on: all but routes, which come last in the order of keys.
+    pub fn ground(&self) -> impl Iterator<Item = &Key> {
+        let is_route = |key: &&Key| matches!(key, Key::Route(_));
+        self.0.iter().flat_map(move |flight| flight.keys.keys().take_while(move |key| !is_route(key)))
+    }
+
+    /// The writer is given a plan of these steps.
+    pub fn begin(&mut self, id: EffectId, steps: &[Step]) {
+        let objects = steps.iter().filter(|step| !matches!(step, Step::Up(..)));
+        let keys = objects.map(|step| (step.key(), step.to().cloned())).collect();
         self.0.push_back(Flight { id, keys, noticed: BTreeSet::new() });
     }
 

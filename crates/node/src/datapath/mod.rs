@@ -14,6 +14,7 @@
 
 mod flights;
 mod found;
+mod ground;
 mod inherited;
 mod refusals;
 mod repairs;
@@ -30,8 +31,8 @@ use found::{Found, hangs_on};
 use kernel::diff::change;
 use kernel::route::TABLE_MAIN;
 use kernel::{
-    ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, guard,
-    is_workload, may_be_birds, plan, rules_key,
+    ApplyError, Change, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, is_workload,
+    may_be_birds, plan,
 };
 use model::{Cidr, Duration, IfName, Instant, Mtu};
 use refusals::Refusals;
@@ -257,12 +258,12 @@ impl Datapath {
             1 if self.may_follow() => self.differences(now, false),
             _ => return None,
         };
-        let changes = self.guarded(now, changes);
-        if changes.is_empty() {
+        let steps = self.founded(now, plan(changes));
+        if steps.is_empty() {
             return None;
         }
-        self.flights.begin(id, &changes);
-        Some(plan(changes))
+        self.flights.begin(id, &steps);
+        Some(steps)
     }
 
     /// What is to be done now.
@@ -287,6 +288,8 @@ impl Datapath {
         let mut changes = Vec::new();
         for key in std::mem::take(&mut self.suspects) {
             if self.refusals.pauses(now, &key) {
+                // Its removal was refused: who needs its place waits for the next try.
+                self.parting.remove(&key);
                 continue;
             }
             self.conflicts.remove(&key);
@@ -315,49 +318,17 @@ impl Datapath {
         changes
     }
 
-    /// Leaves out what leads to a pod that the rules do not know, while these are being written or are refused. In a plan
-    /// that changes them too, the writer does.
-    fn guarded(&mut self, now: Instant, changes: Vec<Change>) -> Vec<Change> {
-        let rules = rules_key();
-        let are_written = self.flights.hold(&rules);
-        let are_as_wanted = !are_written && self.refusals.get(&rules).is_none();
-        if are_as_wanted || changes.iter().any(|change| *change.key() == rules) {
-            return changes;
-        }
-        let found = self.found.get(&rules);
-        let may_be = |change: &Change| match change.to() {
-            Some(to) if guard::needs_rules(change.key(), to) => {
-                matches!(found, Some(Value::Nft(rules)) if guard::is_known(rules, change.key(), to))
-            }
-            _ => true,
-        };
-        let (changes, left_out): (Vec<_>, Vec<_>) = changes.into_iter().partition(may_be);
-        for change in left_out {
-            self.suspects.insert(change.key().clone());
-            if !are_written {
-                self.refusals.record(now, change.key().clone(), guard::unguarded());
-            }
-        }
-        changes
-    }
-
-    /// The rules were written: what was left out for want of them need not wait longer.
-    fn retry_guarded(&mut self, now: Instant) {
-        let wanted = &self.wanted;
-        self.refusals.hurry(now, |key| wanted.get(key).is_some_and(|value| guard::needs_rules(key, value)));
-    }
-
     /// The writer is done with plan `id`. Says what people should know.
     pub fn wrote(&mut self, now: Instant, id: EffectId, outcomes: Vec<Outcome>) -> Vec<Report> {
         let mut flight = self.flights.end(id);
-        let mut reports = Vec::new();
+        let (mut reports, mut ground) = (Vec::new(), BTreeSet::new());
         for Outcome { key, result } in outcomes {
             let written = flight.take(&key);
             match result {
                 Ok(()) => {
                     self.refusals.forget(&key);
-                    if matches!(key, Key::Nft(_)) {
-                        self.retry_guarded(now);
+                    if !matches!(key, Key::Route(_)) {
+                        ground.insert(key.clone());
                     }
                     reports.extend(self.repairs.written(now, &key));
                     if flight.was_noticed(&key) {
@@ -378,6 +349,7 @@ impl Datapath {
                 }
             }
         }
+        self.retry_on_ground(now, &ground);
         reports
     }
 

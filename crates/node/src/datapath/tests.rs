@@ -4,7 +4,10 @@ use super::*;
 use kernel::addr::AddrScope;
 use kernel::nft::{Element, Range, Set, Table, Type};
 use kernel::route::{PROTO_CALICO, TABLE_MAIN};
-use kernel::{AddrKey, AddrValue, LinkValue, RouteKey, RouteKind, RouteScope, RouteValue};
+use kernel::{
+    AddrKey, AddrValue, LinkValue, NeighKey, NeighValue, RouteKey, RouteKind, RouteScope, RouteValue,
+    rules_key,
+};
 use std::net::Ipv4Addr;
 
 fn uplink(up: bool) -> (Key, Value) {
@@ -124,6 +127,10 @@ fn routes_to_add_wait_behind_a_plan_and_everything_else_waits_for_its_outcome() 
     assert_eq!(datapath.plan(now, id(3)), Some(steps));
 }
 
+fn busy() -> ApplyError {
+    ApplyError { errno: 16, text: "Device or resource busy".into() }
+}
+
 /// Rules that know these pods, by the last octets of their addresses.
 fn rules(pods: &[u8]) -> (Key, Value) {
     let source =
@@ -142,7 +149,7 @@ fn pod_route(n: u8) -> (Key, Value) {
 #[test]
 fn what_leads_to_a_pod_waits_for_rules_that_are_refused_unless_they_know_it() {
     let id = EffectId;
-    let refused = || vec![Outcome { key: rules_key(), result: Err(guard::unguarded()) }];
+    let refused = || vec![Outcome { key: rules_key(), result: Err(busy()) }];
     let mut now = Instant::ZERO;
     let mut datapath = Datapath::default();
     datapath.dumped(now, Netns::Host, Objects::from([rules(&[1])]));
@@ -166,10 +173,106 @@ fn what_leads_to_a_pod_waits_for_rules_that_are_refused_unless_they_know_it() {
     datapath.wrote(
         now,
         id(4),
-        [refused(), vec![Outcome { key: pod_route(2).0, result: Err(guard::unguarded()) }]].concat(),
+        [refused(), vec![Outcome { key: pod_route(2).0, result: Err(busy()) }]].concat(),
     );
     datapath.want(Section::Rules, Objects::from([rules(&[1, 2, 3])]));
     assert_eq!(datapath.plan(now, id(5)).map(|steps| steps.len()), Some(1), "other rules need not wait");
     datapath.wrote(now, id(5), vec![Outcome { key: rules_key(), result: Ok(()) }]);
     assert_eq!(datapath.timeout(), Some(now), "nor does the route when they are there");
+}
+
+fn tunnel() -> IfName {
+    IfName::fixed("tunl0")
+}
+
+/// A peer behind the tunnel.
+fn neighbour() -> (Key, Value) {
+    let addr = Ipv4Addr::new(192, 168, 50, 162);
+    let key = NeighKey { netns: Netns::Host, device: tunnel(), addr: addr.into() };
+    (Key::Neigh(key), Value::Neigh(NeighValue::spelling(addr)))
+}
+
+/// The route of `direct_route`, through the tunnel.
+fn tunnelled() -> (Key, Value) {
+    let (key, Value::Route(route)) = direct_route() else { unreachable!("a route") };
+    (key, Value::Route(RouteValue { device: Some(tunnel()), ..route }))
+}
+
+#[test]
+fn a_route_waits_for_a_neighbour_that_is_refused_and_comes_with_it() {
+    let (now, id) = (Instant::ZERO, EffectId);
+    let create = |(key, value)| Step::Create(key, value);
+    let (near, far) = (neighbour(), tunnelled());
+    let mut datapath = Datapath::default();
+    datapath.dumped(now, Netns::Host, Objects::from([uplink(true), address()]));
+    datapath.want(Section::Host, Objects::from([near.clone()]));
+    assert_eq!(datapath.plan(now, id(1)), Some(vec![create(near.clone())]));
+    datapath.want(Section::Routes, Objects::from([far.clone()]));
+    assert_eq!(datapath.plan(now, id(2)), None, "it may be refused");
+    datapath.wrote(now, id(1), vec![Outcome { key: near.0.clone(), result: Err(busy()) }]);
+    assert_eq!(datapath.plan(now, id(2)), None, "it was refused");
+    assert!(
+        matches!(datapath.applied(&far.0), Applied::Failed(_)),
+        "whoever waits for the route hears of it"
+    );
+
+    let soon = datapath.timeout().expect("both are tried again");
+    assert_eq!(datapath.plan(soon, id(3)), Some(vec![create(near.clone()), create(far.clone())]));
+    let left_out = ApplyError::not_tried("it needs the neighbour");
+    let outcomes = [(near.0.clone(), Err(busy())), (far.0.clone(), Err(left_out))];
+    datapath.wrote(soon, id(3), outcomes.map(|(key, result)| Outcome { key, result }).into());
+    datapath.noticed(soon, Notice::Put(near.0, near.1));
+    let later = datapath.timeout().expect("the route is tried again");
+    assert_eq!(datapath.plan(later, id(4)), Some(vec![create(far)]), "somebody else made the neighbour");
+}
+
+#[test]
+fn what_a_route_leads_through_stays_while_its_replacement_is_refused() {
+    let (now, id) = (Instant::ZERO, EffectId);
+    let (near, (key, from)) = (neighbour(), tunnelled());
+    let (_, to) = direct_route();
+    let mut datapath = Datapath::default();
+    datapath.dumped(
+        now,
+        Netns::Host,
+        [uplink(true), address(), near.clone(), (key.clone(), from.clone())].into(),
+    );
+    datapath.want(Section::Host, Objects::from([near.clone()]));
+    datapath.want(Section::Routes, Objects::from([(key.clone(), to.clone())]));
+    assert_eq!(
+        datapath.plan(now, id(1)),
+        Some(vec![Step::Replace { key: key.clone(), from: from.clone(), to: to.clone() }])
+    );
+    datapath.wrote(now, id(1), vec![Outcome { key: key.clone(), result: Err(busy()) }]);
+    datapath.take_stale();
+    datapath.want(Section::Host, Objects::new());
+    assert_eq!(datapath.plan(now, id(2)), None, "the old way is still gone");
+
+    let soon = datapath.timeout().expect("both are tried again");
+    let steps = vec![Step::Replace { key: key.clone(), from, to }, Step::Remove(near.0, near.1)];
+    assert_eq!(datapath.plan(soon, id(3)), Some(steps));
+}
+
+#[test]
+fn a_pair_that_cannot_be_removed_is_tried_again_after_a_pause_however_much_its_name_is_needed() {
+    let (now, id) = (Instant::ZERO, EffectId);
+    let (name, kind) = (IfName::fixed("cali182c452fe96"), LinkKind::Veth { peer: None });
+    let pair = Key::Link(LinkKey { netns: Netns::Host, name });
+    let link = Value::Link(Box::new(LinkValue {
+        kind,
+        mac: None,
+        mtu: None,
+        up: true,
+        alias: Some("cni net c1 eth0".into()),
+    }));
+    let mut datapath = Datapath::default();
+    datapath.dumped(now, Netns::Host, Objects::from([(pair.clone(), link.clone())]));
+    datapath.hurry(&pair);
+    assert_eq!(datapath.plan(now, id(1)), Some(vec![Step::Remove(pair.clone(), link.clone())]));
+    datapath.wrote(now, id(1), vec![Outcome { key: pair.clone(), result: Err(busy()) }]);
+    datapath.hurry(&pair);
+    assert_eq!(datapath.plan(now, id(2)), None);
+    let soon = datapath.timeout().expect("it is tried again");
+    assert!(soon > now, "and not at once, for ever");
+    assert_eq!(datapath.plan(soon, id(3)), Some(vec![Step::Remove(pair, link)]));
 }

@@ -1,7 +1,7 @@
 //! One node driven to rest: a fake API that answers at once or not at all, a kernel and files as maps.
 
 use derive::{Attachment, AttachmentId};
-use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Step, Value, guard};
+use kernel::{ApplyError, Key, LinkKind, Netns, Objects, Outcome, PodNs, Refused, Step, Value};
 use model::store::{Error, Kind, Object, Request as Ask};
 use model::{Duration, IfName, Instant, Metadata, k8s, v3};
 use node::cni::{Command, NetnsRef, Options, Reply, Request};
@@ -327,17 +327,15 @@ impl Rig {
 
     fn apply(&mut self, steps: Vec<Step>) -> Vec<Outcome> {
         let mut outcomes: BTreeMap<Key, Result<(), ApplyError>> = BTreeMap::new();
+        let mut refused = Refused::default();
         for step in steps {
-            let rules_are_refused = outcomes.get(&kernel::rules_key()).is_some_and(Result::is_err);
-            let (key, result) = match step {
-                // As the writer does.
-                Step::Create(key, value) | Step::Replace { key, to: value, .. }
-                    if rules_are_refused && guard::needs_rules(&key, &value) =>
-                {
-                    (key, Err(guard::unguarded()))
-                }
-                step => self.apply_one(step),
+            let (key, result) = match refused.forbids(&step) {
+                Some(error) => (step.key(), Err(error)),
+                None => self.apply_one(step.clone()),
             };
+            if result.is_err() {
+                refused.add_step(&step);
+            }
             let known = outcomes.entry(key).or_insert(Ok(()));
             if known.is_ok() {
                 *known = result;

@@ -110,6 +110,8 @@ pub enum What {
     Swallow,
     /// What the kernel tells of changes: there is no room for it, and that is told instead.
     Overrun,
+    /// A message to the kernel: it is busy, and refuses it (EBUSY).
+    Refuse,
 }
 
 /// What is counted.
@@ -121,6 +123,7 @@ enum Count {
     List,
     Piece,
     Notice,
+    Message,
 }
 
 impl What {
@@ -132,6 +135,7 @@ impl What {
             What::OldList(_) => Count::List,
             What::Reset | What::Swallow => Count::Piece,
             What::Overrun => Count::Notice,
+            What::Refuse => Count::Message,
         }
     }
 }
@@ -169,6 +173,7 @@ pub struct Rates {
     pub reset: u64,
     pub swallow: u64,
     pub overrun: u64,
+    pub refuse: u64,
 }
 
 impl Rates {
@@ -212,6 +217,9 @@ impl Rates {
                 }
                 if self.overrun > 0 && rng.per_mille(self.overrun) {
                     add(What::Overrun);
+                }
+                if self.refuse > 0 && rng.per_mille(self.refuse) {
+                    add(What::Refuse);
                 }
             }
         }
@@ -328,6 +336,11 @@ impl Faults {
     /// Whether there is no room for what a node's kernel tells now.
     pub fn overruns(&mut self, node: usize) -> bool {
         self.befalls(node, Count::Notice).is_some()
+    }
+
+    /// Whether a node's kernel refuses the message that it gets now.
+    pub fn refuses(&mut self, node: usize) -> bool {
+        self.befalls(node, Count::Message).is_some()
     }
 
     /// A span from a range of microseconds.

@@ -3,7 +3,7 @@
 use super::{Broken, EffectId, Machines, Plan};
 use crate::sim::Moment;
 use crate::sim::faults::{Fate, Sort};
-use ::kernel::{ApplyError, Outcome, PodNs, Step};
+use ::kernel::{ApplyError, Outcome, PodNs, Refused, Step};
 use model::Duration;
 use model::store::{Kind, Request};
 use node::{Effect, FileOp, Input, NotOpened};
@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// One message of the writer, a notice, a file: microseconds, from and to.
 const LOCAL: (u64, u64) = (20, 400);
+
+const EBUSY: i32 = 16;
 
 /// What happens at a point in time.
 #[derive(Debug)]
@@ -264,7 +266,14 @@ impl Machines {
             Some(_) => Some(steps.len()),
             None => None,
         };
-        self.machines[node].plans.push_back(Plan { id, steps, done: 0, outcomes: Vec::new(), crash_after });
+        self.machines[node].plans.push_back(Plan {
+            id,
+            steps,
+            done: 0,
+            outcomes: Vec::new(),
+            refused: Refused::default(),
+            crash_after,
+        });
         if !waits {
             self.write_on(node);
         }
@@ -294,13 +303,23 @@ impl Machines {
         };
         let place = format!("{}/{}", plan.done + 1, plan.steps.len());
         plan.done += 1;
-        let result = self.machines[node].kernel.apply(&step);
+        let result = match plan.refused.forbids(&step) {
+            Some(error) => Err(error),
+            None if self.faults.refuses(node) => {
+                self.disturbed = true;
+                Err(ApplyError { errno: EBUSY, text: "Device or resource busy".to_owned() })
+            }
+            None => self.machines[node].kernel.apply(&step),
+        };
         self.say(format!("n{} {place} {}: {}", node + 1, step_words(&step), result_words(&result)));
         self.laws.touched(node);
         self.pass_notices(node);
         self.refused(node, &step, &result)?;
         let plan = self.machines[node].plans.front_mut().expect("seen above");
-        let key = step_key(&step);
+        if result.is_err() {
+            plan.refused.add_step(&step);
+        }
+        let key = step.key();
         match plan.outcomes.iter_mut().find(|outcome| outcome.key == key) {
             Some(outcome) if outcome.result.is_ok() => outcome.result = result,
             Some(_) => {}
@@ -313,13 +332,6 @@ impl Machines {
 
 fn adds_route(step: &Step) -> bool {
     matches!(step, Step::Create(::kernel::Key::Route(_), _))
-}
-
-fn step_key(step: &Step) -> ::kernel::Key {
-    match step {
-        Step::Create(key, _) | Step::Replace { key, .. } | Step::Remove(key, _) => key.clone(),
-        Step::Up(netns, name) => ::kernel::Key::Link(::kernel::LinkKey { netns: *netns, name: name.clone() }),
-    }
 }
 
 pub(super) fn step_words(step: &Step) -> String {
@@ -335,7 +347,7 @@ pub(super) fn step_words(step: &Step) -> String {
         {
             format!("{word} {key} {value}")
         }
-        _ => format!("{word} {}", step_key(step)),
+        _ => format!("{word} {}", step.key()),
     }
 }
 

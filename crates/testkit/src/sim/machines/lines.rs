@@ -135,13 +135,17 @@ impl Machines {
     fn strike(&mut self, line: u64, node: usize, what: What) {
         self.disturbed = true;
         self.say(format!("n{}: {what:?} of a BGP connection", node + 1));
+        let far = self.speakers.lines.far(line, Who::Node(node));
+        if far == Some(Who::Router) && self.is_stale_at_router(node) {
+            self.laws.excused.insert(node);
+        }
         if what == What::Swallow {
             self.speakers.lines.swallowed.insert(line);
             return;
         }
         let who = Who::Node(node);
         self.put(line, who, None);
-        if let Some(far) = self.speakers.lines.far(line, who) {
+        if let Some(far) = far {
             self.put(line, far, None);
         }
     }

@@ -38,7 +38,7 @@ use super::api::Revision;
 use super::faults::Sort;
 use super::trace::Trace;
 use super::{Broken, FakeApi, Faults, Moment, Queue, Rng};
-use ::kernel::{Outcome, Step};
+use ::kernel::{Outcome, Refused, Step};
 use carry::Happening;
 use derive::{Attachment, AttachmentId, IpipDriver};
 use kubelet::{Call, Pod};
@@ -116,6 +116,8 @@ struct Plan {
     steps: Vec<Step>,
     done: usize,
     outcomes: Vec<Outcome>,
+    /// As the writer does: what was refused holds up what builds on it.
+    refused: Refused,
     /// The agent crashes after so many messages.
     crash_after: Option<usize>,
 }

@@ -126,7 +126,7 @@ fn rates(rng: &mut Rng, bgp: bool) -> Rates {
     let mut rate = |most: u64| if rng.per_mille(400) { rng.between(1, most) } else { 0 };
     let (request_lost, answer_lost, late, failed) = (rate(60), rate(60), rate(30), rate(60));
     let (crash, broken_watch, reset) = (rate(40), rate(30), rate(50));
-    let (swallow, overrun) = (rate(20), rate(100));
+    let (swallow, overrun, refuse) = (rate(20), rate(100), rate(20));
     let [reset, swallow] = [reset, swallow].map(|rate| if bgp { rate } else { 0 });
     Rates {
         request_lost,
@@ -140,5 +140,6 @@ fn rates(rng: &mut Rng, bgp: bool) -> Rates {
         reset,
         swallow,
         overrun,
+        refuse,
     }
 }
