@@ -1,5 +1,7 @@
 //! The command line of `tortie node`. Variables have the names that calico-node and Felix know.
 
+use crate::address::{Family, OwnAddress};
+use crate::method::Method;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,15 +13,26 @@ pub struct Args {
     #[arg(long, env = "NODENAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// Address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
+    /// IPv4 address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
     /// `none` [default: what the Node object says at the start, else `autodetect`]
     #[arg(long, env = "IP", value_name = "ADDRESS", default_value = "", hide_default_value = true)]
-    pub ip: crate::address::OwnAddress,
+    #[arg(value_parser = |text: &str| Family::V4.wish(text))]
+    pub ip: OwnAddress,
 
     /// How `autodetect` chooses: `first-found`, `cidr=CIDR,…`, `can-reach=HOST`, `interface=REGEX,…`, `skip-interface=REGEX,…`
     /// or `kubernetes-internal-ip`
     #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD", default_value = "first-found")]
-    pub ip_autodetection_method: crate::method::Method,
+    pub ip_autodetection_method: Method,
+
+    /// IPv6 address by which other nodes reach this one: an address, with or without its prefix length, `autodetect`, or
+    /// `none`: what the Node object says
+    #[arg(long, env = "IP6", value_name = "ADDRESS", default_value = "none")]
+    #[arg(value_parser = |text: &str| Family::V6.wish(text))]
+    pub ip6: OwnAddress,
+
+    /// How `autodetect` chooses the IPv6 address: as --ip-autodetection-method does
+    #[arg(long, env = "IP6_AUTODETECTION_METHOD", value_name = "METHOD", default_value = "first-found")]
+    pub ip6_autodetection_method: Method,
 
     /// Kubeconfig of the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "PATH")]
@@ -57,6 +70,16 @@ pub struct Args {
     /// Serve /metrics for Prometheus here, or `none`
     #[arg(long, env = "TORTIE_METRICS", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9091")]
     pub metrics: Listen,
+}
+
+impl Args {
+    /// What is asked for as this node's address of a family, and how one is found.
+    pub(crate) fn own_address(&self, family: Family) -> (OwnAddress, &Method) {
+        match family {
+            Family::V4 => (self.ip, &self.ip_autodetection_method),
+            Family::V6 => (self.ip6, &self.ip6_autodetection_method),
+        }
+    }
 }
 
 /// `--backend`, by the names of calico-node.

@@ -27,10 +27,10 @@ use node::{CniId, Effect, Input, Level, Node, NotOpened, Notice, OWN_NETNS, Repo
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, mpsc as thread};
+use std::sync::mpsc as thread;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many messages are handled before something is decided.
 const BATCH: usize = 256;
@@ -68,7 +68,7 @@ pub(crate) struct Core {
     dumping: usize,
     held: Vec<Input>,
     trimmed: bool,
-    addresses: Arc<Notify>,
+    addresses: watch::Sender<()>,
 }
 
 /// What the core is made of.
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub queue: Queued,
     pub speech: Speech,
     /// To be woken when an address of the node's namespace came or went.
-    pub addresses: Arc<Notify>,
+    pub addresses: watch::Sender<()>,
 }
 
 /// The way to the speaker and back.
@@ -216,12 +216,12 @@ impl Core {
             Ok(events) if events.is_empty() => return Ok(()),
             Ok(events) => {
                 if events.iter().any(is_of_an_address) {
-                    self.addresses.notify_one();
+                    self.addresses.send_replace(());
                 }
                 Input::Noticed(events.into_iter().map(notice).collect())
             }
             Err(MonitorError::Overrun) => {
-                self.addresses.notify_one();
+                self.addresses.send_replace(());
                 Input::Overrun
             }
             Err(error) => return Err(error),

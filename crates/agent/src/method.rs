@@ -1,15 +1,17 @@
-//! How `--ip=autodetect` chooses, by calico-node's words; and for those methods that name an address, which it is now.
+//! How `--ip=autodetect` and `--ip6=autodetect` choose, by calico-node's words; and for those methods that name an address, which it is now.
 
+use crate::address::Family;
 use datastore::Client;
 use model::store::{Key, Kind, Object, Request};
 use model::{Cidr, k8s};
 use regex::RegexSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use tokio::net::UdpSocket;
 
-/// `--ip-autodetection-method`. Of several addresses the first on the newest interface is taken.
+/// `--ip-autodetection-method` and `--ip6-autodetection-method`. Of several addresses the first on the newest interface is taken.
 #[derive(Clone, Debug)]
 pub enum Method {
     /// Of any interface that is not known to be for something else.
@@ -30,19 +32,22 @@ pub enum Method {
 const ANY_PORT: u16 = 80;
 
 impl Method {
-    /// The address that the method names; `None`: it names none, or there is none.
-    pub async fn named(&self, client: &Client, node: &str) -> Option<IpAddr> {
+    /// The address of this family that the method names; `None`: it names none, or there is none.
+    pub async fn named(&self, family: Family, client: &Client, node: &str) -> Option<IpAddr> {
         match self {
-            Method::CanReach(host) => match source_towards(host).await {
+            Method::CanReach(host) => match source_towards(host, family).await {
                 Ok(addr) => Some(addr),
                 Err(error) => {
-                    tracing::warn!("cannot tell how {host} of --ip-autodetection-method is reached: {error}");
+                    let flag = family.flag();
+                    tracing::warn!(
+                        "cannot tell how {host} of {flag}-autodetection-method is reached: {error}"
+                    );
                     None
                 }
             },
             Method::KubernetesInternalIp => {
                 match client.request(Request::Get(Key::cluster(Kind::Node, node))).await {
-                    Ok(Some(Object::Node(node))) => internal_ip(&node),
+                    Ok(Some(Object::Node(node))) => internal_ip(&node, family),
                     Ok(_) => None,
                     Err(error) => {
                         tracing::warn!("cannot read the InternalIP of node {node}: {error}");
@@ -56,18 +61,21 @@ impl Method {
 }
 
 /// The source that the kernel chooses for packets to `host`. Nothing is sent.
-async fn source_towards(host: &str) -> std::io::Result<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+async fn source_towards(host: &str, family: Family) -> std::io::Result<IpAddr> {
     let mut addrs = tokio::net::lookup_host((host, ANY_PORT)).await?;
-    let addr = addrs.find(|addr| addr.is_ipv4());
-    let addr = addr.ok_or_else(|| std::io::Error::other("it has no IPv4 address"))?;
+    let addr = addrs.find(|addr| family.has(addr.ip()));
+    let addr = addr.ok_or_else(|| std::io::Error::other(format!("it has no {family} address")))?;
+    let socket = UdpSocket::bind((family.unspecified(), 0)).await?;
+    if family == Family::V6 {
+        netlink::addresses::prefer_public(socket.as_fd())?;
+    }
     socket.connect(addr).await?;
     Ok(socket.local_addr()?.ip())
 }
 
-fn internal_ip(node: &k8s::Node) -> Option<IpAddr> {
+fn internal_ip(node: &k8s::Node, family: Family) -> Option<IpAddr> {
     let internal = node.status.addresses.iter().filter(|address| address.address_type == "InternalIP");
-    internal.filter_map(|address| address.address.parse().ok()).find(IpAddr::is_ipv4)
+    internal.filter_map(|address| address.address.parse().ok()).find(|addr| family.has(*addr))
 }
 
 impl FromStr for Method {
@@ -90,7 +98,7 @@ impl FromStr for Method {
             Some(("skip-interface", list)) => patterns(list).map(Method::SkipInterface),
             _ => Err(format!(
                 "`{text}` is no method: use `first-found`, `cidr=CIDR,…`, `can-reach=HOST`, `interface=REGEX,…`, \
-                 `skip-interface=REGEX,…` or `kubernetes-internal-ip`, or give --ip an address"
+                 `skip-interface=REGEX,…` or `kubernetes-internal-ip`, or give --ip or --ip6 an address"
             )),
         }
     }
@@ -147,17 +155,23 @@ mod tests {
 
     #[tokio::test]
     async fn the_way_to_a_host_is_the_kernels() {
-        assert_eq!(source_towards("127.0.0.2").await.ok(), Some([127, 0, 0, 1].into()));
-        assert!(source_towards("::1").await.is_err(), "nodes are reached by IPv4");
+        for (host, v4, v6) in [("127.0.0.2", Some("127.0.0.1"), None), ("::1", None, Some("::1"))] {
+            for (family, expected) in [(Family::V4, v4), (Family::V6, v6)] {
+                let expected = expected.map(|addr| addr.parse().unwrap());
+                assert_eq!(source_towards(host, family).await.ok(), expected, "{host} by {family}");
+            }
+        }
     }
 
     #[test]
-    fn of_a_nodes_addresses_the_internal_one_of_ipv4_is_meant() {
+    fn of_a_nodes_addresses_the_internal_one_of_the_family_is_meant() {
         let node = serde_json::json!({"status": {"addresses": [
             {"type": "Hostname", "address": "n1"}, {"type": "ExternalIP", "address": "203.0.113.1"},
-            {"type": "InternalIP", "address": "fd00::1"}, {"type": "InternalIP", "address": "10.0.0.5"}]}});
+            {"type": "ExternalIP", "address": "2001:db8::1"}, {"type": "InternalIP", "address": "fd00::1"},
+            {"type": "InternalIP", "address": "10.0.0.5"}]}});
         let node: k8s::Node = serde_json::from_value(node).expect("a Node");
-        assert_eq!(internal_ip(&node), Some([10, 0, 0, 5].into()));
-        assert_eq!(internal_ip(&k8s::Node::default()), None);
+        assert_eq!(internal_ip(&node, Family::V4), Some([10, 0, 0, 5].into()));
+        assert_eq!(internal_ip(&node, Family::V6), Some("fd00::1".parse().unwrap()));
+        assert_eq!(internal_ip(&k8s::Node::default(), Family::V4), None);
     }
 }

@@ -1,39 +1,21 @@
-//! The address that this node's Node is to say: as the command line, the Node itself and the interfaces have it.
+//! The addresses that this node's Node is to say: as the command line, the Node itself and the interfaces have it.
 
-use crate::address::{self, OwnAddress};
+use crate::address::{self, Error, Family, OwnAddress};
 use crate::args::Args;
 use crate::method::Method;
 use anyhow::Context;
 use datastore::Client;
-use kernel::{Netns, Objects};
 use model::store::{self, Key, Kind, Object, Request};
-use model::{IfAddr, IfName, v3};
-use netlink::{Protocol, Socket};
+use model::{IfAddr, v3};
 use std::time::Duration;
 
 /// How long until an API server that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The address that the Node is to say. `None`: whatever it says, which `Node` remembers for when it is registered anew.
-pub(crate) async fn find(args: &Args, client: &Client, name: &str) -> anyhow::Result<Option<IfAddr>> {
-    match args.ip {
-        OwnAddress::None => return Ok(None),
-        OwnAddress::Stored => {
-            if stored_address(client, name).await.is_some() {
-                return Ok(None);
-            }
-        }
-        OwnAddress::Autodetect | OwnAddress::Given(..) => {}
-    }
-    let chosen = Finder::new(args, client, name).find(args.ip).await?;
-    if let Some(addr) = chosen {
-        tracing::info!("this node's address is {addr}");
-    }
-    Ok(chosen)
-}
-
-/// Who looks for an address: by which method, and whom it asks.
+/// Who looks for this node's address of a family: what is wanted, by which method, and whom it asks.
 pub(crate) struct Finder {
+    pub family: Family,
+    wanted: OwnAddress,
     method: Method,
     client: Client,
     /// The name of the Node.
@@ -41,22 +23,57 @@ pub(crate) struct Finder {
 }
 
 impl Finder {
-    pub fn new(args: &Args, client: &Client, node: &str) -> Finder {
-        Finder { method: args.ip_autodetection_method.clone(), client: client.clone(), node: node.to_owned() }
+    pub fn new(family: Family, args: &Args, client: &Client, node: &str) -> Finder {
+        let (wanted, method) = args.own_address(family);
+        Finder { family, wanted, method: method.clone(), client: client.clone(), node: node.to_owned() }
     }
 
-    /// The address that is `wanted`, as the interfaces have it now.
-    pub async fn find(&self, wanted: OwnAddress) -> anyhow::Result<Option<IfAddr>> {
-        let named = match wanted {
-            OwnAddress::Stored | OwnAddress::Autodetect => self.method.named(&self.client, &self.node).await,
+    /// The address that the Node is to say. `None`: whatever it says, which `Node` remembers for when it is registered anew.
+    ///
+    /// Differs from Calico: a node that has no IPv6 address yet starts without, as a router may announce its prefix later.
+    pub async fn first(&self) -> anyhow::Result<Option<IfAddr>> {
+        match self.wanted {
+            OwnAddress::None => return Ok(None),
+            OwnAddress::Stored => {
+                if stored_address(&self.client, &self.node).await.is_some() {
+                    return Ok(None);
+                }
+            }
+            OwnAddress::Autodetect | OwnAddress::Given(..) => {}
+        }
+        let chosen = match self.find().await {
+            Err(error) if self.family == Family::V6 && may_come(&error) => None,
+            chosen => chosen?,
+        };
+        if let Some(addr) = chosen {
+            tracing::info!("this node's {} address is {addr}", self.family);
+        }
+        Ok(chosen)
+    }
+
+    /// Whether the node goes by what its interfaces have for as long as it runs.
+    pub fn follows(&self) -> bool {
+        self.wanted == OwnAddress::Autodetect
+    }
+
+    /// The address that is wanted, as the interfaces have it now.
+    pub async fn find(&self) -> anyhow::Result<Option<IfAddr>> {
+        let named = match self.wanted {
+            OwnAddress::Stored | OwnAddress::Autodetect => {
+                self.method.named(self.family, &self.client, &self.node).await
+            }
             OwnAddress::None | OwnAddress::Given(..) => None,
         };
-        let interfaces = interfaces().context("cannot read this node's interfaces")?;
-        Ok(address::choose(wanted, &self.method, named, &interfaces, order()?)?)
+        let found = netlink::addresses::all().context("cannot read this node's addresses")?;
+        Ok(address::choose(self.family, self.wanted, &self.method, named, &found)?)
     }
 }
 
-/// The address that our Node says already. Waits for an API server that does not answer.
+fn may_come(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::NoneFound { .. }))
+}
+
+/// The IPv4 address that our Node says already. Waits for an API server that does not answer.
 async fn stored_address(client: &Client, name: &str) -> Option<IfAddr> {
     let mut said = false;
     loop {
@@ -73,20 +90,6 @@ async fn stored_address(client: &Client, name: &str) -> Option<IfAddr> {
             }
         }
     }
-}
-
-/// An interface's index; newer ones have larger ones.
-pub(crate) fn order() -> anyhow::Result<impl Fn(&IfName) -> u32> {
-    let probe = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    Ok(move |device: &IfName| {
-        rustix::net::netdevice::name_to_index(&probe, device.as_str()).unwrap_or_default()
-    })
-}
-
-/// This node's links and addresses, and what else its namespace holds.
-pub(crate) fn interfaces() -> anyhow::Result<Objects> {
-    let mut socket = Socket::open(Protocol::Route)?;
-    Ok(netlink::dump::objects(&mut socket, Netns::Host)?)
 }
 
 #[cfg(test)]
@@ -129,6 +132,8 @@ mod tests {
             r#"{"metadata":{"name":"n","annotations":{"projectcalico.org/IPv4Address":"10.0.0.7/24"}}}"#;
         let client = client(&dir, node).await;
         let Cli { args } = Cli::parse_from(["node", "--ip="]);
-        assert_eq!(find(&args, &client, "n").await.unwrap(), None);
+        for family in [Family::V4, Family::V6] {
+            assert_eq!(Finder::new(family, &args, &client, "n").first().await.unwrap(), None, "{family}");
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! Start and end: what must be there before the core may run, and who runs beside it.
 
-use crate::address::OwnAddress;
+use crate::address::Family;
 use crate::api::Api;
 use crate::args::{Args, Backend};
 use crate::clock::Clock;
 use crate::core::{Core, Parts, Speech};
 use crate::health::{self, Site};
 use crate::inbox::{INBOX, Message};
+use crate::own_address::Finder;
 use crate::queued::Queued;
-use crate::{files, inquiry, ipip, node_name, own_address, renumbered, server, speaker, writer};
+use crate::{files, inquiry, ipip, node_name, renumbered, server, speaker, writer};
 use anyhow::Context;
 use cni::{durable, queue};
 use datastore::Client;
@@ -18,9 +19,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc as thread};
+use std::sync::mpsc as thread;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Receive buffer for the kernel's notifications: what 10 000 changed routes need.
 const NOTIFICATIONS: usize = 8 << 20;
@@ -63,7 +64,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
             tokio::spawn(health::serve(site, addr, sender.clone()));
         }
     }
-    let address = own_address::find(&args, &client, &name).await?;
+    let finders = [Family::V4, Family::V6].map(|family| Finder::new(family, &args, &client, &name));
+    let [address, address6] = [finders[0].first().await?, finders[1].first().await?];
 
     let attachments = files::directory(&args.state_dir);
     let queue = queue::directory(&args.state_dir);
@@ -87,6 +89,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let config = Config {
         node: name.clone(),
         address,
+        address6,
         bgp: args.backend == Backend::Bird,
         router_id: args.router_id.unwrap_or_default(),
         ipip: driver.await?,
@@ -95,10 +98,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let speech = start_speaker(&args, clock, client.clone())?;
     let api = Api::new(client.clone(), name.clone(), sender.clone());
     api.watch_all();
-    let addresses = Arc::new(Notify::new());
-    if let (OwnAddress::Autodetect, Some(own)) = (args.ip, address) {
-        let finder = own_address::Finder::new(&args, &client, &name);
-        tokio::spawn(renumbered::follow(finder, own, addresses.clone(), sender.clone()));
+    let (addresses, moved) = watch::channel(());
+    for (finder, own) in finders.into_iter().zip([address, address6]).filter(|(finder, _)| finder.follows()) {
+        tokio::spawn(renumbered::follow(finder, own, moved.clone(), sender.clone()));
     }
     let core = Core::new(Parts {
         node: Node::new(config),

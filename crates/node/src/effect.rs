@@ -50,7 +50,7 @@ pub enum Input {
     Best(Vec<(Cidr, Paths)>),
     /// The speaker has made its first selection: to what it has not named there is no path.
     Settled,
-    /// Other nodes reach this one by this address from now on, in place of `Config::address`.
+    /// Other nodes reach this one by this address from now on, in place of the one of its family in `Config`.
     Renumbered(IfAddr),
     /// The time of `poll_timeout` has come.
     Timeout,

@@ -120,16 +120,19 @@ impl Node {
     /// What our Node should say of addresses and does not (`None`: nothing), and what the allocator must be asked first.
     fn wrong_addresses(&self, own: &k8s::Node) -> (Annotations, Option<(Tunnel, Want)>) {
         let said = |name: &str| own.metadata.annotations.get(name);
-        // Without an address of our own, the Node's counts: an edit is followed, a loss is made good.
+        // Without an address of our own, the Node's counts: an edit is followed, and the loss of that by which the node is one is
+        // made good.
         let known = self.world.peers.get(&self.config.node).map(|own| own.addr);
-        let address = self.config.address.or(known).map(|addr| addr.to_string());
-        let said_address = said(annotation::IPV4_ADDRESS);
         let mut texts = Annotations::new();
-        if address.is_some()
-            && said_address != address.as_ref()
-            && (said_address.is_none() || self.config.address.is_some())
-        {
-            texts.insert(annotation::IPV4_ADDRESS.to_owned(), address);
+        for (name, own, known) in [
+            (annotation::IPV4_ADDRESS, self.config.address, known),
+            (annotation::IPV6_ADDRESS, self.config.address6, None),
+        ] {
+            let said = said(name);
+            let address = own.or(known.filter(|_| said.is_none())).map(|addr| addr.to_string());
+            if address.is_some() && said != address.as_ref() {
+                texts.insert(name.to_owned(), address);
+            }
         }
         let mut wish = None;
         for tunnel in TUNNELS {

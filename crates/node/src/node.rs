@@ -27,8 +27,10 @@ pub const OWN_NETNS: u32 = 1 << 31;
 pub struct Config {
     /// The name of its Node.
     pub node: String,
-    /// The address by which others reach it. `None`: what its Node says.
+    /// The IPv4 address by which others reach it. `None`: what its Node says.
     pub address: Option<IfAddr>,
+    /// The IPv6 address, likewise.
+    pub address6: Option<IfAddr>,
     /// Whether this node speaks BGP.
     pub bgp: bool,
     /// Where its router ID comes from.
@@ -210,7 +212,8 @@ impl Node {
                     self.dirty.extend([Section::Routes, Section::Learnt, Section::Rules]);
                 }
             }
-            Input::Renumbered(address) => self.config.address = Some(address),
+            Input::Renumbered(address) if address.addr().is_ipv4() => self.config.address = Some(address),
+            Input::Renumbered(address) => self.config.address6 = Some(address),
             Input::Timeout => {
                 self.ipam.wake(now);
                 self.retry_annotations();

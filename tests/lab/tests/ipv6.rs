@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             a_router_over_ipv6_gives_routes_that_outlive_the_agent_and_none_that_cannot_be,
             services_are_told_over_ipv6_with_the_communities_of_their_prefixes,
             without_its_address_a_node_speaks_ipv4_alone,
+            nodes_find_their_addresses_and_follow_them,
         ],
     )
 }
@@ -161,4 +162,59 @@ fn without_its_address_a_node_speaks_ipv4_alone(lab: &Lab) {
     assert!(is_established(lab, "master2", "fd00:50::163"), "the others talk");
     mesh_is_up(lab);
     lab.exec("master1", "calicoctl delete bgppeer over-ipv6");
+}
+
+fn nodes_find_their_addresses_and_follow_them(lab: &Lab) {
+    // Until the others know an address, whoever calls from it is a stranger.
+    suite::allow_drops(&["nft bgp-stranger"]);
+    for (node, _) in NODES6 {
+        lab.exec(node, "ip -6 address flush dev ens192 scope global");
+        lab.exec(
+            node,
+            &format!(r#"calicoctl patch node {node} -p '{{"spec":{{"bgp":{{"ipv6Address":null}}}}}}'"#),
+        );
+    }
+    let methods = ["first-found", "interface=^ens", "cidr=fd00:50::/64"];
+    let agents: Vec<_> = NODES6
+        .iter()
+        .zip(methods)
+        .map(|((node, _), method)| {
+            let method = format!("--ip6-autodetection-method={method}");
+            lab.take_over(node, &[], &["--ip6=autodetect", &method], &[])
+        })
+        .collect();
+    within(SOON, "it is said that there is none", || {
+        lab.log("node-master1").contains("this node has no IPv6 address yet: no interface has a usable")
+    });
+    mesh_is_up(lab);
+    // A router announces its prefix only now. What is not to stay comes first by number.
+    for (node, own) in NODES6 {
+        lab.exec(node, "ip address add fd00:50::1/64 dev ens192 nodad preferred_lft 0");
+        lab.exec(node, &format!("ip address add {own}/64 dev ens192"));
+    }
+    mesh6_is_up(lab);
+    let said = |node: &str| {
+        lab.json(&format!("calicoctl get node {node} -o json"))["spec"]["bgp"]["ipv6Address"].clone()
+    };
+    for (node, own) in NODES6 {
+        assert_eq!(said(node), format!("{own}/64"));
+    }
+    let status = section(lab, "IPv6 BGP status\n");
+    assert!(status.contains("| fd00:50::162 | node-to-node mesh | up    |"), "{status}");
+
+    let (gone, new) = ("fd00:50::162", "fd00:50::172");
+    lab.exec("master2", &format!("ip address add {new}/64 dev ens192 nodad"));
+    lab.exec("master2", &format!("ip address del {gone}/64 dev ens192"));
+    for peer in ["master1", "master3"] {
+        within(SOON, &format!("{peer} and {new} talk"), || is_established(lab, peer, new));
+        assert!(session(lab, peer, gone).is_none(), "{peer} awaits {gone} no longer");
+    }
+    assert_eq!(said("master2"), format!("{new}/64"));
+    mesh_is_up(lab);
+    lab.ping_all(&PODS);
+    drop(agents);
+    for (node, _) in NODES6 {
+        lab.verb(&["start", &format!("node-{node}")]);
+    }
+    mesh_is_up(lab);
 }

@@ -195,6 +195,49 @@ fn gets_its_address_back(address: Option<model::IfAddr>) {
 }
 
 #[test]
+fn the_node_says_the_address_of_each_family_that_it_goes_by_and_keeps_what_it_is_not_told() {
+    use model::k8s::annotation::{IPV4_ADDRESS, IPV6_ADDRESS};
+    let (a4, b4, a6, b6) = ("192.168.0.1/24", "192.168.0.9/24", "fd00::1/64", "fd00::9/64");
+    for (own, said, expected) in [
+        ([Some(a4), None], [None, None], [Some(a4), None]),
+        ([Some(a4), None], [Some(b4), Some(b6)], [Some(a4), Some(b6)]),
+        ([Some(a4), Some(a6)], [None, None], [Some(a4), Some(a6)]),
+        ([Some(a4), Some(a6)], [Some(b4), Some(b6)], [Some(a4), Some(a6)]),
+        ([None, Some(a6)], [Some(b4), Some(b6)], [Some(b4), Some(a6)]),
+        ([None, None], [Some(b4), Some(b6)], [Some(b4), Some(b6)]),
+        // A node has an IPv4 address; an IPv6 address may be taken away from one that finds none itself.
+        ([None, None], [None, None], [Some(a4), None]),
+    ] {
+        let mut rig = Rig::new(EncapMode::Always);
+        [rig.address, rig.address6] = own.map(|own| own.map(|addr| addr.parse().unwrap()));
+        rig.restart();
+        let key = model::store::Key::cluster(Kind::Node, "n1");
+        let texts = [IPV4_ADDRESS, IPV6_ADDRESS].into_iter().zip(said);
+        let annotations = texts.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))).collect();
+        rig.api.apply(&Ask::Annotate { key, annotations }).unwrap();
+        rig.settle();
+        rig.pass(Duration::from_secs(10));
+        assert_eq!(addresses(&mut rig), expected.map(|addr| addr.map(str::to_owned)), "{own:?} {said:?}");
+        let moved = ["192.168.0.7/24", "fd00::7/64"];
+        for (index, addr) in moved.iter().enumerate() {
+            let mut expected = addresses(&mut rig);
+            rig.node.handle(rig.now, Input::Renumbered(addr.parse().unwrap()));
+            rig.settle();
+            rig.pass(Duration::from_secs(10));
+            expected[index] = Some((*addr).to_owned());
+            assert_eq!(addresses(&mut rig), expected, "{own:?} {said:?}, then {addr}");
+        }
+    }
+}
+
+/// What Calico says of the addresses of this node.
+fn addresses(rig: &mut Rig) -> [Option<String>; 2] {
+    let Some(Object::Node(own)) = rig.get(Kind::Node, "n1") else { panic!("the node is there") };
+    let bgp = model::v3::Node::from(&own).resource.spec.bgp.unwrap_or_default();
+    [bgp.ipv4_address, bgp.ipv6_address].map(|addr| addr.map(|addr| addr.to_string()))
+}
+
+#[test]
 fn a_disabled_pool_keeps_its_tunnel_and_routes() {
     let mut rig = Rig::new(EncapMode::Always);
     let before = rig.listing();

@@ -44,6 +44,7 @@ pub struct Rig {
     pub boot_id: &'static str,
     /// What the agent is told of its address.
     pub address: Option<model::IfAddr>,
+    pub address6: Option<model::IfAddr>,
     /// Who carries IP in IP.
     pub ipip: Option<derive::IpipDriver>,
     /// Conditions that were written: status and reason, and whether the status turned.
@@ -101,8 +102,9 @@ impl Rig {
             watched: Vec::new(),
             reports: Vec::new(),
             replies: BTreeMap::new(),
-            node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()), STAND_IN)),
+            node: Node::new(config(Some("192.168.0.1/24".parse().unwrap()), None, STAND_IN)),
             address: Some("192.168.0.1/24".parse().unwrap()),
+            address6: None,
             ipip: STAND_IN,
             conditions: Vec::new(),
             now: Instant::ZERO,
@@ -117,7 +119,7 @@ impl Rig {
 
     /// A new process on the same kernel and files, which has done nothing yet.
     pub fn begin_anew(&mut self) {
-        self.node = Node::new(config(self.address, self.ipip));
+        self.node = Node::new(config(self.address, self.address6, self.ipip));
         self.steps.clear();
         let attachments = self.files.values().cloned().collect();
         self.node.handle(self.now, Input::Started { attachments, boot_id: self.boot_id.into() });
@@ -476,10 +478,15 @@ impl Rig {
 
 const STAND_IN: Option<derive::IpipDriver> = Some(derive::IpipDriver::StandIn);
 
-fn config(address: Option<model::IfAddr>, ipip: Option<derive::IpipDriver>) -> Config {
+fn config(
+    address: Option<model::IfAddr>,
+    address6: Option<model::IfAddr>,
+    ipip: Option<derive::IpipDriver>,
+) -> Config {
     Config {
         node: "n1".into(),
         address,
+        address6,
         bgp: true,
         router_id: derive::bgp::RouterId::Address,
         ipip,

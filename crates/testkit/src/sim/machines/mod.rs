@@ -290,6 +290,7 @@ impl Machines {
         let mut agent = Node::new(Config {
             node: machine.name.clone(),
             address: Some(machine.kernel.addr()),
+            address6: None,
             bgp,
             router_id: derive::bgp::RouterId::Address,
             ipip: machine.ipip,
