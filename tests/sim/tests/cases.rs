@@ -281,3 +281,43 @@ fn whatever_befalls_a_request_of_the_collector_nothing_is_lost() {
         }
     }
 }
+
+/// The collector that holds the Lease is paused with each of its requests on its way. Another one does its work, and the
+/// addresses are given to others before it goes on, with what it knew.
+#[test]
+fn a_collector_that_wakes_up_to_another_takes_nothing_from_anybody() {
+    let mut takes_over = 0;
+    let story = |at: Option<u64>, takes_over: &mut u64| {
+        let mut sim = Sim::cluster(2).pool("10.0.0.0/28", 29).collector().collector();
+        for (pod, node) in [("a", "n1"), ("b", "n1"), ("c", "n2")] {
+            sim.pod(pod).on(node).add();
+        }
+        sim.run_for(Duration::from_secs(1));
+        let first = sim.leader().expect("one collects");
+        sim.node("n1").lose();
+        sim.run_for(Duration::from_millis(900));
+        let begin = sim.effects();
+        if let Some(n) = at {
+            sim.run_until_effect(begin + n);
+            sim.node(&first).pause();
+        }
+        sim.run_for(Duration::from_secs(5));
+        let effects = sim.effects() - begin;
+        for n in 0..14 {
+            sim.pod(&format!("d{n}")).on("n2").add();
+        }
+        sim.run_for(Duration::from_secs(2));
+        sim.node(&first).resume();
+        sim.run_for(Duration::from_secs(1));
+        *takes_over += u64::from(sim.leader() != Some(first));
+        sim.settle().expect_clean();
+        effects
+    };
+    let effects = story(None, &mut takes_over);
+    assert!(effects > 8, "{effects} requests are too few to prove anything");
+    assert_eq!(takes_over, 0, "who holds the Lease keeps it");
+    for n in 1..=effects {
+        story(Some(n), &mut takes_over);
+    }
+    assert_eq!(takes_over, effects, "the other one takes over each time");
+}

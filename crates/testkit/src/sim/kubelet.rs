@@ -87,7 +87,7 @@ impl Kubelets {
 
 impl Sim {
     pub(super) fn ask(&mut self, index: usize, purpose: Purpose, want: Want) {
-        let now = self.queue.now();
+        let now = self.own_time(index);
         let wall = self.wall(index);
         let node = &mut self.nodes[index];
         let Some(allocator) = node.mind.as_mut().and_then(Mind::as_allocator) else { return };
@@ -212,7 +212,7 @@ impl Sim {
         let Some(handle) = self.kubelets.sandbox_of(name).map(str::to_owned) else { return Ok(()) };
         let sandbox = self.kubelets.sandboxes.get_mut(&handle).expect("it was there");
         let index = sandbox.node;
-        let now = self.queue.now();
+        let now = self.own_time(index);
         let node = &mut self.nodes[index];
         let asked =
             node.asked.iter().find(|(_, p)| matches!(p, Purpose::Add(h) if *h == handle)).map(|(id, _)| *id);

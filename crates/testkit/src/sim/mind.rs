@@ -59,6 +59,13 @@ impl Mind {
         }
     }
 
+    /// Somebody else collects.
+    pub fn stand_down(&mut self) {
+        if let Mind::Collector(collector) = self {
+            collector.stand_down();
+        }
+    }
+
     pub fn poll(&mut self) -> Option<(CallId, Request)> {
         match self {
             Mind::Allocator(allocator) => allocator.poll(),

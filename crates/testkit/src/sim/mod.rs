@@ -5,7 +5,8 @@
 //!                                                │ ipam::Allocator│◄──answers, or none──────┤
 //!   crashes, restarts ──────────────────────────►│   on N nodes   │◄──watches, each late────┤
 //!   machines lost, installed anew                └────────────────┘                         │
-//!                                                │ipam::Collector │◄────────────────────────┘
+//!   paused machines, clocks that differ ────────►│ipam::Collector │◄────────────────────────┘
+//!                                                │one, or several │
 //!                                                └────────────────┘
 //!                          after every event: Laws over API × answers        at the end: nothing pending, nothing leaked
 //! ```
@@ -21,14 +22,18 @@
 //! What it cannot see: sockets, tasks, real timing.
 
 pub mod api;
+mod clock;
 pub mod conformance;
 pub mod faults;
 mod kubelet;
 pub mod laws;
+mod lease;
 pub mod machines;
 mod mind;
 mod minimise;
+mod pause;
 pub mod queue;
+mod rest;
 pub mod rng;
 pub mod seeded;
 pub mod seeds;

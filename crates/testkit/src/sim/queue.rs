@@ -54,6 +54,11 @@ impl<E> Queue<E> {
         self.events.first_key_value().map(|((at, _, _), _)| *at)
     }
 
+    /// What is to happen, in its order.
+    pub fn events(&self) -> impl Iterator<Item = &E> {
+        self.events.values()
+    }
+
     /// How much is to happen.
     pub fn len(&self) -> usize {
         self.events.len()

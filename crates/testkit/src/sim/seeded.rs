@@ -23,6 +23,7 @@ pub fn run(seed: u64, aloud: bool) -> Result<Story, Box<Broken>> {
     sim.trace.aloud = aloud;
     load(&mut sim, &mut Rng::stream(seed, "load"));
     machines(&mut sim, &mut Rng::stream(seed, "machines"));
+    clocks_and_pauses(&mut sim, &mut Rng::stream(seed, "clocks and pauses"));
     sim.faults = faults(seed, sim.nodes.len());
     while sim.queue.now() < LOAD_ENDS && !sim.queue.is_empty() {
         sim.step()?;
@@ -69,6 +70,9 @@ fn cluster(seed: u64) -> Sim {
     }
     if rng.per_mille(700) {
         sim = sim.collector();
+        if Rng::stream(seed, "collectors").per_mille(400) {
+            sim = sim.collector();
+        }
     }
     // Claims are old after a minute, and addresses cool down for as long: in most runs the walls' minutes are short.
     sim.clock(*rng.pick(&[1, 30, 120]), *rng.pick(&[0, 0, 20, 3600]))
@@ -116,6 +120,30 @@ fn machines(sim: &mut Sim, rng: &mut Rng) {
         } else if rng.per_mille(250) {
             let wiped = Duration::from_micros(rng.below(5_000_000));
             sim.queue.push(wiped, Happening::WipeNode { node });
+        }
+    }
+}
+
+/// Clocks that run a little faster or slower, and machines that get nothing done for a while. A node's while is short: an
+/// address that a pod is just getting looks unused, and `Patience` is longer than an ADD. A collector may be paused for long.
+fn clocks_and_pauses(sim: &mut Sim, rng: &mut Rng) {
+    let drifts = rng.per_mille(400);
+    for node in 0..sim.nodes.len() {
+        if drifts {
+            let faster = rng.below(101) as i64 - 50;
+            sim.say(format!("the clock of {} runs {faster} thousandths faster", sim.nodes[node].name));
+            sim.nodes[node].clock.set(sim.queue.now(), faster);
+        }
+        let (times, longest) = match sim.nodes[node].collects {
+            true if sim.lease.is_some() => (rng.below(6), 3_000_000),
+            true => (rng.below(2), 3_000_000),
+            false => (u64::from(rng.per_mille(150)), 200_000),
+        };
+        for _ in 0..times {
+            let begin = rng.below(5_500_000);
+            sim.queue.push(Duration::from_micros(begin), Happening::Pause { node });
+            let end = begin + rng.below(longest);
+            sim.queue.push(Duration::from_micros(end), Happening::Resume { node });
         }
     }
 }

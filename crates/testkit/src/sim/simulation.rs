@@ -1,14 +1,15 @@
 //! The event loop: what happens to which node, and the laws after it.
 
 use super::api::Revision;
+use super::clock::OwnClock;
 use super::faults::Fate;
 use super::kubelet::{Kubelets, Sandbox, State, pod_key};
 use super::laws::{self, Broken};
+use super::lease::{Claim, Lease};
 use super::mind::Mind;
 use super::trace::Trace;
 use super::wire::outcome;
 use super::{FakeApi, Faults, Queue, Rng};
-use ipam::check::Problem;
 use ipam::{Allocator, Assigned, CallId, RequestId, Tunnel, Want};
 use model::store::{Key, Kind, Object, Reply, Request};
 use model::{Duration, Instant, Metadata, k8s};
@@ -29,6 +30,10 @@ pub struct Sim {
     pub(super) nodes: Vec<Node>,
     pub(super) tunnels: bool,
     pub(super) clock: Clock,
+    /// `None`: there is one collector, which always works.
+    pub(super) lease: Option<Lease>,
+    /// How often a collector has looked.
+    pub(super) looks: u64,
     events: u64,
     /// Requests that were sent: what a crash sweep counts.
     pub(super) effects: u64,
@@ -62,7 +67,12 @@ pub(super) struct Node {
     pub(super) requests: u64,
     /// What the Node's annotation says: it outlives the agent.
     pub(super) tunnel: Option<Assigned>,
+    /// By its own clock.
     pub(super) wakes_at: Option<Instant>,
+    pub(super) clock: OwnClock,
+    /// It gets nothing done: what would have happened to it meanwhile.
+    pub(super) held: Option<Vec<Happening>>,
+    pub(super) claim: Claim,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +115,24 @@ pub(super) enum Happening {
     Start {
         node: usize,
     },
+    /// A collector asks for the Lease.
+    Turn {
+        node: usize,
+        life: u64,
+    },
+    /// Whether it holds the Lease.
+    Turned {
+        node: usize,
+        life: u64,
+        holds: bool,
+    },
+    /// It gets nothing done, or goes on.
+    Pause {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
     AddPod(String),
     DelPod(String),
     /// The runtime's patience with an ADD ends.
@@ -138,6 +166,8 @@ impl Sim {
             nodes: Vec::new(),
             tunnels: false,
             clock: Clock { speed: 1, skew: 0 },
+            lease: None,
+            looks: 0,
             events: 0,
             effects: 0,
             strays: BTreeSet::new(),
@@ -154,9 +184,17 @@ impl Sim {
         sim
     }
 
-    /// Adds a machine on which the collector runs.
+    /// Adds a machine on which the collector runs. Of several, the one that holds the Lease works.
     pub fn collector(mut self) -> Sim {
-        self.nodes.push(Node::new("collector".to_owned(), true));
+        let (name, claim) = match self.collects() {
+            false => ("collector".to_owned(), Claim::always()),
+            true => ("collector-2".to_owned(), Claim::default()),
+        };
+        if self.collects() {
+            self.lease = Some(Lease::default());
+            self.nodes.iter_mut().for_each(|node| node.claim = Claim::default());
+        }
+        self.nodes.push(Node { claim, ..Node::new(name, true) });
         let node = self.nodes.len() - 1;
         self.queue.push(Duration::from_millis(1), Happening::Start { node });
         self
@@ -187,61 +225,6 @@ impl Sim {
         self.api.apply(&Request::Create(object.clone())).expect("a new object is created");
         self.announce(object.kind());
         self.configured = self.api.revision();
-    }
-
-    /// Ends all faults and lets the cluster come to rest.
-    pub(super) fn come_to_rest(&mut self) -> Result<(), Broken> {
-        self.faults.heal();
-        // The collector looks for ever. Two looks that find nothing to do are its rest.
-        let mut calm_looks = 0;
-        while !self.queue.is_empty() {
-            let only_looks = self.queue.len() == 1 && self.collected().is_some_and(|(_, looks)| looks);
-            calm_looks = match self.collected() {
-                Some((0, _)) if only_looks => calm_looks + 1,
-                _ => 0,
-            };
-            if calm_looks > 2 {
-                break;
-            }
-            self.step()?;
-        }
-        let pending: Vec<String> = self.nodes.iter().filter_map(Node::pending).collect();
-        if !pending.is_empty() {
-            return Err(self.broken("liveness", pending.join("; ")));
-        }
-        let mut problems = laws::problems(self.api.objects(), &self.in_use());
-        problems.retain(|problem| !self.excused(problem));
-        match problems.as_slice() {
-            [] => Ok(()),
-            _ => {
-                let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
-                Err(self.broken("cleanness", texts.join("; ")))
-            }
-        }
-    }
-
-    /// Whether somebody collects.
-    pub(super) fn collects(&self) -> bool {
-        self.nodes.iter().any(|node| node.collects)
-    }
-
-    /// How many candidates the collector has, and whether it waits for its next look.
-    fn collected(&self) -> Option<(usize, bool)> {
-        let node = self.nodes.iter().find(|node| node.collects)?;
-        let Some(Mind::Collector(collector)) = &node.mind else { return None };
-        Some((collector.account().candidates, node.wakes_at.is_some()))
-    }
-
-    /// What may be left when everything rests, though it looks like a leak.
-    fn excused(&self, problem: &Problem) -> bool {
-        match problem {
-            // A creation that arrives after its caller has given up and looked leaves an empty handle: no compare-and-swap
-            // can exclude that, and it holds no address. The collector removes it.
-            Problem::EmptyHandle { handle } => !self.collects() && self.strays.contains(handle),
-            // A pod whose sandbox was forgotten, and that got no other, still shows the old one's address.
-            Problem::NotInUse { owner, .. } => self.kubelets.is_stranded(owner),
-            _ => false,
-        }
     }
 
     /// The next event, and the laws after it.
@@ -275,7 +258,10 @@ impl Sim {
     pub(super) fn crash(&mut self, index: usize) {
         self.say(format!("{} crashes", self.nodes[index].name));
         let node = &mut self.nodes[index];
-        (node.mind, node.wakes_at) = (None, None);
+        (node.mind, node.wakes_at, node.held) = (None, None, None);
+        if self.lease.is_some() {
+            node.claim = Claim::default();
+        }
         node.life += 1;
         node.told.clear();
         node.asked.clear();
@@ -299,6 +285,9 @@ impl Sim {
         let watched = mind.watches();
         node.mind = Some(mind);
         let life = node.life;
+        if node.collects && self.lease.is_some() {
+            self.queue.push(Duration::from_millis(1), Happening::Turn { node: index, life });
+        }
         self.say(format!("{} starts", self.nodes[index].name));
         for &kind in watched {
             let span = self.span(self.faults.pace.watch);
@@ -326,13 +315,14 @@ impl Sim {
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Broken> {
+        let Some(happening) = self.unless_paused(happening) else { return Ok(()) };
         match happening {
             Happening::Start { node } => self.start(node),
             Happening::Arrive { node, life, call, request, fate } => {
                 self.arrive(node, life, call, &request, fate)
             }
             Happening::Answer { node, life, call, reply } => {
-                let now = self.queue.now();
+                let now = self.own_time(node);
                 let words = outcome(&reply);
                 if let Some(mind) = self.alive(node, life) {
                     mind.handle(now, call, *reply);
@@ -343,13 +333,21 @@ impl Sim {
             Happening::List { node, life, kind } => return self.list(node, life, kind),
             Happening::Tell { node, life, kind } => return self.tell(node, life, kind),
             Happening::Wake { node, life } => {
-                let (now, wall) = (self.queue.now(), self.wall(node));
+                let (now, wall) = (self.own_time(node), self.wall(node));
+                let works = self.nodes[node].works();
                 if let Some(mind) = self.alive(node, life) {
-                    mind.wake(now, &wall);
+                    if works {
+                        mind.wake(now, &wall);
+                    }
                     self.nodes[node].wakes_at = None;
+                    self.looks += u64::from(works && self.nodes[node].collects);
                     return self.drain(node);
                 }
             }
+            Happening::Turn { node, life } => self.turn(node, life),
+            Happening::Turned { node, life, holds } => return self.turned(node, life, holds),
+            Happening::Pause { node } => self.pause(node),
+            Happening::Resume { node } => self.resume(node),
             Happening::AddPod(pod) => {
                 self.add_pod(&pod);
                 return self.drain(self.kubelets.pods[&pod].node);
@@ -378,7 +376,12 @@ impl Sim {
     /// Carries out all that a node wants to be done now, and takes in what it is done with.
     pub(super) fn drain(&mut self, index: usize) -> Result<(), Broken> {
         loop {
+            let works = self.nodes[index].works();
             let Some(mind) = &mut self.nodes[index].mind else { return Ok(()) };
+            if !works {
+                mind.stand_down();
+                return Ok(());
+            }
             if let Some((id, result)) = mind.as_allocator().and_then(Allocator::poll_done) {
                 self.finished(index, id, result)?;
             } else if let Some((call, request)) = mind.poll() {
@@ -393,7 +396,7 @@ impl Sim {
         if let Some(due) = due.filter(|due| node.wakes_at.is_none_or(|at| *due < at)) {
             node.wakes_at = Some(due);
             let life = node.life;
-            self.queue.push(due.max(now).since(now), Happening::Wake { node: index, life });
+            self.queue.push(node.clock.until(now, due), Happening::Wake { node: index, life });
         }
         Ok(())
     }
@@ -401,6 +404,11 @@ impl Sim {
     /// How long something takes that begins now.
     pub(super) fn span(&mut self, range: (u64, u64)) -> Duration {
         self.faults.span(self.queue.now(), range)
+    }
+
+    /// What a machine's own clock says.
+    pub(super) fn own_time(&self, node: usize) -> Instant {
+        self.nodes[node].clock.at(self.queue.now())
     }
 
     pub(super) fn say(&mut self, line: String) {
@@ -430,18 +438,14 @@ impl Node {
             requests: 0,
             tunnel: None,
             wakes_at: None,
+            clock: OwnClock::default(),
+            held: None,
+            claim: Claim::default(),
         }
     }
 
-    fn pending(&self) -> Option<String> {
-        match &self.mind {
-            None if self.is_lost => None,
-            None => Some(format!("{} does not start", self.name)),
-            Some(Mind::Collector(_)) => None,
-            Some(Mind::Allocator(allocator)) => {
-                let pending = allocator.pending();
-                (!pending.is_empty()).then(|| format!("{}: {}", self.name, pending.join(", ")))
-            }
-        }
+    /// A collector works as long as it believes to hold the Lease.
+    fn works(&self) -> bool {
+        !self.collects || self.claim.leads
     }
 }

@@ -91,6 +91,19 @@ impl Sim {
         blocks.collect()
     }
 
+    /// Lets things happen until so many requests were sent.
+    pub fn run_until_effect(&mut self, n: u64) -> &mut Sim {
+        while self.effects < n && !self.queue.is_empty() {
+            self.step().unwrap_or_else(|broken| panic!("{broken}"));
+        }
+        self
+    }
+
+    /// The collector that works, by name, if one does.
+    pub fn leader(&self) -> Option<String> {
+        self.nodes.iter().find(|node| node.claim.leads).map(|node| node.name.clone())
+    }
+
     /// Lets time pass. A broken law is a panic that tells the story.
     pub fn run_for(&mut self, span: Duration) -> &mut Sim {
         let end = self.queue.now() + span;
@@ -191,6 +204,16 @@ impl NodeWords<'_> {
     /// Its agent dies now and starts again after a while.
     pub fn crash(self) {
         self.sim.crash(self.index);
+    }
+
+    /// It gets nothing done from now on.
+    pub fn pause(self) {
+        self.sim.pause(self.index);
+    }
+
+    /// It goes on.
+    pub fn resume(self) {
+        self.sim.resume(self.index);
     }
 
     /// It is gone for good, and after a while its object and those of its pods.
