@@ -108,6 +108,8 @@ pub enum What {
     Reset,
     /// A piece of a BGP session's bytes: from it on the network swallows all of the connection, and tells neither end.
     Swallow,
+    /// A piece of a BGP session's bytes: from it on the other end reads nothing of the connection, for so many microseconds.
+    Stall(u64),
     /// What the kernel tells of changes: there is no room for it, and that is told instead.
     Overrun,
     /// A message to the kernel: it is busy, and refuses it (EBUSY).
@@ -133,7 +135,7 @@ impl What {
             What::Crash(_) => Count::Effect,
             What::BreakWatch => Count::Telling,
             What::OldList(_) => Count::List,
-            What::Reset | What::Swallow => Count::Piece,
+            What::Reset | What::Swallow | What::Stall(_) => Count::Piece,
             What::Overrun => Count::Notice,
             What::Refuse => Count::Message,
         }
@@ -157,6 +159,9 @@ impl Pace {
         Pace { latency: (1_000, 1_000), watch: (1_000, 1_000), downtime: (100_000, 100_000) };
 }
 
+/// Longer than any hold timer, in microseconds.
+const FOR_EVER: u64 = 3_600_000_000;
+
 /// How often each sort of fault is drawn, per thousand of what it befalls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
@@ -174,6 +179,7 @@ pub struct Rates {
     pub swallow: u64,
     pub overrun: u64,
     pub refuse: u64,
+    pub stall: u64,
 }
 
 impl Rates {
@@ -220,6 +226,10 @@ impl Rates {
                 }
                 if self.refuse > 0 && rng.per_mille(self.refuse) {
                     add(What::Refuse);
+                }
+                if self.stall > 0 && rng.per_mille(self.stall) {
+                    let is_for_ever = rng.per_mille(500);
+                    add(What::Stall(if is_for_ever { FOR_EVER } else { rng.between(1_000, 3_000_000) }));
                 }
             }
         }

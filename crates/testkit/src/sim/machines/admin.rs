@@ -1,6 +1,7 @@
 //! What administrators and the world do to a cluster.
 
 use super::carry::Happening;
+use super::speakers::Who;
 use super::{Broken, FakeKernel, Machines, router_of};
 use ::kernel::{Key, Netns, ours};
 use derive::IpipDriver;
@@ -67,6 +68,11 @@ pub enum Admin {
     Replace(usize),
     /// The clock on a node's wall steps by so many seconds.
     StepClock(usize, i64),
+    /// A node's monotonic clock runs by so many thousandths faster from now on, or slower.
+    Drift(usize, i64),
+    /// A node's processes get nothing done any more, while its clocks go on, or do again.
+    Pause(usize),
+    Resume(usize),
     /// Somebody removes one of our objects: which, in the order of the keys, counted round.
     Meddle(usize, usize),
 }
@@ -102,6 +108,7 @@ impl Machines {
             Admin::Readdress(node) => self.readdress(node),
             Admin::Cut(a, b) => {
                 self.cut.insert((a, b));
+                self.speakers.lines.mar(Who::Node(a), Who::Node(b));
                 self.laws.excused.extend([a, b]);
                 [a, b].into_iter().for_each(|node| self.excuse(node));
             }
@@ -123,6 +130,12 @@ impl Machines {
             Admin::Enable(pool) => self.set_disabled(pool, false),
             Admin::Replace(node) => return self.replace(node),
             Admin::StepClock(node, seconds) => self.machines[node].ahead += seconds,
+            Admin::Drift(node, faster) => {
+                let now = self.queue.now();
+                self.machines[node].clock.set(now, faster);
+            }
+            Admin::Pause(node) => self.pause(node),
+            Admin::Resume(node) => return self.resume(node),
             Admin::Meddle(node, which) => self.meddle(node, which),
         }
         Ok(())

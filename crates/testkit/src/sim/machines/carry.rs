@@ -75,6 +75,7 @@ pub(super) enum Happening {
 
 impl Machines {
     pub(super) fn happen(&mut self, happening: Happening) -> Result<(), Broken> {
+        let Some(happening) = self.unless_paused(happening) else { return Ok(()) };
         match happening {
             Happening::Start { node } => {
                 self.start(node);
@@ -125,8 +126,9 @@ impl Machines {
     /// The agent is told, and what it decides is carried out.
     pub(super) fn input(&mut self, node: usize, input: Input) -> Result<(), Broken> {
         let now = self.queue.now();
-        if let Some(agent) = &mut self.machines[node].agent {
-            agent.handle(now, input);
+        let machine = &mut self.machines[node];
+        if let Some(agent) = &mut machine.agent {
+            agent.handle(machine.clock.at(now), input);
         }
         self.drain(node)
     }
@@ -135,8 +137,9 @@ impl Machines {
         while let Some(effect) = self.machines[node].agent.as_mut().and_then(node::Node::poll) {
             self.carry_out(node, effect)?;
         }
-        let now = self.queue.now();
+        let world = self.queue.now();
         let machine = &mut self.machines[node];
+        let now = machine.clock.at(world);
         let due = machine.agent.as_ref().and_then(node::Node::poll_timeout).map(|(at, _)| at);
         // If it is to be called at this very moment, that is yet to come.
         if due.is_some_and(|due| due <= now) && machine.wakes_at.is_none_or(|at| at > now) {
@@ -148,7 +151,7 @@ impl Machines {
         if let Some(due) = due.filter(|due| machine.wakes_at.is_none_or(|at| *due < at)) {
             machine.wakes_at = Some(due);
             let life = machine.life;
-            self.queue.push(due.since(now), Happening::Wake { node, life });
+            self.queue.push(machine.clock.until(world, due), Happening::Wake { node, life });
         }
         Ok(())
     }

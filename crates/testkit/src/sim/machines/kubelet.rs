@@ -74,7 +74,7 @@ impl Machines {
             self.pods.remove(name);
             return self.delete_object(Key::namespaced(Kind::Pod, "default", name));
         }
-        if self.machines[node].agent.is_none() {
+        if self.machines[node].agent.is_none() || self.machines[node].held.is_some() {
             return Ok(());
         }
         let due = pod.ending.iter_mut().filter(|(_, asked)| !*asked);

@@ -8,7 +8,8 @@
 //! 7. What is not ours stays byte for byte.
 //! 8. Nothing is written before in-sync, in each life of an agent.
 //! 9. Without a disturbance the kernel refuses no step.
-//! 10. No UPDATE is sent outside of Established, no session ends without a fault, and at rest what one end told is what the
+//! 10. No UPDATE is sent outside of Established, no session ends without a fault, no hold timer ends unless something was in
+//!     the way of those two, a speaker gives a connection no more than it has room for, and at rest what one end told is what the
 //!     other heard (`speakers`).
 //! 11. A run comes to rest, and no agent spins.
 

@@ -1,6 +1,7 @@
 //! Connections between speakers: what one end sends comes to the other in order, in pieces that are cut anywhere, each in its
 //! own time; not at all as long as the network between them is cut; or the connection is reset instead; or the network swallows
-//! what is sent, and neither end hears of it until its hold timer ends.
+//! what is sent, and neither end hears of it until its hold timer ends; or one end does not read, and what the other has to say
+//! waits there as soon as the window is full.
 
 use super::carry::Happening;
 use super::speakers::{Talk, Who};
@@ -15,6 +16,10 @@ use std::net::IpAddr;
 pub(super) const WIRE: (u64, u64) = (50, 5_000);
 /// How long what is cut off waits before it is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How much may be on its way to an end that has not read it: little, so that a window is soon full.
+const WINDOW: usize = 256;
+/// How long last words may take, as in `agent::speaker`.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Marker, length and type (RFC 4271 §4.1).
 const HEADER: usize = 19;
 const UPDATE: u8 = 2;
@@ -25,6 +30,10 @@ pub(super) struct Lines {
     lines: BTreeMap<u64, [End; 2]>,
     /// On these nothing arrives any more.
     swallowed: BTreeSet<u64>,
+    /// Between these something was in the way, so that a hold timer may end.
+    marred: BTreeSet<(Who, Who)>,
+    /// What was in the way may be there until it does.
+    pub are_slow_to_heal: bool,
     opened: u64,
 }
 
@@ -39,6 +48,10 @@ struct End {
     inbox: VecDeque<Option<Vec<u8>>>,
     /// When the last of that comes.
     ear: Instant,
+    /// It reads nothing before.
+    deaf_until: Instant,
+    /// What this end was given to write and has had no room for: it is given no more.
+    unsent: Vec<u8>,
     /// What this end sent of a message that is not complete.
     begun: Vec<u8>,
 }
@@ -53,6 +66,8 @@ impl Lines {
             is_open: true,
             inbox: VecDeque::new(),
             ear: Instant::ZERO,
+            deaf_until: Instant::ZERO,
+            unsent: Vec::new(),
             begun: Vec::new(),
         };
         self.opened += 1;
@@ -69,14 +84,22 @@ impl Lines {
         self.open_ends(who).map(|(line, _)| line).collect()
     }
 
-    /// The same with the speaker's numbers for them.
-    pub fn ends_of(&self, who: Who) -> Vec<(u64, ConnId)> {
-        self.open_ends(who).map(|(line, end)| (line, end.conn)).collect()
+    /// Those that can be given something to write, with the speaker's numbers for them.
+    pub fn ends_with_room(&self, who: Who) -> Vec<(u64, ConnId)> {
+        let ready = self.open_ends(who).filter(|(_, end)| end.unsent.is_empty());
+        ready.map(|(line, end)| (line, end.conn)).collect()
     }
 
     /// The connection that a speaker knows by this number.
     pub fn find(&self, who: Who, conn: ConnId) -> Option<u64> {
         self.open_ends(who).find(|(_, end)| end.conn == conn).map(|(line, _)| line)
+    }
+
+    /// Whether two have a connection that both of them still know.
+    pub fn are_connected(&self, one: Who, other: Who) -> bool {
+        let both =
+            |ends: &[End; 2]| ends.iter().all(|end| end.is_open && (end.who == one || end.who == other));
+        self.lines.values().any(both)
     }
 
     /// Who is at the other end.
@@ -89,9 +112,42 @@ impl Lines {
         self.lines.get(&line)?.iter().find(|end| end.who != who).map(|end| end.addr)
     }
 
-    /// Whether the network swallowed what was sent on one of them.
-    pub fn were_swallowed(&self) -> bool {
-        !self.swallowed.is_empty()
+    /// Who is at an end.
+    pub fn who(&self, line: u64, end: usize) -> Option<Who> {
+        self.lines.get(&line).map(|ends| ends[end].who)
+    }
+
+    fn end(&mut self, line: u64, who: Who) -> Option<&mut End> {
+        self.lines.get_mut(&line)?.iter_mut().find(|end| end.who == who)
+    }
+
+    /// How much `who` has to write, and for how much there is room; `None`: it can write nothing.
+    fn rest_and_room(&self, line: u64, who: Who) -> Option<(usize, usize)> {
+        let ends = self.lines.get(&line)?;
+        let [near, far] = [true, false].map(|near| ends.iter().find(|end| (end.who == who) == near));
+        let (near, far) = (near?, far?);
+        let under_way: usize = far.inbox.iter().flatten().map(Vec::len).sum();
+        let room = if self.swallowed.contains(&line) { WINDOW } else { WINDOW.saturating_sub(under_way) };
+        (!near.unsent.is_empty() && room > 0).then_some((near.unsent.len(), room))
+    }
+
+    /// From now on nothing arrives on it.
+    fn swallow(&mut self, line: u64) {
+        self.swallowed.insert(line);
+        self.are_slow_to_heal = true;
+        if let Some([one, other]) = self.lines.get(&line) {
+            let (one, other) = (one.who, other.who);
+            self.mar(one, other);
+        }
+    }
+
+    /// Something is in the way between two.
+    pub fn mar(&mut self, one: Who, other: Who) {
+        self.marred.extend([(one, other), (other, one)]);
+    }
+
+    pub fn is_marred(&self, one: Who, other: Who) -> bool {
+        self.marred.contains(&(one, other))
     }
 
     /// How many UPDATEs end with these bytes, the next that `who` sends.
@@ -115,19 +171,35 @@ impl Lines {
 }
 
 impl Machines {
-    /// What `who` sends is on its way, in pieces.
+    /// What `who` sends is on its way, in pieces, as far as there is room; the rest waits.
     pub(super) fn send(&mut self, line: u64, who: Who, bytes: Vec<u8>) {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let cut = self.span((1, 2 * rest.len() as u64)).micros() as usize;
-            let (piece, after) = rest.split_at(cut.min(rest.len()));
-            if let Who::Node(node) = who
-                && let Some(what) = self.faults.strikes(node)
-            {
-                return self.strike(line, node, what);
+        if let Some(end) = self.speakers.lines.end(line, who) {
+            end.unsent.extend(bytes);
+        }
+        self.write_out(line, who);
+        let rest = self.speakers.lines.end(line, who).map_or(0, |end| end.unsent.len());
+        if rest > 0 {
+            self.say(format!("{who:?} has no room for {rest} octets"));
+        }
+    }
+
+    fn write_out(&mut self, line: u64, who: Who) {
+        while let Some((rest, room)) = self.speakers.lines.rest_and_room(line, who) {
+            let cut = self.span((1, 2 * rest as u64)).micros() as usize;
+            let struck = match who {
+                Who::Node(node) => self.faults.strikes(node).map(|what| (node, what)),
+                Who::Router => None,
+            };
+            if let Some((node, what)) = struck {
+                self.strike(line, node, what);
             }
-            self.put(line, who, Some(piece.to_vec()));
-            rest = after;
+            let Some(end) = self.speakers.lines.end(line, who) else { return };
+            if matches!(struck, Some((_, What::Reset | What::Swallow))) {
+                end.unsent.clear();
+                return;
+            }
+            let piece = end.unsent.drain(..cut.min(rest).min(room)).collect();
+            self.put(line, who, Some(piece));
         }
     }
 
@@ -135,36 +207,78 @@ impl Machines {
     fn strike(&mut self, line: u64, node: usize, what: What) {
         self.disturbed = true;
         self.say(format!("n{}: {what:?} of a BGP connection", node + 1));
-        let far = self.speakers.lines.far(line, Who::Node(node));
-        if far == Some(Who::Router) && self.is_stale_at_router(node) {
+        let (who, now) = (Who::Node(node), self.queue.now());
+        let Some(far) = self.speakers.lines.far(line, who) else { return };
+        if far == Who::Router && self.is_stale_at_router(node) {
             self.laws.excused.insert(node);
         }
-        if what == What::Swallow {
-            self.speakers.lines.swallowed.insert(line);
-            return;
+        match what {
+            What::Swallow => self.speakers.lines.swallow(line),
+            What::Stall(micros) => self.deafen(line, far, now + Duration::from_micros(micros)),
+            _ => {
+                self.put(line, who, None);
+                self.put(line, far, None);
+            }
         }
-        let who = Who::Node(node);
-        self.put(line, who, None);
-        if let Some(far) = far {
-            self.put(line, far, None);
-        }
+    }
+
+    /// From now on a node reads nothing of its connection with another one, for so long.
+    pub fn stall(&mut self, from: usize, to: usize, span: Duration) {
+        let (from, to, until) = (Who::Node(from), Who::Node(to), self.queue.now() + span);
+        let lines = &mut self.speakers.lines;
+        let line = lines.of(from).into_iter().find(|line| lines.far(*line, from) == Some(to));
+        let line = line.expect("the nodes speak with each other");
+        self.deafen(line, to, until);
+    }
+
+    fn deafen(&mut self, line: u64, who: Who, until: Instant) {
+        self.disturbed = true;
+        let lines = &mut self.speakers.lines;
+        let Some(far) = lines.far(line, who) else { return };
+        lines.mar(who, far);
+        lines.are_slow_to_heal = true;
+        lines.end(line, who).expect("one of two").deaf_until = until;
     }
 
     /// The machine loses its power: nobody tells the other ends.
     pub(super) fn fall_silent(&mut self, node: usize) {
-        let lines = self.speakers.lines.of(Who::Node(node));
-        self.speakers.lines.swallowed.extend(lines);
+        for line in self.speakers.lines.of(Who::Node(node)) {
+            self.speakers.lines.swallow(line);
+        }
     }
 
-    /// `who` closes its end.
-    pub(super) fn end_line(&mut self, line: u64, who: Who) {
-        if let Some(ends) = self.speakers.lines.lines.get_mut(&line) {
-            ends.iter_mut().filter(|end| end.who == who).for_each(|end| end.is_open = false);
-            if self.speakers.lines.swallowed.contains(&line) && ends.iter().all(|end| !end.is_open) {
-                self.speakers.lines.lines.remove(&line);
-            }
+    /// The process ends: what it could not write is lost.
+    pub(super) fn drop_line(&mut self, line: u64, who: Who) {
+        if let Some(end) = self.speakers.lines.end(line, who) {
+            end.unsent.clear();
         }
-        self.put(line, who, None);
+        self.end_line(line, who);
+    }
+
+    /// `who` closes its end, after what is still to be written.
+    pub(super) fn end_line(&mut self, line: u64, who: Who) {
+        let Some(ends) = self.speakers.lines.lines.get_mut(&line) else { return };
+        let end = ends.iter().position(|end| end.who == who).expect("it is an end's");
+        ends[end].is_open = false;
+        let has_more_to_say = !ends[end].unsent.is_empty();
+        if self.speakers.lines.swallowed.contains(&line) && ends.iter().all(|end| !end.is_open) {
+            self.speakers.lines.lines.remove(&line);
+        }
+        if has_more_to_say {
+            self.queue.push(FAREWELL, Happening::Talk(Talk::Farewell { line, end }));
+        } else {
+            self.put(line, who, None);
+        }
+    }
+
+    /// What an end that is closed could not write in time is lost.
+    pub(super) fn give_up(&mut self, line: u64, end: usize) {
+        let Some(ends) = self.speakers.lines.lines.get_mut(&line) else { return };
+        let end = &mut ends[end];
+        if !std::mem::take(&mut end.unsent).is_empty() {
+            let who = end.who;
+            self.put(line, who, None);
+        }
     }
 
     /// One thing more is on its way to the other end than `who`'s.
@@ -188,7 +302,14 @@ impl Machines {
             self.queue.push(AGAIN, Happening::Talk(Talk::Read { line, end }));
             return Ok(());
         }
+        let (now, other) = (self.queue.now(), 1 - end);
+        if ends[end].is_open && ends[end].deaf_until > now {
+            let span = ends[end].deaf_until.since(now);
+            self.queue.push(span, Happening::Talk(Talk::Read { line, end }));
+            return Ok(());
+        }
         let ends = self.speakers.lines.lines.get_mut(&line).expect("seen above");
+        let waits = !ends[other].unsent.is_empty();
         let end = &mut ends[end];
         let (who, conn) = (end.who, end.conn);
         let Some(piece) = end.inbox.pop_front() else { return Ok(()) };
@@ -198,12 +319,31 @@ impl Machines {
             }
             return Ok(());
         }
+        if piece.is_none() {
+            end.is_open = false;
+            end.unsent.clear();
+        }
+        if waits {
+            let span = self.span(WIRE);
+            self.queue.push(span, Happening::Talk(Talk::Room { line, end: other }));
+        }
         match piece {
             Some(bytes) => self.speak(who, Input::Bytes { conn, bytes: &bytes }),
-            None => {
-                end.is_open = false;
-                self.speak(who, Input::Closed { conn, why: "connection reset by peer".to_owned() })
+            None => self.speak(who, Input::Closed { conn, why: "connection reset by peer".to_owned() }),
+        }
+    }
+
+    /// There is room again at an end: first for what waits there, then for more.
+    pub(super) fn write_line(&mut self, line: u64, end: usize) -> Result<(), Broken> {
+        let Some(who) = self.speakers.lines.who(line, end) else { return Ok(()) };
+        self.write_out(line, who);
+        match self.speakers.lines.end(line, who) {
+            Some(end) if end.unsent.is_empty() && end.is_open => self.attend(who),
+            Some(end) if end.unsent.is_empty() => {
+                self.put(line, who, None);
+                Ok(())
             }
+            _ => Ok(()),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A plan is carried out message by message, and the laws are asked between two of them: what is wrong for the length of a
-//! batch is wrong. Kernel facts reach a node in the order in which they came about, as the agent's core keeps it.
+//! batch is wrong. Nodes have clocks of their own, which may differ, and may be paused (`pause`). Kernel facts reach a node in
+//! the order in which they came about, as the agent's core keeps it.
 
 mod admin;
 mod asks;
@@ -18,6 +19,7 @@ mod kubelet;
 mod laws;
 mod lines;
 mod packet;
+mod pause;
 mod readdress;
 mod router;
 mod schedule;
@@ -35,6 +37,7 @@ pub use schedule::{Entry, Schedule};
 pub use walk::{End, FOR_THE_NODE, Underlay, route};
 
 use super::api::Revision;
+use super::clock::OwnClock;
 use super::faults::Sort;
 use super::trace::Trace;
 use super::{Broken, FakeApi, Faults, Moment, Queue, Rng};
@@ -105,7 +108,11 @@ struct Machine {
     ear: Instant,
     /// The first is being carried out, and one may wait behind it.
     plans: VecDeque<Plan>,
+    /// By its own clock.
     wakes_at: Option<Instant>,
+    clock: OwnClock,
+    /// It gets nothing done: what would have happened to it meanwhile.
+    held: Option<Vec<Happening>>,
     /// Its Node is deleted for good.
     is_gone: bool,
 }
@@ -197,6 +204,8 @@ impl Machines {
             ear: Instant::ZERO,
             plans: VecDeque::new(),
             wakes_at: None,
+            clock: OwnClock::default(),
+            held: None,
             is_gone: false,
         });
         self.queue.push(Duration::from_millis(1), Happening::Start { node: index });
@@ -296,9 +305,10 @@ impl Machines {
             ipip: machine.ipip,
             epoch_micros: EPOCH_MICROS + machine.ahead * 1_000_000,
         });
+        let now = machine.clock.at(self.queue.now());
         let attachments = machine.files.values().cloned().collect();
         let boot_id = format!("boot-{}", machine.boot);
-        agent.handle(self.queue.now(), Input::Started { attachments, boot_id });
+        agent.handle(now, Input::Started { attachments, boot_id });
         machine.agent = Some(agent);
         let life = machine.life;
         self.say(format!("n{} starts", node + 1));
@@ -317,7 +327,7 @@ impl Machines {
             self.laws.excused.insert(node);
         }
         let machine = &mut self.machines[node];
-        (machine.agent, machine.wakes_at) = (None, None);
+        (machine.agent, machine.wakes_at, machine.held) = (None, None, None);
         machine.plans.clear();
         machine.life += 1;
         machine.told.clear();

@@ -73,6 +73,14 @@ impl Machines {
         })
     }
 
+    /// The router's session with a node is up. If the process at its other end has ended meanwhile, that one restarts once
+    /// more as far as the router knows.
+    pub(super) fn router_hears_of(&mut self, node: usize) {
+        if self.is_stale_at_router(node) && !self.speakers.lines.are_connected(Who::Router, Who::Node(node)) {
+            self.laws.excused.insert(node);
+        }
+    }
+
     /// What the router knows now.
     pub(super) fn route(&mut self, best: Vec<(Cidr, Paths)>) {
         for (dst, paths) in best {

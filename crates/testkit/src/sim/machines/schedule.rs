@@ -71,11 +71,21 @@ impl Schedule {
         cluster
     }
 
+    /// For so long there is load. Who is paused for longer wakes up to it.
+    fn load(&self) -> Duration {
+        let ends = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Act { at, act: Admin::Resume(_) } => Some(Duration::from_micros(*at)),
+            _ => None,
+        });
+        ends.max().unwrap_or_default().max(LOAD)
+    }
+
     /// Load under faults, then rest. An assertion of the production code that fails is a broken law too.
     pub fn run(&self, aloud: bool) -> Result<Story, Box<Broken>> {
         let mut cluster = self.cluster();
         cluster.trace.aloud = aloud;
-        let run = || cluster.run_for(LOAD).and_then(|()| cluster.come_to_rest());
+        let load = self.load();
+        let run = || cluster.run_for(load).and_then(|()| cluster.come_to_rest());
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(held) => held?,
             Err(panic) => {

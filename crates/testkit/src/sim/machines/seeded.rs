@@ -37,7 +37,7 @@ impl Schedule {
         entries.sort_by_key(|(at, _)| *at);
         let acts = entries.into_iter().map(|(at, act)| Entry::Act { at, act });
         let mut rng = Rng::stream(seed, "swarm");
-        let rates = rates(&mut rng, bgp);
+        let rates = Rates { stall: stalls(seed, bgp), ..rates(&mut rng, bgp) };
         let pace = Pace {
             latency: *rng.pick(&[(100, 2_000), (1_000, 1_000), (500, 30_000)]),
             watch: *rng.pick(&[(100, 3_000), (1_000, 100_000), (1_000, 1_500_000)]),
@@ -97,6 +97,7 @@ fn acts(seed: u64, nodes: u64, pools: u64) -> Vec<(u64, Admin)> {
         acts.extend([(when, Admin::Cut(a, b)), (when + rng.below(2_000_000), Admin::Mend(a, b))]);
     }
     acts.extend(more_acts(seed, nodes, pools));
+    acts.extend(clocks_and_pauses(seed, nodes));
     acts
 }
 
@@ -121,6 +122,28 @@ fn more_acts(seed: u64, nodes: u64, pools: u64) -> Vec<(u64, Admin)> {
     acts
 }
 
+/// Clocks that run a little faster or slower, and nodes that get nothing done for a while; for longer than a hold time, too.
+fn clocks_and_pauses(seed: u64, nodes: u64) -> Vec<(u64, Admin)> {
+    let mut rng = Rng::stream(seed, "clocks and pauses");
+    let mut acts = Vec::new();
+    if rng.per_mille(400) {
+        let faster = |rng: &mut Rng| rng.below(201) as i64 - 100;
+        acts.extend((0..nodes as usize).map(|node| (0, Admin::Drift(node, faster(&mut rng)))));
+    }
+    if rng.per_mille(250) {
+        let (begin, node) = (rng.between(100_000, 6_000_000), rng.below(nodes) as usize);
+        let span = if rng.per_mille(250) { 300_000_000 } else { 3_000_000 };
+        acts.extend([(begin, Admin::Pause(node)), (begin + rng.below(span), Admin::Resume(node))]);
+    }
+    acts
+}
+
+/// How often somebody stops to read.
+fn stalls(seed: u64, bgp: bool) -> u64 {
+    let mut rng = Rng::stream(seed, "stalls");
+    if bgp && rng.per_mille(500) { rng.between(5, 200) } else { 0 }
+}
+
 /// The seed turns each class on or off, then draws its rate. A node lists through a quorum: no list is old.
 fn rates(rng: &mut Rng, bgp: bool) -> Rates {
     let mut rate = |most: u64| if rng.per_mille(400) { rng.between(1, most) } else { 0 };
@@ -141,5 +164,6 @@ fn rates(rng: &mut Rng, bgp: bool) -> Rates {
         swallow,
         overrun,
         refuse,
+        stall: 0,
     }
 }

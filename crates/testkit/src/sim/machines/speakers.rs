@@ -9,8 +9,10 @@
 use super::carry::Happening;
 use super::lines::Lines;
 use super::{Broken, Machines, router_of};
+use crate::sim::clock::OwnClock;
+use bgp::wire::NextHop;
 use bgp::{ConnId, Input, Output, PeerId, PeerStatus, Speaker};
-use model::{Asn, Duration, Instant};
+use model::{Asn, Cidr, Duration, Instant};
 use node::{Input as Told, SpeakerConfig};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +23,8 @@ pub(super) const BGP: u16 = 179;
 /// For so long a session is not sure: of two connections at once one end may take up the one, and the other end the other
 /// (RFC 4271 §6.8).
 const COLLISION: Duration = Duration::from_secs(1);
+/// The largest message (RFC 4271 §4).
+const LARGEST: usize = 4096;
 /// How much a connection is given to write at once.
 const ROOM: usize = 64 * 1024;
 
@@ -45,8 +49,26 @@ pub(super) enum Talk {
         conn: ConnId,
         to: IpAddr,
     },
+    /// Somebody has dialled.
+    Accepted {
+        who: Who,
+        process: u64,
+        conn: ConnId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     /// Something can be read at an end of a line.
     Read {
+        line: u64,
+        end: usize,
+    },
+    /// An end of a line can be written to again.
+    Room {
+        line: u64,
+        end: usize,
+    },
+    /// The last words of an end that is closed have had their time.
+    Farewell {
         line: u64,
         end: usize,
     },
@@ -60,6 +82,8 @@ pub(super) struct Speakers {
     processes: u64,
     /// UPDATEs that were sent.
     pub updates: u64,
+    /// Established sessions that ended.
+    pub lost: u64,
 }
 
 /// A speaker's process.
@@ -67,6 +91,7 @@ struct Voice {
     speaker: Speaker,
     process: u64,
     config: Option<bgp::Config>,
+    /// By its machine's clock.
     wakes_at: Option<Instant>,
     accepted: u64,
     established: BTreeMap<PeerId, Instant>,
@@ -117,7 +142,7 @@ impl Machines {
         let who = Who::Node(node);
         self.speakers.voices.remove(&who);
         for line in self.speakers.lines.of(who) {
-            self.end_line(line, who);
+            self.drop_line(line, who);
         }
     }
 
@@ -134,7 +159,18 @@ impl Machines {
                 true => self.dialled(who, conn, to),
                 false => Ok(()),
             },
+            Talk::Accepted { who, process, conn, local, remote } => {
+                match self.process(who) == Some(process) {
+                    true => self.speak(who, Input::Accepted { conn, local, remote }),
+                    false => Ok(()),
+                }
+            }
             Talk::Read { line, end } => self.read_line(line, end),
+            Talk::Room { line, end } => self.write_line(line, end),
+            Talk::Farewell { line, end } => {
+                self.give_up(line, end);
+                Ok(())
+            }
         }
     }
 
@@ -148,7 +184,7 @@ impl Machines {
 
     /// Something happened to a speaker, if it still runs; and all that it wants is carried out.
     pub(super) fn speak(&mut self, who: Who, input: Input<'_>) -> Result<(), Broken> {
-        let now = self.queue.now();
+        let now = self.clock_of(who).at(self.queue.now());
         let Some(voice) = self.speakers.voices.get_mut(&who) else { return Ok(()) };
         voice.speaker.handle(now, input);
         let (mut best, mut settled) = (Vec::new(), false);
@@ -170,15 +206,20 @@ impl Machines {
         {
             self.say_to(node, Told::Settled);
         }
+        self.attend(who)
+    }
+
+    /// What a speaker has to send is sent, as far as there is room, and it is called again in time.
+    pub(super) fn attend(&mut self, who: Who) -> Result<(), Broken> {
         self.transmit(who)?;
+        let (now, clock) = (self.queue.now(), self.clock_of(who));
         let voice = self.voice(who);
         if let Some(due) =
             voice.speaker.poll_timeout().filter(|due| voice.wakes_at.is_none_or(|at| *due < at))
         {
             voice.wakes_at = Some(due);
             let process = voice.process;
-            let span = if due > now { due.since(now) } else { Duration::ZERO };
-            self.queue.push(span, Happening::Talk(Talk::Wake { who, process }));
+            self.queue.push(clock.until(now, due), Happening::Talk(Talk::Wake { who, process }));
         }
         Ok(())
     }
@@ -195,6 +236,10 @@ impl Machines {
             Output::Close { conn } => {
                 self.transmit(who)?;
                 if let Some(line) = self.speakers.lines.find(who, conn) {
+                    // There may have been no room for its last words.
+                    let mut last = Vec::new();
+                    self.voice(who).speaker.poll_transmit(conn, ROOM, &mut last);
+                    self.send(line, who, last);
                     self.end_line(line, who);
                 }
             }
@@ -209,12 +254,23 @@ impl Machines {
                 if is_up {
                     voice.established.insert(peer.clone(), now);
                 }
+                let is_lost = before.is_some() && !is_up;
                 let is_peer = voice.config.as_ref().is_some_and(|config| config.peers.contains_key(&peer));
+                let timer = why.as_ref().is_some_and(|why| why.to_lowercase().contains("hold timer expired"));
+                let far = voice.config.as_ref().and_then(|config| Some(config.peers.get(&peer)?.addr));
                 let was_stable = before.is_some_and(|since| now.since(since) > COLLISION);
                 if was_stable && !is_up && is_peer && !self.disturbed {
                     let why = why.unwrap_or_default();
                     let what = format!("{who:?} loses its session {peer} without a fault: {why}");
                     return Err(self.broken("law 10", what));
+                }
+                self.speakers.lost += u64::from(is_lost);
+                let far = far.and_then(|addr| self.who_has(addr));
+                if let (true, Who::Router, Some(Who::Node(node))) = (is_up, who, far) {
+                    self.router_hears_of(node);
+                }
+                if let Some(far) = far.filter(|_| timer && !is_up) {
+                    self.timer_ended(who, far)?;
                 }
             }
             Output::Misbehaved { peer, what } => {
@@ -229,25 +285,47 @@ impl Machines {
 
     fn dialled(&mut self, who: Who, conn: ConnId, to: IpAddr) -> Result<(), Broken> {
         let here = self.addr_towards(who, to);
-        let far = match self
-            .machines
-            .iter()
-            .position(|machine| !machine.is_gone && machine.kernel.addr().addr() == to)
-        {
-            Some(node) => Some(Who::Node(node)),
-            None => self.subnets().map(router_of).contains(&to).then_some(Who::Router),
-        };
+        let far = self.who_has(to);
         let answers = far.filter(|far| self.speakers.voices.contains_key(far) && !self.is_cut_off(who, *far));
         let Some(far) = answers else {
             return self.speak(who, Input::DialFailed { conn, why: "connection refused".to_owned() });
         };
         let voice = self.voice(far);
         voice.accepted += 1;
+        let voice_process = voice.process;
         let accepted = ConnId::Accepted(voice.accepted);
         self.speakers.lines.open([(who, here, conn), (far, to, accepted)]);
         let (local, remote) = (SocketAddr::new(here, 40_000), SocketAddr::new(to, BGP));
-        self.speak(far, Input::Accepted { conn: accepted, local: remote, remote: local })?;
+        // The kernel accepts, also for a process that gets nothing done.
+        let process = voice_process;
+        let told = Talk::Accepted { who: far, process, conn: accepted, local: remote, remote: local };
+        self.happen(Happening::Talk(told))?;
         self.speak(who, Input::Connected { conn, local, remote })
+    }
+
+    fn who_has(&self, addr: IpAddr) -> Option<Who> {
+        let mut machines = self.machines.iter();
+        match machines.position(|machine| !machine.is_gone && machine.kernel.addr().addr() == addr) {
+            Some(node) => Some(Who::Node(node)),
+            None => self.subnets().map(router_of).contains(&addr).then_some(Who::Router),
+        }
+    }
+
+    fn clock_of(&self, who: Who) -> OwnClock {
+        match who {
+            Who::Node(node) => self.machines[node].clock,
+            Who::Router => OwnClock::default(),
+        }
+    }
+
+    /// A session ended by its hold timer: something must have kept its ends from hearing each other, and what they have told
+    /// each other is to be told anew.
+    fn timer_ended(&mut self, who: Who, far: Who) -> Result<(), Broken> {
+        if !self.speakers.lines.is_marred(who, far) {
+            let what = format!("the hold timer of {who:?} with {far:?} ends, though nothing is between them");
+            return Err(self.broken("law 10", what));
+        }
+        Ok(())
     }
 
     /// The address from which `who` speaks to another.
@@ -270,12 +348,17 @@ impl Machines {
 
     /// Everything that a speaker has to send.
     fn transmit(&mut self, who: Who) -> Result<(), Broken> {
-        for (line, conn) in self.speakers.lines.ends_of(who) {
+        for (line, conn) in self.speakers.lines.ends_with_room(who) {
             let mut bytes = Vec::new();
             let voice = self.voice(who);
             voice.speaker.poll_transmit(conn, ROOM, &mut bytes);
             if bytes.is_empty() {
                 continue;
+            }
+            if bytes.len() > ROOM + LARGEST {
+                let what =
+                    format!("{who:?} gives a connection {} octets, it has room for {ROOM}", bytes.len());
+                return Err(self.broken("law 10", what));
             }
             let updates = self.speakers.lines.updates(line, who, &bytes);
             self.speakers.updates += updates;
@@ -318,15 +401,11 @@ impl Machines {
         let all: Vec<Who> = alive.map(Who::Node).chain([Who::Router]).collect();
         for one in &all {
             for other in all.iter().filter(|other| *other != one) {
-                let (here, there) = (self.session(*one, *other), self.session(*other, *one));
-                let (Some((here, told)), Some((there, heard))) = (here, there) else {
+                let Some([told, heard]) = self.told_and_heard(*one, *other) else {
                     return Err(
                         self.broken("law 10", format!("at rest {one:?} has no session with {other:?}"))
                     );
                 };
-                let told = here.speaker.adj_rib_out(&told).into_iter().map(|path| (path.dst, path.nexthop));
-                let heard = there.speaker.adj_rib_in(&heard).into_iter().map(|path| (path.dst, path.nexthop));
-                let (told, heard): (BTreeMap<_, _>, BTreeMap<_, _>) = (told.collect(), heard.collect());
                 if told != heard {
                     let what = format!("{one:?} has told {other:?} {told:?}, who has heard {heard:?}");
                     return Err(self.broken("law 10", what));
@@ -334,6 +413,25 @@ impl Machines {
             }
         }
         Ok(())
+    }
+
+    /// What one has told the other of, and what that has heard, if they have a session.
+    fn told_and_heard(&self, one: Who, other: Who) -> Option<[BTreeMap<Cidr, NextHop>; 2]> {
+        let ((here, told), (there, heard)) = (self.session(one, other)?, self.session(other, one)?);
+        let told = here.speaker.adj_rib_out(&told).into_iter().map(|path| (path.dst, path.nexthop));
+        let heard = there.speaker.adj_rib_in(&heard).into_iter().map(|path| (path.dst, path.nexthop));
+        Some([told.collect(), heard.collect()])
+    }
+
+    /// Whether a node has heard all that another one has to tell.
+    pub fn hears_all(&self, one: usize, other: usize) -> bool {
+        let both = self.told_and_heard(Who::Node(one), Who::Node(other));
+        both.is_some_and(|[told, heard]| told == heard)
+    }
+
+    /// How many established sessions have ended, at each end.
+    pub fn sessions_lost(&self) -> u64 {
+        self.speakers.lost
     }
 
     /// The speaker of `one`, and its established session with `other`.

@@ -12,7 +12,7 @@ use model::v3::EncapMode;
 
 /// Within this time after the last fault a cluster is at rest.
 const REST: Duration = Duration::from_secs(200);
-/// And after this one, where a connection was swallowed: its ends wait for their hold timers, which are BIRD's.
+/// And after this one, where a connection was swallowed or is not read: its ends wait for their hold timers, which are BIRD's.
 const HOLD: Duration = Duration::from_secs(500);
 /// For so long nothing is written at rest: ten times the longest timer of a node without a fault.
 const SILENCE: Duration = Duration::from_secs(900);
@@ -36,9 +36,12 @@ impl Machines {
         self.api_is_up = true;
         self.isolated.clear();
         for node in 0..self.machines.len() {
+            self.resume(node)?;
+        }
+        for node in 0..self.machines.len() {
             self.queue.push(Duration::ZERO, Happening::Start { node });
         }
-        self.run_for(if self.speakers.lines.were_swallowed() { HOLD } else { REST })?;
+        self.run_for(if self.speakers.lines.are_slow_to_heal { HOLD } else { REST })?;
         let pending = self.pending();
         if !pending.is_empty() {
             return Err(self.broken("liveness", pending.join("; ")));
@@ -216,6 +219,8 @@ impl Machines {
                 ear: model::Instant::ZERO,
                 plans: [].into(),
                 wakes_at: None,
+                clock: machine.clock,
+                held: None,
                 is_gone: machine.is_gone,
             });
             twin.queue.push(Duration::from_millis(1), Happening::Start { node: index });
