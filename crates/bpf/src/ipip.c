@@ -48,10 +48,17 @@ struct source {
     u32 prefix_len, addr;
 };
 
+// A key of the map `impostors`, whose value counts: the outer source, and the node that the inner one is of, or 0. The kernel
+// forgets those that were not seen for longest, however many there are.
+struct impostor {
+    u32 sender, holder;
+};
+
 // The loader puts the maps' descriptors here.
-extern char parameters, sources;
+extern char parameters, sources, impostors;
 
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static u32 (*prandom_u32)(void) = (void *)7;
 static long (*store_bytes)(struct packet *, u32 offset, const void *from, u32 len, u64 flags) = (void *)9;
 static long (*l3_csum_replace)(struct packet *, u32 offset, u64 from, u64 to, u64 size) = (void *)10;
@@ -70,6 +77,7 @@ enum {
     FIXED_GSO = 1 << 0,   // the sizes of segments count in the outer header already, by the device's MTU
     ENCAP_IPV4 = 1 << 1,  // whole GSO packets stay whole
     RECOMPUTE_CHECKSUM = 1 << 0,
+    NO_EXIST = 1,  // BPF_NOEXIST
     PROTO_ICMP = 1,
     PROTO_IPIP = 4,
     UNREACHABLE = 3,  // RFC 792; with the code, RFC 1191 §4
@@ -121,6 +129,18 @@ INLINE u16 checksum(const void *octets, u32 len) {
         sum += words[i];
     sum = (sum & 0xffff) + (sum >> 16);
     return ~((sum & 0xffff) + (sum >> 16));
+}
+
+// Somebody sends in another's name: the rule at INPUT drops it, and here it is remembered who.
+INLINE int refuse(u32 sender, u32 holder) {
+    struct impostor impostor = {sender, holder};
+    u64 first = 1;
+    u64 *packets = map_lookup(&impostors, &impostor);
+    if (packets)
+        __sync_fetch_and_add(packets, 1);
+    else
+        map_update(&impostors, &impostor, &first, NO_EXIST);
+    return NEXT;
 }
 
 // A router says that a packet of ours is too big: its sender is told of the inner one (RFC 2003 §4), as the kernel's ipip
@@ -190,7 +210,7 @@ SECTION("tc_accept") int ipip_accept(struct packet *packet) {
     struct source source = {32, inner->saddr};
     u32 *node = map_lookup(&sources, &source);
     if (!node || *node != outer->saddr)
-        return NEXT;
+        return refuse(outer->saddr, node ? *node : 0);
     if (!mine->device) {
         packet->mark |= ACCEPTED;
         return NEXT;

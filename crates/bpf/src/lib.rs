@@ -5,6 +5,7 @@
 //!  kernel::Filter ─► load ─► Program (a descriptor) ─► netlink attaches it; from then on the interface holds it
 //!  kernel::Filter ◄─ read ◄─ Number, of an attached filter
 //!                  change ─► its map of sources
+//!                  impostors ◄─ its map of those who did not keep to them
 //! ```
 //!
 //! Nothing is pinned and no link is held: a filter of clsact outlives the process, and its maps with it. A program that was
@@ -16,7 +17,7 @@ mod map;
 mod program;
 mod syscall;
 
-pub use program::{Number, Program, change, load, read};
+pub use program::{Number, Program, change, impostors, load, read};
 
 use std::io;
 

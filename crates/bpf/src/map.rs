@@ -1,25 +1,30 @@
-//! The maps of the filters: one entry of parameters, and for `accept` the sources.
+//! The maps of the filters: one entry of parameters, and for `accept` the sources and those who did not keep to them.
 
 use crate::Error;
 use crate::syscall;
+use kernel::filter::Impostor;
 use model::Cidr;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// `BPF_MAP_TYPE_ARRAY`, `BPF_MAP_TYPE_LPM_TRIE`, and the flag that the latter demands.
+/// `BPF_MAP_TYPE_ARRAY`, `BPF_MAP_TYPE_LRU_HASH`, `BPF_MAP_TYPE_LPM_TRIE`, and the flag that the latter demands.
 const ARRAY: u32 = 2;
+const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 const NO_PREALLOC: u32 = 1;
 /// Prefixes of a large cluster, many times over; they take memory when they are written.
 const MOST_SOURCES: u32 = 1 << 20;
+/// More than people read. They take their memory at once, some 20 KiB, and never more.
+const MOST_IMPOSTORS: u32 = 256;
 
 /// Which map an instruction wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Map {
     Parameters,
     Sources,
+    Impostors,
 }
 
 impl Map {
@@ -28,6 +33,7 @@ impl Map {
         match symbol.as_bytes() {
             b"parameters" => Map::Parameters,
             b"sources" => Map::Sources,
+            b"impostors" => Map::Impostors,
             _ => panic!("a map that the loader does not know"),
         }
     }
@@ -37,6 +43,7 @@ impl Map {
         match self {
             Map::Parameters => "tortie_params",
             Map::Sources => "tortie_sources",
+            Map::Impostors => "tortie_impostor",
         }
     }
 }
@@ -114,6 +121,35 @@ pub(crate) fn read_sources(map: BorrowedFd<'_>) -> io::Result<Sources> {
         }
     }
     Ok(sources)
+}
+
+pub(crate) fn impostors_map() -> Result<OwnedFd, Error> {
+    let name = Map::Impostors.name();
+    syscall::create_map(LRU_HASH, name, (8, 8), MOST_IMPOSTORS, 0)
+        .map_err(|source| Error::CreateMap { map: name, source })
+}
+
+/// How many packets each has sent. What goes while it is read is left out.
+pub(crate) fn read_impostors(map: BorrowedFd<'_>) -> io::Result<BTreeMap<Impostor, u64>> {
+    let mut impostors = BTreeMap::new();
+    let mut key: Option<[u8; 8]> = None;
+    // Behind a key that went the kernel begins again.
+    for _ in 0..2 * MOST_IMPOSTORS {
+        let Some(next) = syscall::next_key(map, key.as_ref())? else { break };
+        key = Some(next);
+        let [a, b, c, d, e, f, g, h] = next;
+        let holder = Ipv4Addr::new(e, f, g, h);
+        let holder = (!holder.is_unspecified()).then_some(holder);
+        match syscall::lookup(map, &next) {
+            Ok(packets) => {
+                let sender = Ipv4Addr::new(a, b, c, d);
+                impostors.insert(Impostor { sender, holder }, u64::from_ne_bytes(packets));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(impostors)
 }
 
 /// `struct source`. IPv4 only: IP in IP carries nothing else.

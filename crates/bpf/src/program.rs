@@ -4,6 +4,7 @@ use crate::Error;
 use crate::map::{self, Map, Parameters, Sources};
 use crate::syscall::{self, Tag};
 use kernel::Filter;
+use kernel::filter::Impostor;
 use model::IfName;
 use std::collections::BTreeMap;
 use std::io;
@@ -99,6 +100,16 @@ pub fn change(number: Number, from: &Sources, to: &Sources) -> Result<(), Error>
     map::change_sources(sources, from, to)
 }
 
+/// Who sent what the attached program `number` did not judge honest, and how many packets: of the latest, since it was loaded.
+/// Of a program that is not ours, nobody.
+pub fn impostors(number: Number) -> Result<BTreeMap<Impostor, u64>, Error> {
+    let failed = |source| Error::Read { number: number.0, source };
+    let program = syscall::program_by_id(number.0).map_err(failed)?;
+    let maps = syscall::maps(program.as_fd()).map_err(failed)?;
+    let Some(map) = find(&maps, Map::Impostors) else { return Ok(BTreeMap::new()) };
+    map::read_impostors(map).map_err(failed)
+}
+
 fn find(maps: &[(String, OwnedFd)], map: Map) -> Option<BorrowedFd<'_>> {
     maps.iter().find(|(name, _)| name == map.name()).map(|(_, fd)| fd.as_fd())
 }
@@ -121,19 +132,18 @@ fn tags() -> Option<&'static Tags> {
 
 impl Code {
     fn load(&self, name: &str, parameters: Parameters, sources: &Sources) -> Result<Program, Error> {
+        let wants = |wanted: Map| self.maps.iter().any(|(_, map)| *map == wanted);
         let parameters = parameters.map()?;
-        let sources = self
-            .maps
-            .iter()
-            .any(|(_, map)| *map == Map::Sources)
-            .then(|| map::sources_map(sources))
-            .transpose()?;
+        let sources = wants(Map::Sources).then(|| map::sources_map(sources)).transpose()?;
+        let impostors = wants(Map::Impostors).then(map::impostors_map).transpose()?;
         let mut instructions = self.instructions.to_vec();
         for (place, map) in self.maps {
             let fd = match map {
-                Map::Parameters => &parameters,
-                Map::Sources => sources.as_ref().expect("made above for a program that has it"),
+                Map::Parameters => Some(&parameters),
+                Map::Sources => sources.as_ref(),
+                Map::Impostors => impostors.as_ref(),
             };
+            let fd = fd.expect("made above for a program that has it");
             let instruction = &mut instructions[place * 8..place * 8 + 8];
             // The upper half of the second byte is the source register, the last four bytes are the immediate value.
             instruction[1] = instruction[1] & 0x0f | MAP_DESCRIPTOR << 4;

@@ -49,6 +49,15 @@ pub enum Filter {
     Other(String),
 }
 
+/// Who sent IP in IP that [`Filter::Accept`] did not judge honest: one entry of what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Impostor {
+    /// The outer source.
+    pub sender: Ipv4Addr,
+    /// The node that may send from the inner source; `None`: no node may send that to this one.
+    pub holder: Option<Ipv4Addr>,
+}
+
 /// `TCA_PRIO`: early, so that nobody's filter takes a packet before it is judged.
 pub const PRIORITY: u16 = 64;
 /// `tcm_handle`.

@@ -5,9 +5,10 @@ use crate::encode;
 use crate::message::{Attributes, Message, u32_at};
 use crate::parse::Names;
 use crate::socket::{Refusal, Socket};
-use kernel::filter::{HANDLE, NAMES, PRIORITY};
+use kernel::filter::{HANDLE, Impostor, NAMES, PRIORITY};
 use kernel::{ApplyError, Direction, Filter, FilterKey, Key, LinkKey, Netns, Objects, Value, is_workload};
 use model::IfName;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
@@ -86,6 +87,13 @@ pub(crate) fn change(
         }
     }
     attach(socket, key, to)
+}
+
+/// Who sent what the filter did not judge honest, and how many packets.
+pub(crate) fn impostors(socket: &mut Socket, key: &FilterKey) -> Result<BTreeMap<Impostor, u64>, ApplyError> {
+    let index = index(socket, &key.device)?;
+    let number = find(socket, index, key.direction).and_then(|found| found.number);
+    number.map_or_else(|| Ok(BTreeMap::new()), |number| bpf::impostors(number).map_err(refused))
 }
 
 /// Takes the filter away. Its absence is success.

@@ -8,11 +8,13 @@
 
 use derive::IpipDriver;
 use derive::example::{article, ipip_mode};
-use kernel::{Key, PodNs};
+use kernel::filter::Impostor;
+use kernel::{Direction, FilterKey, Key, Netns, PodNs};
 use kernel_tests::{Cluster, NODE1, NODE2, Node, POD1, POD2, POD3, PORT, STRANGER, differences, dump, inner};
-use model::Mtu;
 use model::v3::EncapMode;
+use model::{IfName, Mtu};
 use netlink::Writer;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use testkit::packet::{self, Ipv4};
@@ -149,6 +151,40 @@ fn s17_a_node_may_not_send_in_anothers_name() {
             assert_eq!(cluster.delivered(&cluster.b.host, &packet, 10_000), 0, "{what}");
         }
         assert!(cluster.a.counted("ipip-refused") >= before + 40_000, "each is counted");
+        let impostor = |holder| Impostor { sender: NODE2, holder };
+        let counted = impostors(cluster);
+        assert_eq!(counted.keys().collect::<Vec<_>>(), [&impostor(None), &impostor(Some(NODE3))]);
+        assert!(counted.values().all(|packets| *packets >= 20_000), "by whose name it was: {counted:?}");
+    });
+}
+
+const NODE3: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 163);
+
+/// Who sent to master1 in another's name.
+fn impostors(cluster: &Cluster) -> BTreeMap<Impostor, u64> {
+    let (device, direction) = (IfName::fixed("ens192"), Direction::Ingress);
+    let filter = FilterKey { netns: Netns::Host, device, direction };
+    let read = || Writer::open().expect("a netlink socket").impostors(&filter);
+    cluster.a.host.inside(read).expect("there is a filter")
+}
+
+#[test]
+fn s17_however_many_send_in_anothers_name_few_are_remembered_and_nobody_else_notices() {
+    each_pair(|cluster| {
+        cluster.stranger.inside(|| {
+            for n in 0..20_000_u32 {
+                let sender = Ipv4Addr::from(0x0a00_0000 + n);
+                packet::send(&Ipv4::udp(POD3, POD1, PORT, b"!").inside(sender, NODE1), 1);
+                if n % 100 == 99 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let counted = impostors(cluster);
+        assert!((1..=256).contains(&counted.len()), "{} are remembered", counted.len());
+        assert!(counted.keys().all(|one| one.holder == Some(NODE3)), "{counted:?}");
+        assert_eq!(cluster.delivered(&cluster.b.host, &inner().inside(NODE2, NODE1), 100), 100);
+        assert_eq!(impostors(cluster), counted, "who is honest is not counted");
     });
 }
 

@@ -12,8 +12,10 @@ use crate::netns;
 use crate::nft::{self, Change};
 use crate::socket::{Protocol, Refusal, Socket};
 use failpoint::failpoint;
+use kernel::filter::Impostor;
 use kernel::{
-    ApplyError, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, SysctlKey, SysctlValue, Value,
+    ApplyError, FilterKey, Key, LinkKey, LinkKind, Netns, Objects, Outcome, PodNs, Step, SysctlKey,
+    SysctlValue, Value,
 };
 use run::{Run, Tolerance};
 use std::collections::BTreeMap;
@@ -145,6 +147,11 @@ impl Writer {
             Netns::Host => Some(self.dump_host(sysctls)),
             Netns::Pod(id) => self.pods.get_mut(&id).map(|pod| pod.dump(netns, sysctls)),
         }
+    }
+
+    /// Who sent IP in IP that this filter of the node's own namespace did not judge honest, and how many packets.
+    pub fn impostors(&mut self, filter: &FilterKey) -> Result<BTreeMap<Impostor, u64>, ApplyError> {
+        filter::impostors(&mut self.host, filter)
     }
 
     fn dump_host(&mut self, sysctls: &[String]) -> Result<Objects, Refusal> {
