@@ -38,6 +38,8 @@ const BATCH: usize = 256;
 const HELD: usize = 4096;
 /// How often the queue of DELs is looked at while nobody calls.
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked who sends in another's name.
+const IMPOSTORS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Who hears a reply.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(crate) struct Core {
     dumping: usize,
     held: Vec<Input>,
     trimmed: bool,
+    /// The writer is looking who sends in another's name.
+    looking: bool,
     addresses: watch::Sender<()>,
 }
 
@@ -119,6 +123,7 @@ impl Core {
             dumping: 0,
             held: Vec::new(),
             trimmed: false,
+            looking: false,
             addresses: parts.addresses,
         })
     }
@@ -128,6 +133,8 @@ impl Core {
         self.handle(started);
         let mut queue_tick = tokio::time::interval(QUEUE_INTERVAL);
         queue_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut impostors_tick = tokio::time::interval(IMPOSTORS_INTERVAL);
+        impostors_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.carry_out().await;
             let timeout = self.node.poll_timeout().map(|(at, _)| self.clock.wake_at(at));
@@ -155,7 +162,15 @@ impl Core {
                     let queued = self.queue.take();
                     self.carry_out_queued(queued);
                 }
+                _ = impostors_tick.tick() => self.look_for_impostors(),
             }
+        }
+    }
+
+    fn look_for_impostors(&mut self) {
+        if let (Some(filter), false) = (self.node.accepting_filter(), self.looking) {
+            self.looking = true;
+            self.write(writer::Job::Impostors(filter));
         }
     }
 
@@ -179,6 +194,14 @@ impl Core {
                     self.clients.remove(id);
                 }
                 self.handle(input);
+            }
+            Message::Impostors(found) => {
+                self.looking = false;
+                match found {
+                    Ok(found) => self.handle(Input::Impostors(found)),
+                    // The filter may have gone meanwhile; its return is the datapath's business.
+                    Err(error) => tracing::debug!("cannot read who sends in another's name: {error}"),
+                }
             }
             Message::Call(call) => self.call(call),
             Message::Status(reply) => self.status(reply),

@@ -1,8 +1,11 @@
 //! What may be said to the core, by the tasks and threads around it.
 
+use kernel::ApplyError;
+use kernel::filter::Impostor;
 use node::cni::{self, Reply};
 use node::socket::NodeStatus;
 use node::{CniId, Input};
+use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 /// How many messages may wait for the core; whoever has more waits.
@@ -12,6 +15,8 @@ pub(crate) const INBOX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Message {
     Input(Input),
+    /// Who sends in another's name, or why that cannot be read.
+    Impostors(Result<BTreeMap<Impostor, u64>, ApplyError>),
     /// A client's CNI call.
     Call(Call),
     /// A client wants to know how things are.

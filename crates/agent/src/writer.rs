@@ -2,7 +2,7 @@
 
 use crate::inbox::Message;
 use failpoint::failpoint;
-use kernel::{Netns, PodNs, Step};
+use kernel::{FilterKey, Netns, PodNs, Step};
 use node::{EffectId, Input};
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +31,8 @@ pub(crate) enum Job {
         id: EffectId,
         addrs: BTreeSet<IpAddr>,
     },
+    /// Who sent what this filter did not judge honest?
+    Impostors(FilterKey),
     Open(PodNs, netlink::Netns),
     Close(PodNs),
 }
@@ -60,26 +62,26 @@ pub(crate) fn run(
     }
     let mut sockets = None;
     while let Ok(job) = jobs.recv() {
-        let Some(input) = carry_out(&mut writer, &mut sockets, job) else { continue };
-        if outcomes.blocking_send(Message::Input(input)).is_err() {
+        let Some(message) = carry_out(&mut writer, &mut sockets, job) else { continue };
+        if outcomes.blocking_send(message).is_err() {
             return;
         }
     }
 }
 
 /// `sockets`: why the last look at sockets failed, said once.
-fn carry_out(writer: &mut netlink::Writer, sockets: &mut Option<String>, job: Job) -> Option<Input> {
-    match job {
+fn carry_out(writer: &mut netlink::Writer, sockets: &mut Option<String>, job: Job) -> Option<Message> {
+    let input = match job {
         Job::Apply { id, steps } => {
             failpoint!("plan: to be carried out");
             let outcomes = writer.apply(&steps);
             failpoint!("plan: carried out");
-            Some(Input::Wrote { id, outcomes })
+            Input::Wrote { id, outcomes }
         }
         Job::Dump { id, netns, sysctls } => {
             let objects = dump(writer, netns, &sysctls);
             failpoint!("kernel: read");
-            Some(Input::Dumped { id, netns, objects })
+            Input::Dumped { id, netns, objects }
         }
         Job::Sockets { id, addrs } => {
             let (used, problem) = match netlink::sockets::using(&addrs) {
@@ -90,20 +92,22 @@ fn carry_out(writer: &mut netlink::Writer, sockets: &mut Option<String>, job: Jo
                 tracing::warn!("cannot see which processes use {used:?}: {error}; a tunnel stays for them");
             }
             *sockets = problem;
-            Some(Input::Sockets { id, used })
+            Input::Sockets { id, used }
         }
+        Job::Impostors(filter) => return Some(Message::Impostors(writer.impostors(&filter))),
         Job::Open(id, netns) => {
             if let Err(error) = writer.open_pod(id, netns) {
                 // The plan that needs it fails and is answered; this is why.
                 tracing::warn!("{error}");
             }
-            None
+            return None;
         }
         Job::Close(id) => {
             writer.close_pod(id);
-            None
+            return None;
         }
-    }
+    };
+    Some(Message::Input(input))
 }
 
 /// Reads a namespace. The node's own is read until that succeeds: a read that failed must never look like an empty kernel.

@@ -107,6 +107,7 @@ fn render(status: &NodeStatus, format: &str, now: u64) -> Result<String, Failure
             "running": true,
             "ipip": status.ipip,
             "conditions": status.conditions,
+            "impostors": status.impostors,
             "bgp": status.bgp,
             "routes": status.paths,
         })
@@ -145,12 +146,14 @@ fn tables(status: &NodeStatus, now: u64) -> String {
         Some(bgp) => (families(bgp.v4.as_deref(), bgp.v6.as_deref(), now), &bgp.complaints[..]),
         None => (NO_BGP.to_owned(), &[][..]),
     };
-    RUNS.to_owned() + &sessions + &complaints(&status.conditions, of_bgp)
+    let impostors = status.impostors.iter().map(ToString::to_string);
+    let rest: Vec<String> = impostors.chain(of_bgp.iter().cloned()).collect();
+    RUNS.to_owned() + &sessions + &complaints(&status.conditions, &rest)
 }
 
 /// What is wrong, a line each; nothing where nothing is.
-fn complaints(conditions: &[Condition], of_bgp: &[String]) -> String {
-    let all = conditions.iter().map(|condition| &condition.message).chain(of_bgp);
+fn complaints(conditions: &[Condition], rest: &[String]) -> String {
+    let all = conditions.iter().map(|condition| &condition.message).chain(rest);
     let lines: String = all.map(|complaint| format!("INFO: {complaint}\n")).collect();
     if lines.is_empty() { lines } else { lines + "\n" }
 }
@@ -417,6 +420,20 @@ mod tests {
             assert_eq!(json["conditions"][0]["reason"], "IPIPIsIPv4", "{text}");
             assert_eq!(json["conditions"].as_array().map(Vec::len), Some(1), "{text}");
         }
+    }
+
+    #[test]
+    fn s17_who_sends_in_anothers_name_is_a_line_with_both_names() {
+        let impostor = json!([{"sender": "10.0.2.15", "senderNode": "n2", "holder": "10.0.2.16", "holderNode": "n3",
+            "packets": 7}]);
+        let impostors = serde_json::from_value(impostor.clone()).expect("an impostor");
+        let status = NodeStatus { impostors, ..NodeStatus::default() };
+        let said = |format: &str| render(&status, format, NOW).unwrap_or_else(|failure| failure.text);
+        let line = "TunnelSpoofed: node n2 (10.0.2.15) sent 7 IPIP packets from addresses of node n3 (10.0.2.16); all were \
+                    dropped";
+        assert_eq!(said("table"), format!("{RUNS}{NO_BGP}INFO: {line}\n\n"));
+        let json: serde_json::Value = serde_json::from_str(&said("json")).expect("JSON");
+        assert_eq!(json["impostors"], impostor);
     }
 
     #[test]

@@ -74,6 +74,11 @@ pub(crate) fn accept(world: &World) -> Option<(Key, Value)> {
     Some(filter(own.uplink.device.clone(), Direction::Ingress, accept))
 }
 
+/// The filter that judges, if one is wanted.
+pub fn accepting_filter(world: &World) -> Option<FilterKey> {
+    own(world).map(|own| place_of(own.uplink.device.clone(), Direction::Ingress))
+}
+
 /// The far node, as the stand-in's filter reads it.
 pub(crate) fn tunnel_end(world: &World, remote: Ipv4Addr) -> Option<(Key, Value)> {
     let key = NeighKey { netns: Netns::Host, device: IfName::fixed(IPIP_DEVICE), addr: remote.into() };
@@ -82,5 +87,9 @@ pub(crate) fn tunnel_end(world: &World, remote: Ipv4Addr) -> Option<(Key, Value)
 }
 
 fn filter(device: IfName, direction: Direction, filter: Filter) -> (Key, Value) {
-    (Key::Filter(FilterKey { netns: Netns::Host, device, direction }), Value::Filter(filter))
+    (Key::Filter(place_of(device, direction)), Value::Filter(filter))
+}
+
+fn place_of(device: IfName, direction: Direction) -> FilterKey {
+    FilterKey { netns: Netns::Host, device, direction }
 }

@@ -33,6 +33,7 @@ pub mod world;
 pub use bgp::{BgpNode, BgpPlan, BgpWorld};
 pub use change::{Change, Modes, Progress, change};
 pub use endpoint::{endpoint_keys, endpoint_objects, moved_endpoints};
+pub use ipip::accepting_filter;
 pub use kernel::{IPIP_DEVICE, VXLAN_DEVICE};
 pub use learnt::{moved_learnt, refused};
 pub use mode::{Able, Announcement, Encap, PoolVersion, Stand};

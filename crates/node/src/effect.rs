@@ -4,10 +4,11 @@ use crate::cni;
 use crate::speaker::SpeakerConfig;
 use bgp::Paths;
 use derive::{Attachment, AttachmentId};
+use kernel::filter::Impostor;
 use kernel::{Key, Netns, Objects, Outcome, PodNs, Step, Value};
 use model::store::Kind;
 use model::{Cidr, IfAddr, store};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -38,6 +39,8 @@ pub enum Input {
     Wrote { id: EffectId, outcomes: Vec<Outcome> },
     /// These of the addresses that were asked for are used by sockets of the node's own namespace.
     Sockets { id: EffectId, used: BTreeSet<IpAddr> },
+    /// Who sent IP in IP in another's name, with how many packets since the filter was made.
+    Impostors(BTreeMap<Impostor, u64>),
     /// A change of an attachment's file is done, or cannot be.
     Filed { id: EffectId, result: Result<(), String> },
     /// The namespace asked for by `OpenNetns` is open, or why not.

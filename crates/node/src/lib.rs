@@ -25,6 +25,7 @@ pub mod effect;
 mod facts;
 mod identity;
 mod idle;
+mod impostors;
 mod leave;
 mod life;
 mod node;

@@ -7,6 +7,7 @@ use crate::datapath::Datapath;
 use crate::effect::{CniId, Effect, EffectId, Input, Report};
 use crate::identity::Identity;
 use crate::idle::Sockets;
+use crate::impostors::Impostors;
 use crate::leave::RELEASE_DEADLINE;
 use crate::life::{Filing, Life, Stage};
 use crate::reading::Read;
@@ -73,6 +74,7 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) speech: Speech,
     pub(crate) sockets: Sockets,
+    pub(crate) impostors: Impostors,
     /// Sections whose inputs changed since they were derived.
     pub(crate) dirty: BTreeSet<Section>,
     /// Endpoints that changed since they were derived, as they were then.
@@ -150,6 +152,7 @@ impl Node {
             identity: Identity::default(),
             speech: Speech::default(),
             sockets: Sockets::default(),
+            impostors: Impostors::default(),
             dirty: BTreeSet::new(),
             moved: BTreeMap::new(),
             learnt: BTreeSet::new(),
@@ -201,6 +204,7 @@ impl Node {
                 }
             }
             Input::Sockets { id, used } => self.sockets_seen(id, &used),
+            Input::Impostors(found) => self.impostors_seen(found),
             Input::Filed { id, result } => self.filed(id, result),
             Input::Opened { netns, result } => self.opened(netns, result),
             Input::Cni { id, request, netns } => self.ask(id, request, netns),

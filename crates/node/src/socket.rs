@@ -7,7 +7,8 @@ pub use derive::{Encap, IpipDriver};
 use model::k8s::Condition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A client's question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
     /// The same in words, and objects of the kernel that are wanted and not there, or in the way.
     pub problems: Vec<String>,
+    /// Who sent IP in IP in another's name in the last minutes, the most busy first.
+    pub impostors: Vec<ImpostorStatus>,
     /// What was repaired lately, newest last, with counts.
     pub repairs: Vec<Repair>,
     /// How many objects were put back since the agent started.
@@ -69,6 +72,38 @@ pub struct PathStatus {
     pub gateway: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+}
+
+/// Who sent IP in IP packets with senders that are not his. They were dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpostorStatus {
+    /// The source of the outer packets, and whose address that is.
+    pub sender: Ipv4Addr,
+    pub sender_node: Option<String>,
+    /// The node that may send so; none: no node may, to this one.
+    pub holder: Option<Ipv4Addr>,
+    pub holder_node: Option<String>,
+    pub packets: u64,
+}
+
+impl fmt::Display for ImpostorStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ImpostorStatus { sender, packets, .. } = self;
+        match &self.sender_node {
+            Some(node) => write!(f, "TunnelSpoofed: node {node} ({sender})")?,
+            None => write!(f, "TunnelSpoofed: {sender}, which is no node,")?,
+        }
+        let packets =
+            if *packets == 1 { "1 IPIP packet".to_owned() } else { format!("{packets} IPIP packets") };
+        write!(f, " sent {packets} from addresses ")?;
+        match (&self.holder_node, self.holder) {
+            (Some(node), Some(addr)) => write!(f, "of node {node} ({addr})")?,
+            (None, Some(addr)) => write!(f, "of {addr}, which is no node any more")?,
+            (_, None) => f.write_str("that no other node holds")?,
+        }
+        f.write_str("; all were dropped")
+    }
 }
 
 /// Something that was put back after somebody else removed or changed it.

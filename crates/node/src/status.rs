@@ -17,6 +17,8 @@ impl Node {
         problems.extend(conditions.iter().map(|condition| condition.message.clone()));
         problems.extend(derive::kept(&self.world));
         problems.extend(self.held_problems());
+        let impostors = self.impostors();
+        problems.extend(impostors.iter().map(ToString::to_string));
         let lost = self.lives.iter().filter(|(_, life)| life.out_of_reach);
         problems.extend(lost.map(|(id, _)| format!("{}: {}", handle(id), crate::adopt::OUT_OF_REACH)));
         NodeStatus {
@@ -38,6 +40,7 @@ impl Node {
             endpoints: self.world.endpoints.len(),
             conditions,
             problems,
+            impostors,
             repairs: self.datapath.repairs().to_vec(),
             repairs_total: self.datapath.repairs_total(),
             mtu: derive::mtu::pod(&self.world).0,

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             f47_a_node_with_another_address_is_reached_by_it_and_others_notice_nothing,
             s05_a_pods_own_tunnel_packets_do_not_leave_its_node,
             s16_ip_in_ip_from_no_node_or_with_anothers_source_is_dropped,
+            s17_who_sends_in_anothers_name_is_named_with_whose_it_is,
             s58_a_planted_filter_is_left_alone_and_said,
         ],
     )

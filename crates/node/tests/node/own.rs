@@ -4,13 +4,15 @@ use crate::direct;
 use crate::rig::Rig;
 use bgp::wire::{AsPath, Attributes, NextHop, Origin};
 use bgp::{PeerId, RankedPath};
+use kernel::filter::Impostor;
 use model::Duration;
 use model::store::{Event, Key, Kind, Object, Request as Ask};
 use model::v3::{BgpFilter, BgpPeer, ClusterInformation, EncapMode, FelixConfiguration};
 use node::Input;
 use node::cni::{Command, Reply};
 use serde_json::json;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 #[test]
@@ -412,4 +414,45 @@ fn settings_go_by_the_labels_of_the_node_over_the_clusters_and_under_its_own() {
     assert_eq!(mtu(&rig), 1310);
     put(&mut rig, "rack-b", json!({"vxlanMTU": 1310, "nodeSelector": "rack == 'b'"}));
     assert_eq!(mtu(&rig), 1400);
+}
+
+#[test]
+fn s17_however_many_send_in_anothers_name_the_log_has_a_line_a_minute_and_the_status_a_few() {
+    let mut rig = direct();
+    let n2: Ipv4Addr = [192, 168, 0, 2].into();
+    let sent = |count: u32, packets: u64| -> BTreeMap<Impostor, u64> {
+        let others = (0..count).map(|n| (Impostor { sender: Ipv4Addr::from(n), holder: Some(n2) }, packets));
+        others.chain([(Impostor { sender: n2, holder: None }, 7)]).collect()
+    };
+    let look = |rig: &mut Rig, found| {
+        rig.now = rig.now + Duration::from_secs(5);
+        rig.node.handle(rig.now, Input::Impostors(found));
+        rig.settle();
+    };
+    let said = |rig: &Rig| {
+        rig.reports.iter().filter(|text| text.starts_with("TunnelSpoofed: ")).cloned().collect::<Vec<_>>()
+    };
+    // What is there at the first look may be of another time.
+    look(&mut rig, sent(0, 0));
+    assert_eq!((said(&rig), rig.node.status().impostors), (vec![], vec![]));
+    for round in 0..12 {
+        look(&mut rig, sent(1000, 100 + round));
+    }
+    let line = "TunnelSpoofed: 0.0.0.0, which is no node, sent 100 IPIP packets from addresses of node n2 (192.168.0.2); all \
+                were dropped; 999 more like it";
+    assert_eq!(said(&rig), [line], "one in a minute");
+    assert_eq!(rig.node.status().impostors.len(), 16);
+    look(&mut rig, sent(1000, 200));
+    assert_eq!(said(&rig).len(), 2, "the next one after it");
+    // They stop, and a node goes on.
+    let alone = |packets| [(Impostor { sender: n2, holder: None }, packets)].into();
+    rig.now = rig.now + Duration::from_secs(600);
+    look(&mut rig, alone(8));
+    let line = "TunnelSpoofed: node n2 (192.168.0.2) sent 8 IPIP packets from addresses that no other node holds; all were dropped";
+    assert_eq!(said(&rig).last().map(String::as_str), Some(line));
+    assert!(rig.node.status().problems.contains(&line.to_owned()));
+    rig.now = rig.now + Duration::from_secs(600);
+    look(&mut rig, alone(8));
+    assert!(!rig.node.status().problems.contains(&line.to_owned()), "it is over");
+    assert_eq!(said(&rig).len(), 3);
 }

@@ -6,7 +6,7 @@ use super::spoof::{PORT, SENT, delivered};
 use crate::suite::{allow_drops, expect_drops};
 use crate::{Lab, PODS, within};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::netns;
 use testkit::packet::{self, Ipv4};
 
@@ -77,6 +77,45 @@ pub fn s16_ip_in_ip_from_no_node_or_with_anothers_source_is_dropped(lab: &Lab) {
     stranger.run("ping -n -c1 -W2 192.168.50.161");
     let own = inner(1).inside(Ipv4Addr::new(192, 168, 50, 99), NODE1);
     assert_eq!(delivered(lab, || stranger.inside(|| packet::send(&own, SENT))), 0, "a stranger's packets");
+}
+
+pub fn s17_who_sends_in_anothers_name_is_named_with_whose_it_is(lab: &Lab) {
+    expect_drops(&["master1: nft ipip-refused"]);
+    let master2 = lab.netns("master2");
+    let stranger = lab.stranger("192.168.50.99/24");
+    stranger.run("ping -n -c1 -W2 192.168.50.161");
+    let lines = [
+        (
+            "TunnelSpoofed: node master2 (192.168.50.162) sent ",
+            "from addresses of node master3 (192.168.50.163); all were dropped",
+        ),
+        (
+            "TunnelSpoofed: 192.168.50.99, which is no node, sent ",
+            "from addresses of node master2 (192.168.50.162); all were dropped",
+        ),
+    ];
+    let is_said = |text: &str| {
+        lines.iter().all(|(who, whose)| text.lines().any(|line| line.contains(who) && line.contains(whose)))
+    };
+    let logged = || lab.log("node-master1").matches("TunnelSpoofed: ").count();
+    let (began, before) = (Instant::now(), logged());
+    // What was counted before an agent looked first is no news to it.
+    within(Duration::from_secs(30), "node status names both ends", || {
+        netns::inside(&master2, || packet::send(&inner(2).inside(NODE2, NODE1), 10));
+        let strangers = inner(1).inside(Ipv4Addr::new(192, 168, 50, 99), NODE1);
+        stranger.inside(|| packet::send(&strangers, 10));
+        is_said(&lab.exec("master1", "calicoctl node status"))
+    });
+    let status = lab.json("calicoctl node status -o json");
+    let impostors = status["impostors"].as_array().expect("a list");
+    let of_master2 = impostors.iter().find(|one| one["senderNode"] == "master2").expect("it is named");
+    assert_eq!(of_master2["holderNode"], "master3");
+    assert!(of_master2["packets"].as_u64().is_some_and(|packets| packets >= 10), "{status}");
+    let most = began.elapsed().as_secs() / 60 + 1;
+    let lines = u64::try_from(logged() - before).expect("few");
+    // A case before this one may have been the first.
+    assert!(logged() > 0 && lines <= most, "{lines} lines in the log in {:?}", began.elapsed());
+    lab.ping_all(&PODS);
 }
 
 pub fn s58_a_planted_filter_is_left_alone_and_said(lab: &Lab) {
