@@ -6,6 +6,8 @@ use crate::effect::{Effect, Report};
 use crate::facts::Lead;
 use crate::node::Node;
 use derive::{Encap, Section};
+use kernel::route::TABLE_MAIN;
+use kernel::{Key, Netns, RouteKey};
 use model::Cidr;
 
 impl Node {
@@ -48,6 +50,10 @@ impl Node {
         let before = self.world.sent.encaps();
         for (dst, lead) in self.datapath.take_moved() {
             self.world.sent.set(dst, lead.as_ref().map(|lead| lead.encap));
+            if lead.is_some() && self.lacks_route(dst) {
+                // It was being written while the wish changed. What packets go by now may have to stay.
+                self.dirty.insert(Section::Routes);
+            }
             if !self.world.selected {
                 self.keep(dst, lead);
             }
@@ -67,6 +73,15 @@ impl Node {
             self.dirty.extend([Section::Routes, Section::Learnt]);
         }
         (self.world.carried, self.world.admits_ipip) = (carried, admits_ipip);
+    }
+
+    /// Whether nothing is wanted to lead to a block, or to an address, that another node has.
+    fn lacks_route(&self, dst: Cidr) -> bool {
+        let is_known = self.world.blocks.contains_key(&dst)
+            || dst.is_host() && self.world.borrowed.contains_key(&dst.addr());
+        let key = RouteKey { netns: Netns::Host, table: TABLE_MAIN, dst, priority: 0 };
+        let wanted = self.datapath.wants(Section::Routes);
+        is_known && wanted.is_some_and(|wanted| !wanted.contains_key(&Key::Route(key)))
     }
 
     /// Until the speaker has selected, the way that a route of ours leads may be one that it gave.

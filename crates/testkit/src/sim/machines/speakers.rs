@@ -15,7 +15,7 @@ use bgp::{ConnId, Input, Output, PeerId, PeerStatus, Speaker};
 use model::{Asn, Cidr, Duration, Instant};
 use node::{Input as Told, SpeakerConfig};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The autonomous system of all.
 pub(super) const AS: Asn = Asn(64512);
@@ -423,10 +423,11 @@ impl Machines {
         Some([told.collect(), heard.collect()])
     }
 
-    /// Whether a node has heard all that another one has to tell.
+    /// Whether a node has heard of all that another one has told, and that is of all its pods.
     pub fn hears_all(&self, one: usize, other: usize) -> bool {
-        let both = self.told_and_heard(Who::Node(one), Who::Node(other));
-        both.is_some_and(|[told, heard]| told == heard)
+        let Some([told, heard]) = self.told_and_heard(Who::Node(one), Who::Node(other)) else { return false };
+        let is_heard_of = |addr: Ipv4Addr| heard.keys().any(|dst| dst.contains(addr.into()));
+        told == heard && self.running().iter().all(|pod| pod.node != one || is_heard_of(pod.addr))
     }
 
     /// How many established sessions have ended, at each end.
