@@ -155,9 +155,15 @@ async fn s43_no_command_says_again_what_was_typed_as_a_terminal_would_obey_it() 
             lines.extend(texts.iter().map(|text| with(&vec![text.clone(); positionals])));
             lines.push(with(&["ippool".to_owned(), all.clone()]));
         }
+        // What writes a file writes it where it goes with the test.
+        let folder = |flag: &str| {
+            let elsewhere = flag != "output-dir" && flags.iter().any(|flag| flag == "output-dir");
+            elsewhere.then(|| format!("--output-dir={}", cli.path("")))
+        };
         lines.extend(flags.iter().map(|flag| {
             let known = vec!["ippool".to_owned(); positionals];
-            with(&[known, vec![format!("--{flag}={all}")]].concat())
+            let typed = [format!("--{flag}={all}")].into_iter().chain(folder(flag)).collect();
+            with(&[known, typed].concat())
         }));
         // A word too many, and a flag that there is not.
         lines.push(with(&vec![all.clone(); positionals + 2]));

@@ -137,9 +137,14 @@ fn choose(world: &World, dst: Cidr, owner: &str) -> (Path, Option<Why>) {
     let Some(sends) = world.sends(name, peer, wanted, now) else {
         return only(Unreachable(Why::NotReady { node: owner.to_owned() }));
     };
+    // A peer that is heard late may seem to have no tunnel: the one that is used was its own when it said so.
+    let kept = |encap| match (by(encap), world.sent.vtep(dst)) {
+        (Unreachable(Why::NoVtep { .. }), Some(tunnel)) => Path::Vxlan(vtep(peer, tunnel)),
+        (path, _) => path,
+    };
     let path = by(sends);
     // What cannot be done takes no working path down.
-    match (path, now.map(by)) {
+    match (path, now.map(kept)) {
         (Unreachable(why), Some(kept)) if !matches!(kept, Unreachable(_)) => (kept, Some(why)),
         (path, _) => only(path),
     }
@@ -165,8 +170,12 @@ fn vxlan(own: &Peer, peer: &Peer, owner: &str) -> Path {
     match (own.vxlan_tunnel, peer.vxlan_tunnel) {
         (None, _) => Path::Unreachable(Why::NoTunnelAddress),
         (_, None) => Path::Unreachable(Why::NoVtep { node: owner.to_owned() }),
-        (Some(_), Some(tunnel)) => Path::Vxlan(Vtep { host: peer.addr.addr(), tunnel, mac: peer.vtep_mac }),
+        (Some(_), Some(tunnel)) => Path::Vxlan(vtep(peer, tunnel)),
     }
+}
+
+fn vtep(peer: &Peer, tunnel: IpAddr) -> Vtep {
+    Vtep { host: peer.addr.addr(), tunnel, mac: peer.vtep_mac }
 }
 
 impl Path {
@@ -276,6 +285,26 @@ mod tests {
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("cannot have the mode that it wants: this node has no VXLAN"), "{said:?}");
         assert!(said[0].ends_with("direct is kept to master2, master3"), "{said:?}");
+    }
+
+    #[test]
+    fn a_tunnel_that_is_used_is_kept_while_its_node_seems_to_have_none() {
+        let (mut world, block) = (pool_mode(article("master1"), Always), "6.2.180.0/26");
+        let used = world.peers["master2"].vxlan_tunnel.expect("it has one");
+        world.sent.set_vtep(block.parse().expect("a CIDR"), used);
+        world.peers.get_mut("master2").expect("master2").vxlan_tunnel = None;
+        assert_eq!(shown(&world, block, "master2"), "vxlan via 192.168.50.162");
+        assert_eq!(path(&world, block.parse().expect("a CIDR"), "master2").gateway(), Some(used));
+        let said = kept(&world);
+        assert!(
+            said.len() == 1 && said[0].contains("node master2 has no VXLAN tunnel address yet"),
+            "{said:?}"
+        );
+        world.sent.set(block.parse().expect("a CIDR"), None);
+        assert_eq!(
+            shown(&world, block, "master2"),
+            "unreachable: node master2 has no VXLAN tunnel address yet"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::Encap;
 use model::Cidr;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The encapsulation of each destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,11 +13,25 @@ pub struct Sent {
     by_dst: BTreeMap<Cidr, Encap>,
     /// How many destinations each has; never none.
     counts: BTreeMap<Encap, usize>,
+    /// The far tunnel's own address, of those by VXLAN.
+    vteps: BTreeMap<Cidr, IpAddr>,
 }
 
 impl Sent {
+    /// The kernel sends to `dst` by VXLAN from now on, to the tunnel with this address.
+    pub fn set_vtep(&mut self, dst: Cidr, tunnel: IpAddr) {
+        self.set(dst, Some(Encap::Vxlan));
+        self.vteps.insert(dst, tunnel);
+    }
+
+    /// The far tunnel's own address, if `dst` is reached by VXLAN.
+    pub fn vtep(&self, dst: Cidr) -> Option<IpAddr> {
+        self.vteps.get(&dst).copied()
+    }
+
     /// The kernel sends to `dst` by this from now on, or not at all.
     pub fn set(&mut self, dst: Cidr, encap: Option<Encap>) {
+        self.vteps.remove(&dst);
         let before = match encap {
             Some(encap) => self.by_dst.insert(dst, encap),
             None => self.by_dst.remove(&dst),

@@ -49,7 +49,10 @@ impl Node {
     fn look(&mut self) {
         let before = self.world.sent.encaps();
         for (dst, lead) in self.datapath.take_moved() {
-            self.world.sent.set(dst, lead.as_ref().map(|lead| lead.encap));
+            match &lead {
+                Some(Lead { encap: Encap::Vxlan, gateway, .. }) => self.world.sent.set_vtep(dst, *gateway),
+                _ => self.world.sent.set(dst, lead.as_ref().map(|lead| lead.encap)),
+            }
             if lead.is_some() && self.lacks_route(dst) {
                 // It was being written while the wish changed. What packets go by now may have to stay.
                 self.dirty.insert(Section::Routes);

@@ -106,7 +106,7 @@ impl Facts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lead {
     pub encap: Encap,
-    gateway: IpAddr,
+    pub gateway: IpAddr,
     /// Those that are as good.
     also: Vec<IpAddr>,
 }

@@ -180,8 +180,9 @@ pub struct Context<'a> {
     pub troubles: u32,
 }
 
-/// How long to wait for the peer's OPEN (RFC 4271 §8.2.2 suggests four minutes).
-const OPEN_HOLD: Duration = Duration::from_secs(240);
+/// How long to wait for the peer's OPEN. RFC 4271 §8.2.2 suggests four minutes; but a connection that is dead without a word must
+/// be given up before a peer gives up the routes that it keeps over a restart, two minutes as a rule (RFC 4724 §4.2).
+const OPEN_HOLD: Duration = Duration::from_secs(60);
 /// The first wait between two dials; it doubles up to the peer's `connect_retry`.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The first idle hold of a peer that misbehaves; it doubles.

@@ -95,13 +95,6 @@ impl Lines {
         self.open_ends(who).find(|(_, end)| end.conn == conn).map(|(line, _)| line)
     }
 
-    /// Whether two have a connection that both of them still know.
-    pub fn are_connected(&self, one: Who, other: Who) -> bool {
-        let both =
-            |ends: &[End; 2]| ends.iter().all(|end| end.is_open && (end.who == one || end.who == other));
-        self.lines.values().any(both)
-    }
-
     /// Who is at the other end.
     pub fn far(&self, line: u64, who: Who) -> Option<Who> {
         self.lines.get(&line)?.iter().find(|end| end.who != who).map(|end| end.who)
@@ -209,9 +202,6 @@ impl Machines {
         self.say(format!("n{}: {what:?} of a BGP connection", node + 1));
         let (who, now) = (Who::Node(node), self.queue.now());
         let Some(far) = self.speakers.lines.far(line, who) else { return };
-        if far == Who::Router && self.is_stale_at_router(node) {
-            self.laws.excused.insert(node);
-        }
         match what {
             What::Swallow => self.speakers.lines.swallow(line),
             What::Stall(micros) => self.deafen(line, far, now + Duration::from_micros(micros)),

@@ -323,9 +323,6 @@ impl Machines {
     fn crash(&mut self, node: usize) {
         self.disturbed = true;
         self.say(format!("n{} crashes", node + 1));
-        if self.is_stale_at_router(node) {
-            self.laws.excused.insert(node);
-        }
         let machine = &mut self.machines[node];
         (machine.agent, machine.wakes_at, machine.held) = (None, None, None);
         machine.plans.clear();

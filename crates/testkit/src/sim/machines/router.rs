@@ -7,8 +7,8 @@ use bgp::wire::{NextHop, RouterId};
 use bgp::{NexthopMode, Paths, PeerConfig, PeerId};
 use model::v3::BgpPeer;
 use model::{Cidr, IfName, Metadata};
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 impl Machines {
     /// Lets the nodes speak BGP, with each other and with the router, before the first start.
@@ -63,22 +63,31 @@ impl Machines {
         self.configure(Who::Router, config)
     }
 
-    /// Whether the router still has routes of the life before of a node that speaks with it again: if that one restarts once
-    /// more, they must go (RFC 4724 §4.2, consecutive restarts).
-    pub(super) fn is_stale_at_router(&self, node: usize) -> bool {
-        let addr = self.machines[node].kernel.addr().addr();
+    /// Nodes of whose lives before the router still has routes, and that speak with it again.
+    pub(super) fn renewing_at_router(&self) -> BTreeSet<usize> {
         let sessions = self.sessions_of(Who::Router);
-        sessions.iter().any(|session| {
-            session.addr == addr && session.state == "Established" && session.stale_until.is_some()
-        })
+        let renewing =
+            sessions.iter().filter(|session| session.state == "Established" && session.stale_until.is_some());
+        let node = |addr| self.machines.iter().position(|machine| machine.kernel.addr().addr() == addr);
+        renewing.filter_map(|session| node(session.addr)).collect()
     }
 
-    /// The router's session with a node is up. If the process at its other end has ended meanwhile, that one restarts once
-    /// more as far as the router knows.
-    pub(super) fn router_hears_of(&mut self, node: usize) {
-        if self.is_stale_at_router(node) && !self.speakers.lines.are_connected(Who::Router, Who::Node(node)) {
-            self.laws.excused.insert(node);
+    /// Of nodes that were renewing what they had told the router, those whose sessions have ended again meanwhile: what they told
+    /// before must go (RFC 4724 §4.2, consecutive restarts), and nothing can be promised across the router.
+    pub(super) fn lose_at_router(&mut self, renewing: BTreeSet<usize>) {
+        if renewing.is_empty() {
+            return;
         }
+        let sessions = self.sessions_of(Who::Router);
+        let up: BTreeSet<IpAddr> = sessions
+            .iter()
+            .filter(|session| session.state == "Established")
+            .map(|session| session.addr)
+            .collect();
+        let lost =
+            renewing.into_iter().filter(|node| !up.contains(&self.machines[*node].kernel.addr().addr()));
+        let lost: Vec<usize> = lost.collect();
+        self.laws.excused.extend(lost);
     }
 
     /// What the router knows now.
