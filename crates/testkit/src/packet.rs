@@ -93,13 +93,32 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// # Panics
 /// If a raw socket is refused: tests run as root.
 pub fn send(packet: &Ipv4, count: usize) {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))
-        .expect("tests run as root");
-    let to = SocketAddrV4::new(packet.dst, 0);
+    let sender = Sender::open();
     let bytes = packet.bytes();
-    for n in 0..count {
+    (0..count).for_each(|n| sender.send(n, packet.dst, &bytes));
+}
+
+/// Sends each packet once, by one socket, as [`send`] does: the kernel takes its time to close one.
+///
+/// # Panics
+/// If a raw socket is refused: tests run as root.
+pub fn send_each(packets: impl Iterator<Item = Ipv4>) {
+    let sender = Sender::open();
+    packets.enumerate().for_each(|(n, packet)| sender.send(n, packet.dst, &packet.bytes()));
+}
+
+struct Sender(OwnedFd);
+
+impl Sender {
+    fn open() -> Sender {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
+        Sender(socket.expect("tests run as root"))
+    }
+
+    /// The `n`th packet.
+    fn send(&self, n: usize, dst: Ipv4Addr, bytes: &[u8]) {
         // Where there is no way, nothing arrives: that is what the tests look at.
-        let _ = rustix::net::sendto(&socket, &bytes, SendFlags::empty(), &to);
+        let _ = rustix::net::sendto(&self.0, bytes, SendFlags::empty(), &SocketAddrV4::new(dst, 0));
         if n % 100 == 99 {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }

@@ -49,7 +49,7 @@ use laws::Laws;
 use model::store::{Kind, Object, Request};
 use model::{Cidr, Duration, IfAddr, Instant, Metadata, k8s};
 use node::{CniId, Config, EffectId, Input, Node};
-use speakers::Speakers;
+use speakers::{Speakers, Who};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -190,6 +190,10 @@ impl Machines {
         let labels = [("subnet".to_owned(), router::subnet_label(addr.subnet()))].into();
         let metadata = Metadata { labels, ..Metadata::named(&name) };
         self.create(k8s::Node { metadata, ..k8s::Node::default() }.into());
+        let paused = (0..index).filter(|other| self.machines[*other].held.is_some());
+        for other in paused.collect::<Vec<_>>() {
+            self.speakers.lines.mar(Who::Node(index), Who::Node(other));
+        }
         self.machines.push(Machine {
             name,
             kernel: FakeKernel::boot(addr, router_of(addr.subnet()), has_ipip),

@@ -4,11 +4,11 @@
 use super::speakers::{AS, BGP, Who};
 use super::{Broken, Machines, router_of};
 use bgp::wire::{NextHop, RouterId};
-use bgp::{NexthopMode, Paths, PeerConfig, PeerId};
+use bgp::{NexthopMode, Paths, PeerConfig, PeerId, PeerStatus};
 use model::v3::BgpPeer;
 use model::{Cidr, IfName, Metadata};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 impl Machines {
     /// Lets the nodes speak BGP, with each other and with the router, before the first start.
@@ -63,31 +63,32 @@ impl Machines {
         self.configure(Who::Router, config)
     }
 
-    /// Nodes of whose lives before the router still has routes, and that speak with it again.
-    pub(super) fn renewing_at_router(&self) -> BTreeSet<usize> {
+    /// Nodes of whose lives before the router still has routes, and whether it speaks with each again.
+    pub(super) fn stale_at_router(&self) -> BTreeMap<usize, bool> {
         let sessions = self.sessions_of(Who::Router);
-        let renewing =
-            sessions.iter().filter(|session| session.state == "Established" && session.stale_until.is_some());
+        let stale = sessions.iter().filter(|session| session.stale_until.is_some());
         let node = |addr| self.machines.iter().position(|machine| machine.kernel.addr().addr() == addr);
-        renewing.filter_map(|session| node(session.addr)).collect()
+        stale.filter_map(|session| Some((node(session.addr)?, session.state == "Established"))).collect()
     }
 
-    /// Of nodes that were renewing what they had told the router, those whose sessions have ended again meanwhile: what they told
-    /// before must go (RFC 4724 §4.2, consecutive restarts), and nothing can be promised across the router.
-    pub(super) fn lose_at_router(&mut self, renewing: BTreeSet<usize>) {
-        if renewing.is_empty() {
+    /// Of nodes whose routes were `stale` the router has lost some: with a session that ended before it told all anew (RFC 4724
+    /// §4.2, consecutive restarts), or with the restart time, if something kept the two apart. Nothing can be promised across the
+    /// router of those.
+    pub(super) fn lose_at_router(&mut self, stale: BTreeMap<usize, bool>) {
+        if stale.is_empty() {
             return;
         }
         let sessions = self.sessions_of(Who::Router);
-        let up: BTreeSet<IpAddr> = sessions
-            .iter()
-            .filter(|session| session.state == "Established")
-            .map(|session| session.addr)
-            .collect();
-        let lost =
-            renewing.into_iter().filter(|node| !up.contains(&self.machines[*node].kernel.addr().addr()));
-        let lost: Vec<usize> = lost.collect();
-        self.laws.excused.extend(lost);
+        for (node, spoke_again) in stale {
+            let addr = self.machines[node].kernel.addr().addr();
+            let keeps = |session: &PeerStatus| {
+                session.addr == addr && (session.state == "Established" || session.stale_until.is_some())
+            };
+            let is_excused = spoke_again || self.speakers.lines.is_marred(Who::Router, Who::Node(node));
+            if is_excused && !sessions.iter().any(keeps) {
+                self.laws.excused.insert(node);
+            }
+        }
     }
 
     /// What the router knows now.

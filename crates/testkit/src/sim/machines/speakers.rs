@@ -14,7 +14,7 @@ use bgp::wire::NextHop;
 use bgp::{ConnId, Input, Output, PeerId, PeerStatus, Speaker};
 use model::{Asn, Cidr, Duration, Instant};
 use node::{Input as Told, SpeakerConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The autonomous system of all.
@@ -185,7 +185,7 @@ impl Machines {
     /// Something happened to a speaker, if it still runs; and all that it wants is carried out.
     pub(super) fn speak(&mut self, who: Who, input: Input<'_>) -> Result<(), Broken> {
         let now = self.clock_of(who).at(self.queue.now());
-        let renewing = if who == Who::Router { self.renewing_at_router() } else { BTreeSet::new() };
+        let stale = if who == Who::Router { self.stale_at_router() } else { BTreeMap::new() };
         let Some(voice) = self.speakers.voices.get_mut(&who) else { return Ok(()) };
         voice.speaker.handle(now, input);
         let (mut best, mut settled) = (Vec::new(), false);
@@ -196,7 +196,7 @@ impl Machines {
                 other => self.speaker_wants(who, other)?,
             }
         }
-        self.lose_at_router(renewing);
+        self.lose_at_router(stale);
         if !best.is_empty() {
             match who {
                 Who::Node(node) => self.say_to(node, Told::Best(best)),
